@@ -1,0 +1,50 @@
+# Every target sets itself up: Python 3.11+, make and the package registries are all that is assumed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+.PHONY: help install demo test check serve bench lock peers soak clean
+
+help:            ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(STAMP): requirements.lock requirements-dev.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+install: $(STAMP)  ## the virtual environment with locked dependencies
+
+peers:           ## DCMTK, dicom3tools and Orthanc for the tests (Debian packages; needs root or sudo)
+	deploy/install-test-peers
+
+demo: $(STAMP)   ## the whole way on this machine: scanner push, maps and report back
+	$(BIN)/ironnode demo --out demo-out
+
+test: $(STAMP) peers  ## format, lint, types and all tests
+	$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+check: $(STAMP)  ## format, lint and strict types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+serve: $(STAMP)  ## the node, with config.yaml when there is one
+	$(BIN)/ironnode serve $(if $(wildcard config.yaml),--config config.yaml)
+
+bench: $(STAMP)  ## timings as ratios, with the machine recorded (bench/README.md)
+	$(BIN)/python -m bench
+
+lock:            ## renew the lock files
+	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
+	.venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --extra postgres -o requirements.lock pyproject.toml
+	.venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --extra postgres --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	rm -r .venv-lock
+
+clean:           ## everything that was built
+	rm -rf $(VENV) demo-out build dist *.egg-info

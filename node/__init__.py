@@ -1,0 +1,1 @@
+"""The node itself: receive, assemble, queue, process, deliver, operate."""

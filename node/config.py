@@ -1,0 +1,315 @@
+"""The configuration: one frozen, typed tree; the only reader of YAML and of the environment.
+
+Unknown keys and wrong values are errors that name the key and the line. ``config.example.yaml`` shows every key;
+a test keeps the two equal.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from node.errors import ConfigError
+
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f]*[^\\\x00-\x20]$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+ObjectRole = Literal["map", "page", "sr", "seg", "pm"]
+OBJECT_ROLES: tuple[ObjectRole, ...] = ("map", "page", "sr", "seg", "pm")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StorageConfig(_Section):
+    """Where spool, outbox, ledger and the embedded broker live."""
+
+    root: Path = Field(Path("ironnode-data"), description="folder on a local disk; created when absent")
+    min_free_mib: int = Field(
+        512, ge=0, description="below this free space instances are answered A700 (out of resources)"
+    )
+
+
+class AllowedPeer(_Section):
+    """A system that may send to this node."""
+
+    ae_title: str = Field(description='calling AE title, or "*" for any')
+    host: str = Field(description='address or name it calls from, or "*" for any')
+
+
+class ReceiveConfig(_Section):
+    """The DICOM listener."""
+
+    ae_title: AeTitle = Field("IRONNODE", description="called AE title; other titles are rejected")
+    host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - guarded by the allow-list
+    port: Port = Field(
+        11112, description="port to listen on; 0 takes a free one (written to run/receive.json)"
+    )
+    allow: tuple[AllowedPeer, ...] = Field((), description="who may send; empty means nobody")
+    max_associations: int = Field(32, ge=1, description="associations at the same time")
+    max_pdu_bytes: int = Field(131072, ge=4096, le=4194304, description="largest PDU offered and accepted")
+    max_instance_mib: int = Field(1024, ge=1, description="largest data set accepted")
+    pdu_timeout_s: Seconds = Field(20, description="time for one whole PDU to arrive")
+    idle_timeout_s: Seconds = Field(60, description="an association silent for this long is closed")
+
+
+class AssembleConfig(_Section):
+    """When an acquisition is taken to be whole."""
+
+    settle_s: Seconds = Field(20, description="quiet time after which an incomplete grid is judged as it is")
+    complete_quiet_s: float = Field(
+        2,
+        ge=0,
+        description="quiet time after which a grid without holes counts as whole when nothing says how many echoes to expect",
+    )
+
+
+class QueueConfig(_Section):
+    """Jobs, leases and retries."""
+
+    lease_s: Seconds = Field(30, description="a worker that has not reported for this long has lost its job")
+    ring_again_s: Seconds = Field(
+        60, description="a queued job is announced to the workers again after this time"
+    )
+    time_limit_s: Seconds = Field(
+        900, description="hard limit of one processing run; must stay below the visibility timeout"
+    )
+    visibility_timeout_s: Seconds = Field(
+        3600, description="Redis redelivers an unacknowledged message after this time"
+    )
+    max_attempts: int = Field(5, ge=1, description="failed runs of a job before it is parked for an operator")
+    retry_base_s: Seconds = Field(10, description="wait after the first failed run; doubles each time")
+    concurrency: int = Field(1, ge=1, description="jobs processed at the same time by one worker")
+    threads_per_job: int | None = Field(
+        None, ge=1, description="threads of one fit; null = all cores divided by concurrency"
+    )
+
+    @model_validator(mode="after")
+    def _limits(self) -> Self:
+        if self.time_limit_s >= self.visibility_timeout_s:
+            raise ValueError("time_limit_s must be below visibility_timeout_s, or a long job would run twice")
+        return self
+
+
+class DestinationConfig(_Section):
+    """A system that gets the results."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="short name, used in status and logs")
+    kind: Literal["dicom"] = "dicom"
+    ae_title: AeTitle = Field(description="called AE title of the destination")
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)]
+    calling_ae_title: AeTitle | None = Field(
+        None, description="AE title we call ourselves; null = receive.ae_title"
+    )
+    objects: Literal["all"] | tuple[ObjectRole, ...] = Field(
+        "all",
+        description="all, or a list of: map (classic MR maps), page (picture page), sr, seg, pm (float parametric maps)",
+    )
+    timeout_s: Seconds = Field(30, description="connect and answer timeout")
+    retry_base_s: Seconds = Field(5, description="wait after the first failure; doubles with jitter")
+    retry_max_s: Seconds = Field(900, description="longest wait between tries; tries never end")
+
+    def wants(self, role: str) -> bool:
+        """Whether an object with this role (its part before the first dot) is sent here."""
+        return self.objects == "all" or role.split(".")[0] in self.objects
+
+
+class BrokerConfig(_Section):
+    """The Celery broker."""
+
+    url: str | None = Field(
+        None, description="redis:// URL; null starts a private Valkey server under storage.root"
+    )
+
+
+class DatabaseConfig(_Section):
+    """The ledger."""
+
+    url: str | None = Field(None, description="SQLAlchemy URL; null = SQLite under storage.root")
+
+
+class WebConfig(_Section):
+    """Health and status over HTTP."""
+
+    enabled: bool = True
+    host: Literal["127.0.0.1", "::1", "localhost"] = Field(
+        "127.0.0.1", description="loopback only: the page has no log-in yet"
+    )
+    port: Port = Field(8080, description="0 takes a free port (written to run/web.json)")
+
+
+class CalibrationConfig(_Section):
+    """Which published R2*-to-LIC equation applies at which field strength."""
+
+    by_field: dict[str, str] = Field(
+        default_factory=lambda: {"1.5": "garbowski-2014", "2.89": "hernando-2023", "3.0": "hernando-2023"},
+        description="field strength in tesla -> calibration id",
+    )
+
+
+class GradingConfig(_Section):
+    """How an LIC is named."""
+
+    scheme: str = Field("guglielmo-2023", description="grade scheme id")
+
+
+class FollowUpConfig(_Section):
+    """The follow-up policy."""
+
+    default_indication: str | None = Field(
+        None, description="indication id when the order gives none; null = not given"
+    )
+    policy_file: Path | None = Field(None, description="a site's own policy table; null = the shipped one")
+    signed_off_by: str | None = Field(
+        None, description="name of the person who approved the policy for this site"
+    )
+    signed_off_on: str | None = Field(
+        None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="date of that approval, YYYY-MM-DD"
+    )
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.signed_off_by is None) != (self.signed_off_on is None):
+            raise ValueError("signed_off_by and signed_off_on go together")
+        return self
+
+
+class UncertaintyConfig(_Section):
+    """What goes into the 95 % interval of LIC beside the fit itself."""
+
+    repeatability_cov: float = Field(
+        0.055,
+        ge=0,
+        le=0.5,
+        description="scan-rescan coefficient of variation of R2* (10.1371/journal.pone.0214921)",
+    )
+    repeatability_floor_per_s: float = Field(
+        5.0, ge=0, description="smallest repeatability standard deviation of R2*, /s"
+    )
+
+
+class ReportConfig(_Section):
+    """What reports say about themselves."""
+
+    intended_use_signed_by: str | None = Field(
+        None,
+        description='null keeps "for research use only, not for diagnosis"; a name (of who is responsible) removes it',
+    )
+    institution: str | None = Field(None, description="printed on the page and written to the result objects")
+
+
+class Config(_Section):
+    """The whole configuration."""
+
+    storage: StorageConfig = StorageConfig()
+    receive: ReceiveConfig = ReceiveConfig()
+    assemble: AssembleConfig = AssembleConfig()
+    queue: QueueConfig = QueueConfig()
+    destinations: tuple[DestinationConfig, ...] = ()
+    broker: BrokerConfig = BrokerConfig()
+    database: DatabaseConfig = DatabaseConfig()
+    web: WebConfig = WebConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    grading: GradingConfig = GradingConfig()
+    follow_up: FollowUpConfig = FollowUpConfig()
+    uncertainty: UncertaintyConfig = UncertaintyConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [d.name for d in self.destinations]
+        if len(set(names)) != len(names):
+            raise ValueError("destinations: every name may stand once")
+        return self
+
+    def method_digest(self) -> str:
+        """Digest (hex) of every setting that can change a result's content; part of the job key."""
+        parts = {name: getattr(self, name).model_dump(mode="json") for name in _METHOD_SECTIONS}
+        policy = self.follow_up.policy_file
+        parts["policy"] = None if policy is None else hashlib.sha256(policy.read_bytes()).hexdigest()
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+_METHOD_SECTIONS = ("calibration", "grading", "follow_up", "uncertainty", "report")
+
+
+def load_config(path: Path | None) -> Config:
+    """Read a configuration file; ``None`` gives the defaults.
+
+    The environment variable ``IRONNODE_STORAGE_ROOT`` overrides ``storage.root``, so that a container can place it.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or a key is unknown or wrong (the text names key and line).
+    """
+    tree: Any = {}
+    node: yaml.Node | None = None
+    if path is not None:
+        try:
+            text = path.read_text(encoding="utf-8")
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+            tree = yaml.safe_load(text) or {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{path}: the top level must be a mapping of sections")
+    root = os.environ.get("IRONNODE_STORAGE_ROOT")
+    if root:
+        tree = {**tree, "storage": {**(tree.get("storage") or {}), "root": root}}
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, node, path)) from error
+    _check_policy_file(config)
+    return config
+
+
+def _check_policy_file(config: Config) -> None:
+    policy = config.follow_up.policy_file
+    if policy is not None and not policy.is_file():
+        raise ConfigError(f"follow_up.policy_file: {policy} is not a file")
+
+
+def _explain(error: ValidationError, node: yaml.Node | None, path: Path | None) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(p) for p in item["loc"]) or "configuration"
+        line = _line_of(node, item["loc"])
+        place = f"{path}, line {line}: " if line else (f"{path}: " if path else "")
+        message = (
+            "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        )
+        lines.append(f"{place}{where}: {message}")
+    return "; ".join(lines)
+
+
+def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int | None:
+    line = None
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = [(k, v) for k, v in node.value if k.value == str(part)]
+            if not found:
+                break
+            line, node = found[0][0].start_mark.line + 1, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def config_schema() -> dict[str, Any]:
+    """JSON Schema of the configuration, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "ironnode configuration",
+        **Config.model_json_schema(),
+    }

@@ -1,0 +1,79 @@
+"""The node's errors. Each has a stable code, says whether trying again can help, and hints at what to do.
+
+IronnodeError
++-- ConfigError            the configuration cannot be used
++-- InputError             a file or data set cannot be read or used
+|   +-- DeclinedError      a normal outcome: the data are not an acquisition that ironnode measures
++-- StorageError           the disk refused
+|   +-- DiskFullError
++-- PeerError              another system did not answer, or refused
++-- BrokerError            the queue's broker is away
++-- LeaseLostError         another worker owns the job now
+"""
+
+
+class IronnodeError(Exception):
+    """Something went wrong that an operator should read about."""
+
+    code = "internal"
+    retryable = False
+    hint = ""
+
+
+class ConfigError(IronnodeError):
+    """The configuration cannot be used; the text names the key (and the line, where known)."""
+
+    code = "config"
+    hint = "Correct the named key; `ironnode config schema` prints every key."
+
+
+class InputError(IronnodeError):
+    """A file or data set cannot be read or used; the text names the file and the tag."""
+
+    code = "input"
+
+
+class DeclinedError(InputError):
+    """Not an acquisition that ironnode measures; ``code`` is the coded reason of the record."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class StorageError(IronnodeError):
+    """The disk refused a read or write."""
+
+    code = "storage"
+    retryable = True
+    hint = "Check that the storage folder exists, is writable and has space."
+
+
+class DiskFullError(StorageError):
+    """No space is left where the spool or outbox lies."""
+
+    code = "disk_full"
+    hint = "Free space on the storage volume; senders retry by themselves."
+
+
+class PeerError(IronnodeError):
+    """Another DICOM system did not answer or refused."""
+
+    code = "peer"
+    retryable = True
+    hint = "Check the peer's AE title, host, port and that it knows this node; `ironnode check` tries it."
+
+
+class BrokerError(IronnodeError):
+    """The queue's broker cannot be reached; jobs stay in the ledger and are rung again."""
+
+    code = "broker"
+    retryable = True
+    hint = "Check broker.url, or the embedded server's log under the storage folder."
+
+
+class LeaseLostError(IronnodeError):
+    """The job's lease ran out and another worker took it; this run's outcome is dropped."""
+
+    code = "lease_lost"

@@ -1,0 +1,142 @@
+"""The records that travel between the stages. All frozen; states are enums whose meaning is one line each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"  # waits for a worker
+    RUNNING = "running"  # a worker holds the lease
+    DONE = "done"  # the result set is in the outbox
+    PARKED = "parked"  # failed too often; waits for an operator (`ironnode retry`)
+
+
+class DeliveryState(StrEnum):
+    """Where one result object stands with one destination."""
+
+    PENDING = "pending"  # to be sent, now or at next_try_at
+    SENT = "sent"  # the destination answered success
+
+
+class AcquisitionState(StrEnum):
+    """Where an acquisition stands."""
+
+    RECEIVING = "receiving"  # the grid has holes, or is not quiet yet
+    JOBBED = "jobbed"  # a job was made from what is there
+    DECLINED = "declined"  # not ours, with a coded reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaneHeader:
+    """One image plane (a classic image, or one frame of a multi-frame object), as assembly needs it.
+
+    ``position_mm`` is Image Position Patient; ``orientation`` its six direction cosines; ``kind`` one of
+    magnitude, phase, real, imaginary.
+    """
+
+    frame_number: int | None
+    kind: str
+    echo_time_s: float
+    position_mm: tuple[float, float, float]
+    orientation: tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceHeader:
+    """What the node knows of one received instance without its pixels.
+
+    ``declined`` is the coded reason when no plane of it can belong to a measurement; then ``planes`` is empty.
+    ``expected_echoes`` is how many echoes the header promises, where it says so reliably.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    patient_id_hash: str
+    group_key: str
+    planes: tuple[PlaneHeader, ...]
+    expected_echoes: int | None = None
+    declined: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpooledInstance:
+    """One durable instance. ``digest`` is the SHA-256 of the stored data set (not of the file meta)."""
+
+    sop_instance_uid: str
+    path: Path
+    received_at: datetime
+    calling_ae_title: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One measurement to make. ``job_id`` derives from its inputs, the settings and the method version."""
+
+    job_id: str
+    acquisition_key: str
+    study_instance_uid: str
+    revision: int
+    state: JobState
+    attempts: int
+    accepted_at: datetime  # frozen: every date and time in the result objects comes from it
+    files: tuple[Path, ...]  # the instances to measure, sorted by SOP Instance UID
+    missing: tuple[str, ...] = ()  # grid cells that never came, in words
+    error: str | None = None
+    predecessor_job_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobInput:
+    """What the pipeline is given: everything that decides the bytes of its result set."""
+
+    job_id: str
+    files: tuple[Path, ...]
+    accepted_at: datetime
+    revision: int = 1
+    missing: tuple[str, ...] = ()
+    predecessor_sr: Path | None = None
+    indication: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineOutput:
+    """What the pipeline makes: files of one result folder, relative name -> bytes, plus the record itself.
+
+    The folder holds ``result.json``, ``report.html``, ``report.pdf``, PNG pictures and ``dicom/*.dcm``.
+    """
+
+    record: Mapping[str, Any]
+    files: Mapping[str, bytes] = field(repr=False)
+
+
+class StoreStatus(StrEnum):
+    """How a peer answered one C-STORE."""
+
+    SUCCESS = "success"
+    WARNING = "warning"  # stored, with a remark
+    FAILED = "failed"  # refused; ``detail`` gives the status
+    NO_CONTEXT = "no_context"  # the peer does not take this SOP class
+    NOT_TRIED = "not_tried"  # the association ended before it was this object's turn
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreOutcome:
+    """Outcome of sending one file to one peer."""
+
+    path: Path
+    status: StoreStatus
+    detail: str = ""
+
+    @property
+    def stored(self) -> bool:
+        """Whether the peer has the object."""
+        return self.status in (StoreStatus.SUCCESS, StoreStatus.WARNING)

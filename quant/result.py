@@ -1,0 +1,254 @@
+"""The result record: what was measured, or why not. Every output (SR, page, maps' labels, JSON) is made from it.
+
+``LiverIronResult.to_record`` gives ``result.json`` schema version 1. Numbers carry their unit in the name;
+what is absent is ``None`` with a reason, never 0.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+Status = Literal["measured", "not_measurable", "declined"]
+Severity = Literal["info", "warning", "failure"]
+Bound = Literal["at_least"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Why there is no number; ``code`` is stable and in lower_snake_case, ``text`` is one plain sentence."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class QcLine:
+    """One quality statement; ``value`` and ``limit`` in the unit that ``text`` names."""
+
+    code: str
+    severity: Severity
+    text: str
+    value: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """Distribution of one quantity over the region; ``interval95`` is the interval of the median."""
+
+    median: float
+    mean: float
+    sd: float
+    q1: float
+    q3: float
+    interval95: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LicStatistics(Statistics):
+    """As ``Statistics``, in mg iron per g dry weight; ``bound`` is "at_least" beyond the measurable limit."""
+
+    bound: Bound | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcquisitionSummary:
+    """The acquisition as the record states it."""
+
+    field_t: float
+    manufacturer: str
+    model: str
+    kind: Literal["magnitude", "complex"]
+    echo_times_s: tuple[float, ...]
+    n_slices: int
+    rows: int
+    columns: int
+    spacing_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSummary:
+    """How R2* was fitted; fractions are of the voxels of the region (of the body where there is no region)."""
+
+    model: str
+    noise_model: str
+    sigma: float
+    echoes_used: int
+    measurable_limit_per_s: float | None
+    fraction_at_limit: float
+    fraction_failed: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoiSummary:
+    """The region that carries the statistics; ``excluded`` counts voxels by reason."""
+
+    source: Literal["automatic", "seg", "rtstruct"]
+    n_voxels: int
+    volume_ml: float
+    n_slices: int
+    excluded: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationUsed:
+    """The R2*-to-LIC equation applied."""
+
+    id: str
+    field_t: float
+    equation: str
+    doi: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherCalibration:
+    """What another published equation of the same field would give for the same R2*."""
+
+    id: str
+    lic_mg_per_g: float
+    doi: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradeCandidate:
+    """A grade that the interval allows, and how likely it is."""
+
+    code: str
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grade:
+    """Grade of the median LIC under one scheme."""
+
+    scheme: str
+    code: str
+    label: str
+    candidates: tuple[GradeCandidate, ...]
+    borderline: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One plain statement of the LIC against one limit."""
+
+    limit_mg_per_g: float
+    above: bool
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """The two statements that every report makes."""
+
+    reference: View
+    clinical: View
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowUpInterval:
+    """When to measure again, and by whose rule; dates are ISO 8601 (YYYY-MM-DD) or ``None`` without a study date."""
+
+    min_months: int
+    max_months: int
+    earliest_date: str | None
+    latest_date: str | None
+    rule_id: str
+    indication: str | None
+    source: str
+    population_match: bool
+    signed_off_by: str | None
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClinicianDecides:
+    """No interval is stated; ``text`` says why."""
+
+    text: str
+    clinician_decides: Literal[True] = True
+
+
+FollowUp = FollowUpInterval | ClinicianDecides
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorComparison:
+    """An earlier measurement of the same patient."""
+
+    date: str
+    lic_mg_per_g: float
+    calibration_id: str
+    change_mg_per_g: float | None
+    exceeds_repeatability: bool
+    comparable: bool
+    why_not: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultObject:
+    """One DICOM object of the result set; ``file`` is relative to the result folder."""
+
+    role: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    file: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiverIronResult:
+    """One job's outcome. A field is ``None`` when ``status`` or the data do not allow it."""
+
+    software_version: str
+    method_version: str
+    status: Status
+    study_instance_uid: str | None
+    source_series_instance_uids: tuple[str, ...]
+    patient_id_hash: str | None
+    reasons: tuple[Reason, ...] = ()
+    acquisition: AcquisitionSummary | None = None
+    fit: FitSummary | None = None
+    roi: RoiSummary | None = None
+    r2star_per_s: Statistics | None = None
+    t2star_ms: Statistics | None = None
+    pdff_percent: Statistics | None = None
+    lic_mg_per_g: LicStatistics | None = None
+    lic_umol_per_g_median: float | None = None
+    calibration: CalibrationUsed | None = None
+    other_calibrations: tuple[OtherCalibration, ...] = ()
+    grade: Grade | None = None
+    views: Views | None = None
+    follow_up: FollowUp | None = None
+    prior: PriorComparison | None = None
+    qc: tuple[QcLine, ...] = ()
+    objects: tuple[ResultObject, ...] = ()
+    research_use_only: bool = True
+    schema_version: int = field(default=SCHEMA_VERSION)
+
+    def __post_init__(self) -> None:
+        if self.status == "measured" and self.r2star_per_s is None:
+            raise ValueError("a measured result needs r2star_per_s")
+        if self.status != "measured" and not self.reasons:
+            raise ValueError(f"a result that is {self.status} needs a reason")
+
+    def to_record(self) -> dict[str, Any]:
+        """The record as plain JSON types, in the order of the published schema."""
+        record = asdict(self)
+        record = {"schema_version": record.pop("schema_version"), **record}
+        umol = record.pop("lic_umol_per_g_median")
+        ordered: dict[str, Any] = {}
+        for key, value in record.items():
+            ordered[key] = value
+            if key == "lic_mg_per_g":
+                ordered["lic_umol_per_g"] = None if umol is None else {"median": umol}
+        return _plain(ordered)  # type: ignore[no-any-return]  # a dict stays a dict
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value

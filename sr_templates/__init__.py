@@ -1,0 +1,1 @@
+"""DICOM result objects made from plain result types; the only user of highdicom."""
