@@ -47,9 +47,7 @@ class ReceiveConfig(_Section):
 
     ae_title: AeTitle = Field("IRONNODE", description="called AE title; other titles are rejected")
     host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - guarded by the allow-list
-    port: Port = Field(
-        11112, description="port to listen on; 0 takes a free one (written to run/receive.json)"
-    )
+    port: Port = Field(11112, description="port to listen on; 0 takes a free one (written to run/receive.json)")
     allow: tuple[AllowedPeer, ...] = Field((), description="who may send; empty means nobody")
     max_associations: int = Field(32, ge=1, description="associations at the same time")
     max_pdu_bytes: int = Field(131072, ge=4096, le=4194304, description="largest PDU offered and accepted")
@@ -65,7 +63,7 @@ class AssembleConfig(_Section):
     complete_quiet_s: float = Field(
         2,
         ge=0,
-        description="quiet time after which a grid without holes counts as whole when nothing says how many echoes to expect",
+        description="quiet time after which a grid without holes counts as whole when no header promises more echoes",
     )
 
 
@@ -73,9 +71,7 @@ class QueueConfig(_Section):
     """Jobs, leases and retries."""
 
     lease_s: Seconds = Field(30, description="a worker that has not reported for this long has lost its job")
-    ring_again_s: Seconds = Field(
-        60, description="a queued job is announced to the workers again after this time"
-    )
+    ring_again_s: Seconds = Field(60, description="a queued job is announced to the workers again after this time")
     time_limit_s: Seconds = Field(
         900, description="hard limit of one processing run; must stay below the visibility timeout"
     )
@@ -104,12 +100,10 @@ class DestinationConfig(_Section):
     ae_title: AeTitle = Field(description="called AE title of the destination")
     host: str
     port: Annotated[int, Field(ge=1, le=65535)]
-    calling_ae_title: AeTitle | None = Field(
-        None, description="AE title we call ourselves; null = receive.ae_title"
-    )
+    calling_ae_title: AeTitle | None = Field(None, description="AE title we call ourselves; null = receive.ae_title")
     objects: Literal["all"] | tuple[ObjectRole, ...] = Field(
         "all",
-        description="all, or a list of: map (classic MR maps), page (picture page), sr, seg, pm (float parametric maps)",
+        description="all, or a list of: map (classic MR maps), page (picture page), sr, seg, pm (float maps)",
     )
     timeout_s: Seconds = Field(30, description="connect and answer timeout")
     retry_base_s: Seconds = Field(5, description="wait after the first failure; doubles with jitter")
@@ -123,9 +117,7 @@ class DestinationConfig(_Section):
 class BrokerConfig(_Section):
     """The Celery broker."""
 
-    url: str | None = Field(
-        None, description="redis:// URL; null starts a private Valkey server under storage.root"
-    )
+    url: str | None = Field(None, description="redis:// URL; null starts a private Valkey server under storage.root")
 
 
 class DatabaseConfig(_Section):
@@ -166,9 +158,7 @@ class FollowUpConfig(_Section):
         None, description="indication id when the order gives none; null = not given"
     )
     policy_file: Path | None = Field(None, description="a site's own policy table; null = the shipped one")
-    signed_off_by: str | None = Field(
-        None, description="name of the person who approved the policy for this site"
-    )
+    signed_off_by: str | None = Field(None, description="name of the person who approved the policy for this site")
     signed_off_on: str | None = Field(
         None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="date of that approval, YYYY-MM-DD"
     )
@@ -283,9 +273,7 @@ def _explain(error: ValidationError, node: yaml.Node | None, path: Path | None) 
         where = ".".join(str(p) for p in item["loc"]) or "configuration"
         line = _line_of(node, item["loc"])
         place = f"{path}, line {line}: " if line else (f"{path}: " if path else "")
-        message = (
-            "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
-        )
+        message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
         lines.append(f"{place}{where}: {message}")
     return "; ".join(lines)
 

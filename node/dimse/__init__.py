@@ -1,0 +1,1 @@
+"""DICOM network: the only importer of pynetdicom."""

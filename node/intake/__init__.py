@@ -1,0 +1,1 @@
+"""Receiving side: durable spool, headers, assembly of acquisitions."""

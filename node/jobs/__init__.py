@@ -1,0 +1,1 @@
+"""Ledger, queue and workers."""

@@ -1,0 +1,1 @@
+"""Operating the node: log events, status, health."""

@@ -1,0 +1,67 @@
+"""Log events: every line the node logs is one JSON object with a stable ``event`` name and plain fields.
+
+No field may hold a patient's name, identifier or birth date; UIDs, AE titles, codes and counts are enough to
+find a study. The names are listed for operators in ``docs/operations.md``; a test keeps the two equal.
+"""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+_LOGGER = logging.getLogger("ironnode")
+
+
+class Event(StrEnum):
+    """Name of a log event; each is a sentence's worth of meaning."""
+
+    NODE_STARTED = "node_started"  # every role is ready
+    NODE_STOPPED = "node_stopped"  # an orderly end
+    ROLE_STARTED = "role_started"  # one process of the node is ready
+    ROLE_DIED = "role_died"  # a process ended by itself; it is started again
+    ASSOCIATION_REJECTED = "association_rejected"  # a caller was not let in; the reason says why
+    INSTANCE_STORED = "instance_stored"  # an instance is durable and was acknowledged
+    INSTANCE_REFUSED = "instance_refused"  # an instance was answered with a failure status
+    INSTANCE_CONFLICT = "instance_conflict"  # known UID, other bytes: kept in quarantine
+    INSTANCE_UNREADABLE = "instance_unreadable"  # stored, but its header cannot be used
+    ACQUISITION_DECLINED = "acquisition_declined"  # not ours, with the coded reason
+    JOB_ACCEPTED = "job_accepted"  # a job exists now
+    JOB_STARTED = "job_started"  # a worker took the lease
+    JOB_DONE = "job_done"  # the result set is in the outbox
+    JOB_FAILED = "job_failed"  # a run failed; it is tried again later
+    JOB_PARKED = "job_parked"  # failed too often; an operator must look
+    JOB_RUNG_AGAIN = "job_rung_again"  # the reconciler announced a job anew
+    LEASE_EXPIRED = "lease_expired"  # a worker went silent; its job is queued again
+    DELIVERY_SENT = "delivery_sent"  # a destination has objects of a job
+    DELIVERY_FAILED = "delivery_failed"  # a destination did not take objects; tried again later
+    BROKER_AWAY = "broker_away"  # the queue's broker does not answer
+    LEDGER_REBUILT = "ledger_rebuilt"  # the ledger was made anew from the disk
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", "message"),
+        }
+        fields = getattr(record, "fields", None)
+        entry.update(fields if fields is not None else {"text": record.getMessage()})
+        if record.exc_info:
+            entry["error"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
+
+
+def configure_logging(level: int = logging.INFO) -> None:
+    """Send the node's events (and warnings of libraries) to standard error, one JSON object a line."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    _LOGGER.setLevel(level)
+
+
+def emit(event: Event, level: int = logging.INFO, *, exc_info: bool = False, **fields: Any) -> None:
+    """Log one event; ``fields`` must be plain values without patient data."""
+    _LOGGER.log(level, event.value, extra={"event": event.value, "fields": fields}, exc_info=exc_info)

@@ -1,0 +1,1 @@
+"""The method: pixels in, result folder out; no queue, no network."""

@@ -1,0 +1,1 @@
+"""What people read: picture page, HTML and PDF report."""

@@ -1,0 +1,1 @@
+"""Phantom acquisitions written as DICOM in the dialects of the vendors."""

@@ -1,0 +1,53 @@
+"""Shared fixtures: programs from outside (peers), data made by others, free folders."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+_PEER_PATHS = ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/opt/homebrew/bin")
+
+
+def find_peer(program: str) -> Path | None:
+    """The program outside our environment (pynetdicom installs scripts with DCMTK's names inside it)."""
+    found = shutil.which(program, path=os.pathsep.join(_PEER_PATHS))
+    return Path(found) if found else None
+
+
+@pytest.fixture(scope="session")
+def peer() -> Callable[[str], Path]:
+    """``peer("storescu")`` gives the program's path, or skips by name; a skip is a failure where peers are required."""
+
+    def get(program: str) -> Path:
+        found = find_peer(program)
+        if found is None:
+            message = f"{program} is not installed (deploy/install-test-peers installs it)"
+            if os.environ.get("IRONNODE_REQUIRE_PEERS"):
+                pytest.fail(message)
+            pytest.skip(message)
+        return found
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def dciodvfy() -> Path:
+    """The IOD validator of the locked development dependencies."""
+    return Path(sys.executable).parent / "dciodvfy"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """``shared_data("ge-mfgre-abdomen")``: a folder of real scanner data, or skips: they are not ours to ship."""
+    root = Path(os.environ.get("IRONNODE_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+
+    def get(name: str) -> Path:
+        if not (root / name).is_dir():
+            pytest.skip(f"real data {name} are not on this machine (IRONNODE_TEST_DATA)")
+        return root / name
+
+    return get
