@@ -52,7 +52,11 @@ class InstanceHeader:
     """What the node knows of one received instance without its pixels.
 
     ``declined`` is the coded reason when no plane of it can belong to a measurement; then ``planes`` is empty.
-    ``expected_echoes`` is how many echoes the header promises, where it says so reliably.
+    ``group_key`` is equal for all images that one acquisition could consist of, over several series.
+    ``expected_*`` is what the header promises of the whole acquisition, where it says so reliably:
+    echoes, slices, and images of all kinds in this series. ``variant`` names what the reconstruction added
+    (NORM, DIS2D ...), ``repeat`` tells repetitions inside one series apart, ``coil`` names the receive elements,
+    ``acquired_s`` is the acquisition's date and time on the scanner's clock, in seconds.
     """
 
     sop_instance_uid: str
@@ -63,6 +67,12 @@ class InstanceHeader:
     group_key: str
     planes: tuple[PlaneHeader, ...]
     expected_echoes: int | None = None
+    expected_slices: int | None = None
+    expected_images: int | None = None
+    variant: str = ""
+    repeat: str = ""
+    coil: str = ""
+    acquired_s: float | None = None
     declined: tuple[str, str] | None = None
 
 
@@ -88,7 +98,7 @@ class Job:
     state: JobState
     attempts: int
     accepted_at: datetime  # frozen: every date and time in the result objects comes from it
-    files: tuple[Path, ...]  # the instances to measure, sorted by SOP Instance UID
+    sop_instance_uids: tuple[str, ...]  # the instances to measure, sorted; the spool knows where they lie
     missing: tuple[str, ...] = ()  # grid cells that never came, in words
     error: str | None = None
     predecessor_job_id: str | None = None

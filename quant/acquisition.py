@@ -93,4 +93,5 @@ class MultiEcho:
     @property
     def magnitude(self) -> npt.NDArray[np.float32]:
         """Magnitude signal, (z, y, x, e), float32."""
-        return np.abs(self.signal).astype(np.float32, copy=False)
+        magnitude: npt.NDArray[np.float32] = np.abs(self.signal).astype(np.float32, copy=False)
+        return magnitude

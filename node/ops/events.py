@@ -21,6 +21,8 @@ class Event(StrEnum):
     NODE_STOPPED = "node_stopped"  # an orderly end
     ROLE_STARTED = "role_started"  # one process of the node is ready
     ROLE_DIED = "role_died"  # a process ended by itself; it is started again
+    LISTENER_OPEN = "listener_open"  # the allow-list lets anybody store
+    ASSOCIATION_ENDED = "association_ended"  # a sender is gone; what it stored, in numbers
     ASSOCIATION_REJECTED = "association_rejected"  # a caller was not let in; the reason says why
     INSTANCE_STORED = "instance_stored"  # an instance is durable and was acknowledged
     INSTANCE_REFUSED = "instance_refused"  # an instance was answered with a failure status
@@ -33,10 +35,16 @@ class Event(StrEnum):
     JOB_FAILED = "job_failed"  # a run failed; it is tried again later
     JOB_PARKED = "job_parked"  # failed too often; an operator must look
     JOB_RUNG_AGAIN = "job_rung_again"  # the reconciler announced a job anew
+    RESULT_KEPT = "result_kept"  # a repeated run made other bytes; the result set that stood first stays
+    HEARTBEAT_MISSED = "heartbeat_missed"  # a worker could not renew its lease; it tries again
     LEASE_EXPIRED = "lease_expired"  # a worker went silent; its job is queued again
     DELIVERY_SENT = "delivery_sent"  # a destination has objects of a job
     DELIVERY_FAILED = "delivery_failed"  # a destination did not take objects; tried again later
     BROKER_AWAY = "broker_away"  # the queue's broker does not answer
+    BROKER_BACK = "broker_back"  # it answers again
+    BROKER_EMPTIED = "broker_emptied"  # the private broker's data could not be used; it starts without them
+    STORAGE_TROUBLE = "storage_trouble"  # disk or ledger refused; the step is repeated
+    WEB_REQUEST = "web_request"  # (debug) somebody asked for the status
     LEDGER_REBUILT = "ledger_rebuilt"  # the ledger was made anew from the disk
 
 

@@ -1,0 +1,218 @@
+"""The composition root: from the configuration to spool, ledger, outbox and what operators ask of them.
+
+Together with the entry points in ``node/roles`` the only place that reads the wall clock.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from node.config import Config
+from node.deliver.outbox import Outbox, plan_deliveries
+from node.errors import InputError
+from node.intake.spool import Spool
+from node.jobs.assemble import Assembler
+from node.jobs.database import set_sqlite_aside
+from node.jobs.deliveries import Delivery
+from node.jobs.ledger import Ledger
+from node.jobs.manifest import ManifestStore
+from node.jobs.overview import AcquisitionLine, JobLine, Overview, TrailLine
+from node.jobs.rebuild import Rebuilt, rebuild_ledger
+from node.model import Job, JobState
+from node.runtime import RunFolder, exclusive
+from quant import METHOD_VERSION
+
+_MIB = 1 << 20
+
+
+def wall_clock() -> datetime:
+    """Now, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DestinationStatus:
+    """What waits for a destination; ``configured`` is false when the configuration no longer names it."""
+
+    name: str
+    configured: bool
+    pending: int
+    sent: int
+    waiting_since: datetime | None
+    last_detail: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeStatus:
+    """The node at a glance; ``roles`` says of each process that was started whether it is alive."""
+
+    roles: dict[str, bool]
+    inbox: int
+    receiving: int
+    declined: int
+    jobs: dict[JobState, int]
+    destinations: tuple[DestinationStatus, ...]
+    free_mib: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobDetails:
+    """Everything the ledger knows of one job."""
+
+    job: Job
+    line: JobLine
+    record: dict[str, object] | None
+    deliveries: tuple[Delivery, ...]
+    trail: tuple[TrailLine, ...]
+    result_folder: Path | None
+
+
+class Node:
+    """The parts of a node over one storage root. Close it, or use :func:`open_node`."""
+
+    def __init__(self, config: Config) -> None:
+        """Open (and make where absent) everything under ``storage.root``.
+
+        Raises:
+            StorageError, ConfigError: a folder or the ledger cannot be used.
+        """
+        self.config = config
+        root = config.storage.root
+        self.spool = Spool(root, config.storage.min_free_mib * _MIB)
+        self.ledger = Ledger(root, config.database.url)
+        self.outbox = Outbox(root / "outbox")
+        self.manifests = ManifestStore(root / "jobs")
+        self.overview = Overview(self.ledger.database)
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self.ledger.close()
+
+    def assembler(self) -> Assembler:
+        """The assembler of this node."""
+        return Assembler(
+            spool=self.spool,
+            ledger=self.ledger,
+            manifests=self.manifests,
+            config=self.config.assemble,
+            settings_digest=self.config.method_digest(),
+            method_version=METHOD_VERSION,
+            clock=wall_clock,
+        )
+
+    # ------------------------------------------------------------ what operators ask
+
+    def status(self) -> NodeStatus:
+        """The node at a glance; works whether the node runs or not."""
+        root = self.config.storage.root
+        acquisitions = Counter(line.state for line in self.overview.acquisitions())
+        return NodeStatus(
+            roles=RunFolder(root / "run").roles_alive(),
+            inbox=sum(1 for _ in self.spool.inbox_folder.glob("*.dcm")),
+            receiving=acquisitions["receiving"],
+            declined=acquisitions["declined"],
+            jobs=self.overview.job_counts(),
+            destinations=tuple(self._destinations()),
+            free_mib=shutil.disk_usage(root).free // _MIB,
+        )
+
+    def _destinations(self) -> Iterator[DestinationStatus]:
+        backlogs = {b.destination: b for b in self.ledger.deliveries.backlogs()}
+        configured = [d.name for d in self.config.destinations]
+        for name in dict.fromkeys([*configured, *backlogs]):
+            backlog = backlogs.get(name)
+            yield DestinationStatus(
+                name=name,
+                configured=name in configured,
+                pending=backlog.pending if backlog else 0,
+                sent=backlog.sent if backlog else 0,
+                waiting_since=backlog.oldest_pending_at if backlog else None,
+                last_detail=backlog.last_detail if backlog else None,
+            )
+
+    def jobs(self, state: JobState | None = None) -> list[JobLine]:
+        """One line for each job, the latest first."""
+        return self.overview.jobs(state)
+
+    def acquisitions(self) -> list[AcquisitionLine]:
+        """What became of each group of images, declined ones with their reason."""
+        return self.overview.acquisitions()
+
+    def show(self, job_id: str) -> JobDetails:
+        """Everything about one job; the first characters of its id are enough.
+
+        Raises:
+            InputError: no job, or several, begin so.
+        """
+        full = self.overview.complete_job_id(job_id)
+        job = self.ledger.find(full)
+        assert job is not None
+        folder = self.outbox.path(full)
+        return JobDetails(
+            job=job,
+            line=self.overview.job(full),
+            record=self.overview.record(full),
+            deliveries=tuple(self.ledger.deliveries.of_job(full)),
+            trail=tuple(self.overview.trail(full)),
+            result_folder=folder if folder.is_dir() else None,
+        )
+
+    def retry(self, job_id: str) -> str:
+        """Do what is left of a job now; a sentence that says what will happen.
+
+        A parked or waiting job runs again; of a finished one everything that its destinations (also those added
+        since) do not have yet is sent.
+
+        Raises:
+            InputError: no job, or several, begin so; or a worker has it.
+        """
+        now = wall_clock()
+        details = self.show(job_id)
+        full = details.job.job_id
+        if details.job.state == JobState.RUNNING:
+            raise InputError(f"job {full} is running now")
+        if details.record is None:
+            self.ledger.requeue(full, now)
+            return f"job {full} is queued again"
+        self.ledger.deliveries.add(full, plan_deliveries(details.record, self.config.destinations), now)
+        pending = self.ledger.deliveries.make_due(full, now)
+        return f"job {full} is done; {pending} objects are sent now" if pending else f"job {full} is done and delivered"
+
+
+@contextmanager
+def open_node(config: Config) -> Iterator[Node]:
+    """A node's parts, closed at the end."""
+    node = Node(config)
+    try:
+        yield node
+    finally:
+        node.close()
+
+
+def rebuild(config: Config) -> Rebuilt:
+    """Make the ledger anew from spool, manifests and outbox; the node must not run.
+
+    An SQLite file that stands is set aside under another name. What was delivered is not on the disk, so everything
+    is delivered again: the same bytes under the same UIDs.
+
+    Raises:
+        ConfigError: the node runs.
+        StorageError: disk or database refused.
+    """
+    root = config.storage.root
+    with exclusive(root / "run"):
+        if config.database.url is None:
+            set_sqlite_aside(root, wall_clock())
+        with open_node(config) as node:
+            return rebuild_ledger(
+                spool=node.spool,
+                ledger=node.ledger,
+                manifests=node.manifests,
+                outbox=node.outbox,
+                destinations=config.destinations,
+                now=wall_clock(),
+            )

@@ -1,0 +1,87 @@
+"""Commands that run the node or try its surroundings."""
+
+from pathlib import Path
+
+import click
+
+from node.config import load_config
+
+_config = click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file (YAML).")
+
+
+def _run(config_path: Path | None, part: str) -> None:
+    from node.ops.events import configure_logging
+    from node.supervisor import ROLES_OF, run_node
+
+    config = load_config(config_path)
+    configure_logging()
+    raise SystemExit(run_node(config, config_path, ROLES_OF[part]))
+
+
+@click.command()
+@_config
+def serve(config_path: Path | None) -> None:
+    """Run the whole node on this machine: listener, assembler, worker, delivery, and a private broker.
+
+    Logs one JSON object a line to standard error. SIGTERM ends it in order: nothing that was acknowledged is lost,
+    not even when the machine loses power.
+    """
+    _run(config_path, "serve")
+
+
+@click.command()
+@_config
+def gateway(config_path: Path | None) -> None:
+    """Run the half that talks DICOM: listener, assembler, delivery. Workers run elsewhere (`ironnode worker`).
+
+    Needs broker.url and database.url where the workers are on other machines.
+    """
+    _run(config_path, "gateway")
+
+
+@click.command()
+@_config
+def worker(config_path: Path | None) -> None:
+    """Run the half that measures: takes jobs from the broker, reads the spool, writes the outbox.
+
+    Start as many as you like, on any machine that shares storage.root, broker.url and database.url.
+    """
+    _run(config_path, "worker")
+
+
+@click.command()
+@_config
+@click.pass_context
+def check(context: click.Context, config_path: Path | None) -> None:
+    """Validate the configuration and try everything it names; say what to fix.
+
+    Sends a C-ECHO to every destination, looks at broker, ledger, disk and clock. Exit 0 all well, 3 something
+    needs attention, 2 the configuration itself is wrong.
+    """
+    from node.ops.selfcheck import run_checks
+
+    config = load_config(config_path)
+    click.echo(f"configuration  ok: {config_path or 'defaults'}")
+    findings = run_checks(config)
+    for finding in findings:
+        click.echo(f"{finding.part:<14} {finding.verdict}: {finding.text}")
+        if finding.fix:
+            click.echo(f"{'':<14} -> {finding.fix}")
+    context.exit(3 if any(f.verdict == "FAILED" for f in findings) else 0)
+
+
+@click.command()
+@click.option(
+    "--out", default="demo-out", show_default=True, type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for everything the demo makes; an earlier demo's content is replaced.",
+)  # fmt: skip
+def demo(out: Path) -> None:
+    """Show the whole way on this machine, for real.
+
+    Starts the node and a small receiving PACS on free loopback ports, sends a phantom with known iron over C-STORE,
+    waits until maps, segmentation and report have come back over the network, prints the report and the pictures'
+    paths. Exit 0 only if all of that happened.
+    """
+    from node.demo import run_demo
+
+    run_demo(out, click.echo)

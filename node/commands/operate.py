@@ -1,0 +1,154 @@
+"""Commands for the people who run a node: what is there, what is stuck, do it again."""
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from node.config import config_schema, load_config
+from node.model import JobState
+
+_config = click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file (YAML).")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_LINES = 20
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, indent=2, default=str)
+
+
+def _when(moment: datetime | None) -> str:
+    return "-" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+@click.command()
+@_config
+@_json
+def status(config_path: Path | None, as_json: bool) -> None:
+    """Show the node at a glance: processes, what is coming in, jobs, backlog of each destination, declined series.
+
+    Works whether the node runs or not; it reads the same ledger.
+    """
+    from node.app import open_node
+
+    with open_node(load_config(config_path)) as node:
+        found, acquisitions = node.status(), node.acquisitions()
+    if as_json:
+        click.echo(_dump({**asdict(found), "acquisitions": [asdict(a) for a in acquisitions]}))
+        return
+    roles = ", ".join(f"{role} {'up' if alive else 'DOWN'}" for role, alive in found.roles.items()) or "not running"
+    click.echo(f"processes     {roles}")
+    click.echo(f"disk          {found.free_mib} MiB free")
+    click.echo(f"incoming      {found.inbox} instances to index, {found.receiving} acquisitions not whole yet")
+    click.echo("jobs          " + ", ".join(f"{count} {state}" for state, count in found.jobs.items()))
+    for line in found.destinations:
+        waiting = f"{line.pending} waiting since {_when(line.waiting_since)}" if line.pending else "nothing waiting"
+        gone = "" if line.configured else "  (no longer configured)"
+        click.echo(f"destination   {line.name}: {line.sent} sent, {waiting}{gone}")
+        if line.pending and line.last_detail:
+            click.echo(f"              last answer: {line.last_detail}")
+    for acquisition in [a for a in acquisitions if a.state == "receiving"]:
+        missing = "; ".join(acquisition.missing[:3]) or "waits to be quiet"
+        click.echo(f"receiving     {acquisition.study_instance_uid}: {acquisition.n_instances} instances; {missing}")
+    declined = [a for a in acquisitions if a.state == "declined"]
+    for acquisition in declined[:_LINES]:
+        click.echo(
+            f"declined      {acquisition.study_instance_uid}: {acquisition.n_instances} instances: "
+            f"[{acquisition.code}] {acquisition.text}"
+        )
+    if len(declined) > _LINES:
+        click.echo(f"              and {len(declined) - _LINES} more (--json shows all)")
+
+
+@click.command()
+@_config
+@_json
+@click.option("--state", type=click.Choice([s.value for s in JobState]), help="Only jobs in this state.")
+def jobs(config_path: Path | None, as_json: bool, state: str | None) -> None:
+    """List the jobs, the latest first: id, state, outcome, revision, when, what is delivered, what went wrong."""
+    from node.app import open_node
+
+    with open_node(load_config(config_path)) as node:
+        lines = node.jobs(JobState(state) if state else None)
+    if as_json:
+        click.echo(_dump([asdict(line) for line in lines]))
+        return
+    if not lines:
+        click.echo("no jobs" + (f" in state {state}" if state else ""))
+    for line in lines:
+        trouble = f"  {line.error}" if line.error else ""
+        click.echo(
+            f"{line.job_id[:12]}  {line.state:<8} {line.outcome or '-':<15} r{line.revision}  "
+            f"{_when(line.accepted_at)}  {line.n_sent}/{line.n_deliveries} delivered  {line.study_instance_uid}{trouble}"
+        )
+
+
+@click.command()
+@click.argument("job")
+@_config
+@_json
+def show(job: str, config_path: Path | None, as_json: bool) -> None:
+    """Show everything about one JOB (the first characters of its id are enough): result, deliveries, history."""
+    from node.app import open_node
+
+    with open_node(load_config(config_path)) as node:
+        details = node.show(job)
+    if as_json:
+        click.echo(_dump(asdict(details)))
+        return
+    line = details.line
+    click.echo(f"job {line.job_id}, {line.state}, revision {line.revision}, {line.n_instances} instances")
+    click.echo(f"study {line.study_instance_uid}, accepted {_when(line.accepted_at)}, attempts {line.attempts}")
+    if line.error:
+        click.echo(f"last error: {line.error}")
+    if details.result_folder:
+        click.echo(f"results: {details.result_folder}")
+    report = details.result_folder / "report.txt" if details.result_folder else None
+    if report is not None and report.is_file():
+        click.echo("\n" + report.read_text(encoding="utf-8"))
+    for delivery in details.deliveries:
+        sent = f"sent {_when(delivery.sent_at)}" if delivery.sent_at else f"next try {_when(delivery.next_try_at)}"
+        click.echo(f"{delivery.destination:<12} {delivery.role:<12} {sent}, {delivery.attempts} tries, "
+                   f"{delivery.last_detail or '-'}")  # fmt: skip
+    click.echo("")
+    for step in details.trail:
+        click.echo(f"{_when(step.at)}  {step.name}  " + "  ".join(f"{k}={v}" for k, v in step.fields.items()))
+
+
+@click.command()
+@click.argument("job")
+@_config
+def retry(job: str, config_path: Path | None) -> None:
+    """Do what is left of a JOB now: run a parked one again, send a finished one's undelivered objects at once."""
+    from node.app import open_node
+
+    with open_node(load_config(config_path)) as node:
+        click.echo(node.retry(job))
+
+
+@click.command()
+@_config
+def rebuild(config_path: Path | None) -> None:
+    """Make the ledger anew from the files on disk; the node must not run.
+
+    For a lost or damaged ledger. The old SQLite file is set aside, not deleted. What was delivered is not on the
+    disk, so everything is delivered again: the same bytes under the same identifiers, which a PACS recognises.
+    """
+    from node.app import rebuild as rebuild_ledger
+
+    found = rebuild_ledger(load_config(config_path))
+    click.echo(", ".join(f"{value} {name.replace('_', ' ')}" for name, value in asdict(found).items() if value != ()))
+
+
+@click.group("config")
+def config_group() -> None:
+    """Look at the configuration's shape; `ironnode check` validates a configuration file and tries what it names."""
+
+
+@config_group.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration, for editors that complete and check YAML."""
+    click.echo(json.dumps(config_schema(), indent=2))

@@ -1,0 +1,111 @@
+"""Send what is due for one destination: one association, an outcome for each object, a later try for what failed.
+
+A try never ends a delivery without success. Between the peer's answer and the mark in the ledger lies a moment in
+which a crash makes the same bytes go out again under the same UIDs; that changes nothing at the peer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from node.config import DestinationConfig
+from node.deliver.backoff import full_jitter_s
+from node.deliver.outbox import Outbox
+from node.errors import PeerError
+from node.jobs.deliveries import Delivery, DeliveryBook, DeliveryTrial
+from node.model import StoreOutcome, StoreStatus
+from node.ops.events import Event, emit
+
+_OBJECTS_AT_ONCE = 500  # on one association
+
+OnOutcome = Callable[[StoreOutcome], None]
+Sender = Callable[[Sequence[Path], DestinationConfig, OnOutcome], Sequence[StoreOutcome]]
+"""Sends files to a destination on one association; raises ``PeerError`` when there is none to be had."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispatcher:
+    """``uniform(low, high)`` draws the jitter."""
+
+    book: DeliveryBook
+    outbox: Outbox
+    send: Sender
+    clock: Callable[[], datetime]
+    uniform: Callable[[float, float], float]
+
+    def deliver_due(self, destination: DestinationConfig) -> int:
+        """Try everything that is due for a destination; how many objects it has taken.
+
+        Raises:
+            StorageError: the ledger refused; what was sent since is sent again later.
+        """
+        due = self.book.due(destination.name, self.clock(), _OBJECTS_AT_ONCE)
+        present = {self.outbox.path(d.job_id) / d.file: d for d in due}
+        gone = [path for path in present if not path.is_file()]
+        if gone:
+            self._postpone([present.pop(path) for path in gone], destination, "its file is gone from the outbox")
+        if not present:
+            return 0
+        return self._send(present, destination)
+
+    def _send(self, files: dict[Path, Delivery], destination: DestinationConfig) -> int:
+        answered: dict[Path, StoreOutcome] = {}
+
+        def note(outcome: StoreOutcome) -> None:
+            if outcome.status != StoreStatus.NOT_TRIED:
+                answered[outcome.path] = outcome
+                self._mark(files[outcome.path], destination, outcome)
+
+        detail = "the association ended before its turn"
+        try:
+            for outcome in self.send(list(files), destination, note):
+                detail = outcome.detail or detail if outcome.status == StoreStatus.NOT_TRIED else detail
+        except PeerError as error:
+            detail = str(error)
+        rest = [delivery for path, delivery in files.items() if path not in answered]
+        if rest:
+            # If anything was answered, the others only wait: what broke the association must not count against them.
+            self._postpone(rest, destination, detail, counted=not answered)
+        taken = [outcome for outcome in answered.values() if outcome.stored]
+        self._tell(destination, files, taken, [o for o in answered.values() if not o.stored], detail if rest else None)
+        return len(taken)
+
+    def _mark(self, delivery: Delivery, destination: DestinationConfig, outcome: StoreOutcome) -> None:
+        now = self.clock()
+        detail = outcome.detail or outcome.status.value
+        retry_at = None if outcome.stored else self._retry_at(delivery.attempts + 1, destination, now)
+        self.book.mark([DeliveryTrial(delivery=delivery, detail=detail, retry_at=retry_at)], now)
+
+    def _postpone(
+        self, deliveries: Sequence[Delivery], destination: DestinationConfig, detail: str, *, counted: bool = True
+    ) -> None:
+        now = self.clock()
+        # One moment for all of them, so that they share an association again.
+        retry_at = self._retry_at(min(d.attempts for d in deliveries) + 1, destination, now)
+        self.book.mark(
+            [DeliveryTrial(delivery=d, detail=detail, retry_at=retry_at, counted=counted) for d in deliveries], now
+        )
+
+    def _retry_at(self, attempts: int, destination: DestinationConfig, now: datetime) -> datetime:
+        wait_s = full_jitter_s(attempts, destination.retry_base_s, destination.retry_max_s, self.uniform)
+        return now + timedelta(seconds=wait_s)
+
+    @staticmethod
+    def _tell(
+        destination: DestinationConfig,
+        files: dict[Path, Delivery],
+        taken: Sequence[StoreOutcome],
+        refused: Sequence[StoreOutcome],
+        not_sent: str | None,
+    ) -> None:
+        if taken:
+            jobs = sorted({files[o.path].job_id for o in taken})
+            emit(Event.DELIVERY_SENT, destination=destination.name, objects=len(taken), job_ids=jobs)
+        if refused or not_sent:
+            emit(
+                Event.DELIVERY_FAILED,
+                destination=destination.name,
+                objects=len(files) - len(taken),
+                detail=not_sent or refused[0].detail or refused[0].status.value,
+            )

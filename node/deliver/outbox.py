@@ -1,0 +1,118 @@
+"""Result sets on disk: one folder a job, whole or absent, never changed once it stands."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from node.config import DestinationConfig
+from node.errors import StorageError
+from node.intake.durable_io import storage_error
+from node.jobs.deliveries import PlannedDelivery
+from node.jobs.durable import flush_folder, write_flushed
+from node.model import PipelineOutput
+
+RECORD_FILE = "result.json"
+_TEMPORARY = ".new-"
+
+
+class Outbox:
+    """The folder of result folders."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, job_id: str) -> Path:
+        """Where the result set of a job stands, or would stand."""
+        return self._folder / job_id
+
+    def record(self, job_id: str) -> dict[str, Any] | None:
+        """The record of a result set that stands, or ``None``.
+
+        Raises:
+            StorageError: the folder stands but its record cannot be read.
+        """
+        file = self.path(job_id) / RECORD_FILE
+        try:
+            record: dict[str, Any] = json.loads(file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{file}: cannot be read: {error}") from error
+        return record
+
+    def put(self, job_id: str, output: PipelineOutput) -> bool:
+        """Make a result set durable; ``False`` when one with other content stands already, which is kept.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        final = self.path(job_id)
+        if final.is_dir():
+            return _same(final, output.files)
+        temporary = self._folder / f"{_TEMPORARY}{job_id}-{uuid.uuid4().hex}"
+        try:
+            _write_folder(temporary, output.files)
+            temporary.rename(final)
+            flush_folder(self._folder)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if final.is_dir():  # another worker, whose lease we lost or took, was first
+                return _same(final, output.files)
+            raise storage_error(error, f"{final} cannot be written") from error
+        return True
+
+    def job_ids(self) -> list[str]:
+        """Jobs whose result set stands."""
+        if not self._folder.is_dir():
+            return []
+        return sorted(p.name for p in self._folder.iterdir() if not p.name.startswith(".") and p.is_dir())
+
+    def sweep(self, older_than_s: float, now_s: float) -> None:
+        """Remove what a killed worker left half-written; ``now_s`` in seconds since the epoch."""
+        if not self._folder.is_dir():
+            return
+        for leftover in self._folder.glob(f"{_TEMPORARY}*"):
+            if now_s - leftover.stat().st_mtime > older_than_s:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def plan_deliveries(record: Mapping[str, Any], destinations: Sequence[DestinationConfig]) -> list[PlannedDelivery]:
+    """Which objects of a result go where."""
+    return [
+        PlannedDelivery(
+            destination=destination.name,
+            sop_instance_uid=item["sop_instance_uid"],
+            role=item["role"],
+            file=item["file"],
+            position=position,
+        )
+        for destination in destinations
+        for position, item in enumerate(record["objects"])
+        if destination.wants(item["role"])
+    ]
+
+
+def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    folders = {folder}
+    folder.mkdir(parents=True)
+    for name, data in files.items():
+        relative = PurePosixPath(name)
+        if relative.is_absolute() or ".." in relative.parts:
+            raise ValueError(f"result file {name!r} would lie outside its folder")
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folders.update(p for p in path.parents if folder in (p, *p.parents))
+        write_flushed(path, data)
+    for made in sorted(folders, reverse=True):
+        flush_folder(made)
+
+
+def _same(folder: Path, files: Mapping[str, bytes]) -> bool:
+    standing = {
+        (Path(base) / name).relative_to(folder).as_posix() for base, _, names in os.walk(folder) for name in names
+    }
+    return standing == set(files) and all((folder / name).read_bytes() == data for name, data in files.items())

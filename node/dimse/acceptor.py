@@ -1,0 +1,173 @@
+"""Associations as acceptor: admitted before they are negotiated, served without waiting in small steps."""
+
+import queue
+import socket
+import threading
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pynetdicom import evt
+from pynetdicom.acse import ACSE
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AddressInformation
+
+from node.dimse.store import Caller, Negotiated, StoreProvider
+from node.dimse.upper_layer import PromptSocket, StreamingProvider
+
+_IDLE_WAIT_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejection:
+    """Result, source and diagnostic of an A-ASSOCIATE-RJ (PS3.8 table 9-21), and the reason in words."""
+
+    result: int
+    source: int
+    diagnostic: int
+    text: str
+
+
+class Admission(Protocol):
+    """Decides about associations and keeps count of them."""
+
+    def enter(self, association: "StoringAssociation", caller: Caller) -> Rejection | None:
+        """Why this association is rejected; None admits it."""
+
+    def leave(self, association: "StoringAssociation", caller: Caller | None) -> None:
+        """The connection is gone; ``caller`` is None when no association was ever requested on it."""
+
+
+class _NotifyingQueue(queue.Queue[Any]):
+    """A queue whose reader may wait for several of them at once."""
+
+    def __init__(self, notice: threading.Event) -> None:
+        super().__init__()
+        self._notice = notice
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item, block, timeout)
+        self._notice.set()
+
+
+class AdmittingAcse(ACSE):
+    """Association control that asks for admission before it negotiates."""
+
+    def __init__(self, association: "StoringAssociation") -> None:
+        super().__init__(association)
+        self._storing = association
+
+    def _negotiate_as_acceptor(self) -> None:
+        request = self.requestor.primitive
+        assert request is not None
+        self.requestor.ae_title = request.calling_ae_title
+        rejection = self._storing.ask_admission(request.calling_ae_title, request.called_ae_title)
+        if rejection is None:
+            super()._negotiate_as_acceptor()
+            return
+        self.send_reject(rejection.result, rejection.source, rejection.diagnostic)
+        self._storing.kill()
+
+    def send_accept(self) -> None:
+        """Accept, after the store provider knows what was accepted: data may follow at once."""
+        self._storing.open_store()
+        super().send_accept()
+
+
+class StoringAssociation(Association):
+    """An association as acceptor whose reactor waits for work instead of looking every millisecond."""
+
+    def __init__(
+        self,
+        ae: ApplicationEntity,
+        *,
+        store: StoreProvider,
+        connection: socket.socket,
+        remote: AddressInformation,
+        admission: Admission,
+        pdu_timeout_s: float,
+    ) -> None:
+        super().__init__(ae, "acceptor")
+        self._notice = threading.Event()
+        self._admission = admission
+        self._caller: Caller | None = None
+        self.store = store
+        self.acse = AdmittingAcse(self)
+        provider = StreamingProvider(self, store, ae.maximum_pdu_size)
+        self.dul = provider
+        self.dul.to_user_queue = _NotifyingQueue(self._notice)
+        self.dimse.msg_queue = _NotifyingQueue(self._notice)
+        self.acse_timeout = ae.acse_timeout
+        self.network_timeout = ae.network_timeout
+        self.connection = provider.connection = PromptSocket(self, provider, connection, pdu_timeout_s)
+        self.set_socket(self.connection)
+        self.requestor.address_info = remote
+        self._address = remote.address
+
+    def _bind_defaults(self) -> None:
+        """Bind what answers requests; none of the handlers that format each PDU for a log."""
+        for event in evt._INTERVENTION_EVENTS:
+            self._handlers[event] = (evt.get_default_handler(event), None)
+
+    def ask_admission(self, calling_ae_title: str, called_ae_title: str) -> Rejection | None:
+        """Why this association is rejected, or None."""
+        self._caller = Caller(
+            calling_ae_title=calling_ae_title.strip(),
+            called_ae_title=called_ae_title.strip(),
+            address=self._address,
+        )
+        return self._admission.enter(self, self._caller)
+
+    def open_store(self) -> None:
+        """Tell the store provider who calls and which presentation contexts are accepted."""
+        assert self._caller is not None
+        accepted: dict[int, PresentationContext] = self._accepted_cx
+        contexts = {
+            number: Negotiated(
+                sop_class_uid=str(context.abstract_syntax), transfer_syntax_uid=str(context.transfer_syntax[0])
+            )
+            for number, context in accepted.items()
+        }
+        self.store.open(self._caller, contexts)
+
+    def run_reactor(self) -> None:
+        """Serve the connection to its end."""
+        try:
+            super().run_reactor()
+        finally:
+            self.dul.kill_dul()
+            self.dul.join()
+            self.connection.release()
+            self._admission.leave(self, self._caller)
+
+    def _run_reactor(self) -> None:
+        while not self._kill:
+            self._notice.wait(_IDLE_WAIT_S)
+            self._notice.clear()
+            self._serve_waiting()
+            if self._is_over():
+                self.kill()
+
+    def _serve_waiting(self) -> None:
+        while True:
+            context_id, message = self.dimse.get_msg(block=False)
+            if message is None or context_id is None:
+                return
+            self._serve_request(message, context_id)
+
+    def _is_over(self) -> bool:
+        """React to the end of the association, by whomever."""
+        if self.is_established and self.acse.is_release_requested():
+            self.acse.send_release(is_response=True)
+            self.is_released, self.is_established = True, False
+            return True
+        if self.acse.is_aborted():
+            self.is_aborted, self.is_established = True, False
+            return True
+        if not self.dul.is_alive():
+            return True
+        if self.dul.idle_timer_expired():
+            self.abort()
+            return True
+        return False

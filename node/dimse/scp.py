@@ -1,0 +1,263 @@
+"""The listener: who may associate, how many at a time, from start to an orderly stop."""
+
+import logging
+import socketserver
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
+
+from node.config import ReceiveConfig
+from node.dimse.acceptor import Rejection, StoringAssociation
+from node.dimse.access import AllowList
+from node.dimse.contexts import supported_contexts
+from node.dimse.store import Caller, Received, ReceivedCounter, StoreProvider
+from node.errors import PeerError
+from node.intake.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.intake.spool import Spool
+from node.ops.events import Event, emit
+
+# PS3.8 table 9-21: result, source, diagnostic.
+_UNKNOWN_CALLER = Rejection(result=1, source=1, diagnostic=3, text="calling AE title not recognised")
+_UNKNOWN_HOST = Rejection(result=1, source=1, diagnostic=3, text="this calling AE title is not allowed from this host")
+_UNKNOWN_CALLED = Rejection(result=1, source=1, diagnostic=7, text="called AE title not recognised")
+_TOO_MANY = Rejection(result=2, source=3, diagnostic=2, text="the limit of associations is reached")
+
+_WAITING_CONNECTIONS = 128  # in the system's queue, and beyond the association limit before they have said anything
+_ACCEPT_POLL_S = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenerCounts:
+    """What a listener has done since its start; ``open`` is now."""
+
+    open: int
+    accepted: int
+    rejected: int
+    received: Received
+
+
+class Listener:
+    """C-ECHO and C-STORE provider that writes to a spool."""
+
+    def __init__(self, config: ReceiveConfig, spool: Spool) -> None:
+        self._config = config
+        self._spool = spool
+        self._received = ReceivedCounter()
+        self._desk = _AdmissionDesk(config)
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Sweep the spool, then listen.
+
+        Raises:
+            PeerError: the address cannot be listened on.
+            StorageError: the spool cannot be used.
+        """
+        self._spool.sweep()
+        # The node logs events of its own; the library's lines would repeat every PDU and every scanned port.
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+        if self._desk.allow.open_to_all:
+            emit(Event.LISTENER_OPEN, logging.WARNING, text='receive.allow holds "*" at "*": anybody may store')
+        try:
+            self._server = _Server(self._application_entity(), self._config, self._new_store, self._desk)
+        except OSError as error:
+            text = f"cannot listen on {self._config.host} port {self._config.port}: {error.strerror or error}"
+            raise PeerError(text) from error
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_ACCEPT_POLL_S,), name="listener", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """The port listened on; tells which one was free when 0 was configured."""
+        if self._server is None:
+            raise PeerError("the listener has not been started")
+        return int(self._server.server_address[1])
+
+    @property
+    def counts(self) -> ListenerCounts:
+        """What the listener has done."""
+        return self._desk.counts(self._received.counts)
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Stop accepting, let instances that are arriving finish until the timeout, then end every association."""
+        if self._server is None or self._thread is None:
+            return
+        self._server.shutdown()
+        self._thread.join()
+        self._server = None
+        self._desk.close(timeout_s)
+
+    def _application_entity(self) -> ApplicationEntity:
+        entity = ApplicationEntity(ae_title=self._config.ae_title)
+        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        # The library's own limit counts connections that have not said anything yet; the admission desk does not.
+        entity.maximum_associations = self._config.max_associations + _WAITING_CONNECTIONS + 1
+        entity.maximum_pdu_size = self._config.max_pdu_bytes
+        entity.acse_timeout = self._config.pdu_timeout_s
+        entity.network_timeout = self._config.idle_timeout_s
+        return entity
+
+    def _new_store(self) -> StoreProvider:
+        limit = self._config.max_instance_mib << 20
+        return StoreProvider(self._spool, max_instance_bytes=limit, counter=self._received)
+
+
+class _AdmissionDesk:
+    """Who is connected, who is associated, and who may be."""
+
+    def __init__(self, config: ReceiveConfig) -> None:
+        self.allow = AllowList(config.allow)
+        self._config = config
+        self._change = threading.Condition()
+        self._connected: set[StoringAssociation] = set()
+        self._open: set[StoringAssociation] = set()
+        self._accepted = 0
+        self._rejected = 0
+        self._closing = False
+
+    def counts(self, received: Received) -> ListenerCounts:
+        with self._change:
+            return ListenerCounts(
+                open=len(self._open), accepted=self._accepted, rejected=self._rejected, received=received
+            )
+
+    def has_room(self) -> bool:
+        """Whether one more connection may speak at all."""
+        with self._change:
+            return len(self._connected) < self._config.max_associations + _WAITING_CONNECTIONS
+
+    def connect(self, association: StoringAssociation) -> None:
+        with self._change:
+            self._connected.add(association)
+
+    def enter(self, association: StoringAssociation, caller: Caller) -> Rejection | None:
+        rejection = self._judge(caller)
+        with self._change:
+            if rejection is None and len(self._open) >= self._config.max_associations:
+                rejection = _TOO_MANY
+            if rejection is None:
+                self._open.add(association)
+                self._accepted += 1
+                return None
+            self._rejected += 1
+        emit(
+            Event.ASSOCIATION_REJECTED,
+            logging.WARNING,
+            calling_ae_title=caller.calling_ae_title,
+            called_ae_title=caller.called_ae_title,
+            address=caller.address,
+            text=rejection.text,
+        )
+        return rejection
+
+    def _judge(self, caller: Caller) -> Rejection | None:
+        """The caller first: who is not allowed learns nothing about our own title."""
+        if not self.allow.knows_title(caller.calling_ae_title):
+            return _UNKNOWN_CALLER
+        if not self.allow.admits(caller.calling_ae_title, caller.address):
+            return _UNKNOWN_HOST
+        if caller.called_ae_title != self._config.ae_title.strip():
+            return _UNKNOWN_CALLED
+        return None
+
+    def leave(self, association: StoringAssociation, caller: Caller | None) -> None:
+        with self._change:
+            self._connected.discard(association)
+            was_open = association in self._open
+            self._open.discard(association)
+            self._change.notify_all()
+        if was_open and caller is not None:
+            counts = association.store.counts
+            emit(
+                Event.ASSOCIATION_ENDED,
+                calling_ae_title=caller.calling_ae_title,
+                address=caller.address,
+                released=bool(association.is_released),
+                **vars(counts),
+            )
+
+    def close(self, timeout_s: float) -> None:
+        """End every association: idle ones at once, those in the middle of an instance at the timeout."""
+        deadline = time.monotonic() + timeout_s
+        aborted: set[StoringAssociation] = set()
+        with self._change:
+            while self._connected:
+                late = time.monotonic() >= deadline
+                for association in self._connected - aborted:
+                    if late or not association.store.busy:
+                        association.abort(block=False)
+                        aborted.add(association)
+                if late:
+                    break
+                self._change.wait(min(0.05, max(0.0, deadline - time.monotonic())))
+            stuck = list(self._connected)
+        for association in stuck:
+            association.connection.cut()
+            association.join(timeout_s)
+
+
+class _Server(ThreadedAssociationServer):
+    """The accepting socket."""
+
+    request_queue_size = _WAITING_CONNECTIONS
+    daemon_threads = True
+
+    def __init__(
+        self,
+        entity: ApplicationEntity,
+        config: ReceiveConfig,
+        new_store: Callable[[], StoreProvider],
+        desk: _AdmissionDesk,
+    ) -> None:
+        self.desk = desk
+        self.new_store = new_store
+        self.pdu_timeout_s = config.pdu_timeout_s
+        address = (config.host, config.port)
+        super().__init__(entity, address, config.ae_title, supported_contexts(), request_handler=_Handler)
+
+    def verify_request(self, *_: Any) -> bool:
+        """Refuse a connection when far more than the allowed associations are waiting to speak."""
+        return self.desk.has_room()
+
+    def service_actions(self) -> None:
+        """Nothing between two connections; pynetdicom would collect garbage here, at a fixed rate."""
+
+    def shutdown(self) -> None:
+        """Stop accepting."""
+        socketserver.BaseServer.shutdown(self)
+        self.server_close()
+
+
+class _Handler(RequestHandler):
+    """Makes the association for an accepted connection."""
+
+    server: _Server
+
+    def _create_association(self) -> StoringAssociation:
+        association = StoringAssociation(
+            self.ae,
+            store=self.server.new_store(),
+            connection=self.request,
+            remote=AddressInformation.from_tuple(self.client_address),
+            admission=self.server.desk,
+            pdu_timeout_s=self.server.pdu_timeout_s,
+        )
+        association._server = self.server
+        acceptor = association.acceptor
+        acceptor.maximum_length = self.ae.maximum_pdu_size
+        acceptor.ae_title = self.server.ae_title
+        acceptor.address_info = self.local
+        acceptor.implementation_class_uid = self.ae.implementation_class_uid
+        acceptor.implementation_version_name = self.ae.implementation_version_name
+        acceptor.supported_contexts = self.server.contexts
+        self.server.desk.connect(association)
+        return association

@@ -1,0 +1,98 @@
+"""A connection as the upper layer uses it: one buffer, a limit on PDU length, a deadline for each whole PDU.
+
+Linux delays acknowledgements by 40 ms, and DCMTK's senders write each PDU in two pieces with Nagle's algorithm on:
+each instance then waits for the delayed ACK. Asking for an immediate one (TCP_QUICKACK) before each read removes
+the wait for senders we do not control; TCP_NODELAY removes it on our side.
+"""
+
+import socket
+import struct
+import time
+from typing import NamedTuple
+
+PDU_HEAD_BYTES = 6
+_SMALLEST_BUFFER_BYTES = 1 << 16
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+class Pdu(NamedTuple):
+    """One protocol data unit; ``body`` is valid until the next read."""
+
+    kind: int
+    body: memoryview
+
+
+class PduTooLongError(OSError):
+    """The peer announced a PDU longer than is accepted."""
+
+
+class PduReader:
+    """Reads whole PDUs from a connected socket."""
+
+    def __init__(self, connection: socket.socket, *, timeout_s: float) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.settimeout(timeout_s)
+        self._socket = connection
+        self._timeout_s = timeout_s
+        self._buffer = bytearray(_SMALLEST_BUFFER_BYTES)
+        self._start = 0
+        self._end = 0
+
+    @property
+    def buffered(self) -> bool:
+        """Whether bytes have been read that were not asked for yet."""
+        return self._end > self._start
+
+    def read_pdu(self, longest_bytes: int) -> Pdu | None:
+        """The next PDU; None when the peer closed the connection between two.
+
+        Raises:
+            PduTooLongError: it is longer than ``longest_bytes``; nothing of it was kept in memory.
+            TimeoutError: it did not arrive whole in time.
+            OSError: the connection broke, or was closed inside the PDU.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        if not self._fill(PDU_HEAD_BYTES, deadline):
+            return None
+        kind, _, length = struct.unpack_from(">BBL", self._buffer, self._start)
+        if length > longest_bytes:
+            raise PduTooLongError(f"a PDU of {length} bytes; {longest_bytes} are accepted")
+        self._fill(PDU_HEAD_BYTES + length, deadline)
+        body_start = self._start + PDU_HEAD_BYTES
+        self._start = body_start + length
+        return Pdu(kind, memoryview(self._buffer)[body_start : self._start])
+
+    def read_bytes(self, count: int) -> bytearray:
+        """So many bytes; fewer when the peer closed the connection."""
+        self._fill(count, time.monotonic() + self._timeout_s, closed_is_end=True)
+        end = min(self._start + count, self._end)
+        taken = self._buffer[self._start : end]
+        self._start = end
+        return taken
+
+    def _fill(self, count: int, deadline: float, *, closed_is_end: bool = False) -> bool:
+        """Have ``count`` bytes in the buffer; False when the connection was closed before the first."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        self._make_room(count)
+        while self._end - self._start < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError("a PDU did not arrive in time")
+            if _QUICKACK is not None:
+                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            got = self._socket.recv_into(memoryview(self._buffer)[self._end :])
+            if got == 0:
+                if closed_is_end or self._start == self._end:
+                    return False
+                raise ConnectionError("the connection was closed inside a PDU")
+            self._end += got
+        return True
+
+    def _make_room(self, count: int) -> None:
+        if self._start + count <= len(self._buffer):
+            return
+        kept = self._buffer[self._start : self._end]
+        if count > len(self._buffer):
+            self._buffer = bytearray(count)
+        self._buffer[: len(kept)] = kept
+        self._start, self._end = 0, len(kept)

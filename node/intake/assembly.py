@@ -1,0 +1,245 @@
+"""From the headers of a study to its acquisitions: pure, and independent of the order and splitting of arrival.
+
+Every instance ends in exactly one plan: an acquisition that can be measured (perhaps still incomplete), or a
+declined group with a coded reason. Completeness is judged by the echo x slice grid, kind by kind, and by what the
+vendor's headers promise of it.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from node.intake.grid import EchoGrid, build_grid
+from node.intake.stacks import Assembly, Stack, assemblies, cluster_directions, orientations, slabs
+from node.model import InstanceHeader
+
+MIN_ECHOES = 3
+"""Signal at TE 0, R2* and one echo to see a deviation (reference: a constant or noise floor needs a third)."""
+
+Reason = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcquisitionPlan:
+    """One acquisition of a study, or a group of instances that cannot be measured.
+
+    ``key`` names it within the study and stays the same when more of it arrives. ``complete``: the grid has no hole
+    and everything a header promises has come. ``promised``: a header says reliably that this is all. ``missing``
+    names what is not there. ``declined`` is the coded reason; when ``final`` is false, more images could lift it.
+    """
+
+    key: str
+    study_instance_uid: str
+    headers: tuple[InstanceHeader, ...]
+    complete: bool
+    promised: bool
+    missing: tuple[str, ...] = ()
+    declined: Reason | None = None
+    final: bool = False
+
+
+class Verdict(StrEnum):
+    """What to do with a plan now."""
+
+    READY = "ready"  # make a job from what is there
+    DECLINE = "decline"  # record the reason; nothing to measure
+    WAIT = "wait"  # look again when the study has been quiet for longer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The verdict; ``quiet_s`` is the quiet time after which to ask again (``WAIT``), else 0."""
+
+    verdict: Verdict
+    quiet_s: float = 0.0
+
+
+def plan_study(headers: Iterable[InstanceHeader]) -> tuple[AcquisitionPlan, ...]:
+    """The plans of one study (or several), sorted by key; duplicates of an instance change nothing."""
+    unique = {header.sop_instance_uid: header for header in headers}
+    usable, declined = _screen(unique.values())
+    plans = [_declined(group, reason) for group, reason in declined]
+    groups: defaultdict[tuple[str, str], list[InstanceHeader]] = defaultdict(list)
+    for header in usable:
+        groups[header.study_instance_uid, header.group_key].append(header)
+    for _, group in sorted(groups.items()):
+        for slab in slabs(group):
+            plans.extend(_plan_slab(slab))
+    return tuple(sorted(plans, key=lambda plan: (plan.study_instance_uid, plan.key)))
+
+
+def decide(plan: AcquisitionPlan, *, quiet_s: float, settle_s: float, complete_quiet_s: float) -> Decision:
+    """What to do with a plan of a study whose last instance arrived ``quiet_s`` ago."""
+    if plan.declined is not None:
+        needed, verdict = 0.0 if plan.final else settle_s, Verdict.DECLINE
+    elif plan.complete:
+        needed, verdict = 0.0 if plan.promised else min(complete_quiet_s, settle_s), Verdict.READY
+    else:
+        needed, verdict = settle_s, Verdict.READY
+    return Decision(verdict=verdict) if quiet_s >= needed else Decision(verdict=Verdict.WAIT, quiet_s=needed)
+
+
+def _screen(
+    headers: Iterable[InstanceHeader],
+) -> tuple[list[InstanceHeader], list[tuple[list[InstanceHeader], Reason]]]:
+    """Instances that could be measured, and groups (same series, same reason) that cannot."""
+    usable: list[InstanceHeader] = []
+    declined: defaultdict[tuple[str, str, str], list[InstanceHeader]] = defaultdict(list)
+    by_series: defaultdict[tuple[str, str], list[InstanceHeader]] = defaultdict(list)
+    for header in headers:
+        by_series[header.study_instance_uid, header.series_instance_uid].append(header)
+    for (study, series), members in by_series.items():
+        candidates = [header for header in members if header.declined is None]
+        scout = _localiser(candidates)
+        for header in members:
+            reason = header.declined or scout or _several_orientations(header)
+            if reason is None:
+                usable.append(header)
+            else:
+                declined[study, series, reason[0]].append(header)
+    return usable, [(group, _common_reason(group)) for _, group in sorted(declined.items())]
+
+
+def _common_reason(group: list[InstanceHeader]) -> Reason:
+    first = min(group, key=lambda header: header.sop_instance_uid)
+    candidates = [header for header in group if header.declined is None]
+    return first.declined or _several_orientations(first) or _localiser(candidates) or ("localiser", "A localiser.")
+
+
+def _localiser(candidates: list[InstanceHeader]) -> Reason | None:
+    """A series of one echo time in several orientations is a localiser."""
+    if len({plane.echo_time_s for header in candidates for plane in header.planes}) != 1:
+        return None
+    directions = cluster_directions(plane.orientation for header in candidates for plane in header.planes)
+    if len(directions) < 2:
+        return None
+    return "localiser", f"A series of one echo time in {len(directions)} orientations is a localiser."
+
+
+def _several_orientations(header: InstanceHeader) -> Reason | None:
+    if orientations(header) < 2:
+        return None
+    return "mixed_geometry", "One object holds slices of several orientations; they are no single stack."
+
+
+def _plan_slab(slab: list[InstanceHeader]) -> Iterable[AcquisitionPlan]:
+    found, ambiguous = assemblies(slab)
+    prefix = f"{slab[0].group_key}-{_digest(_frame_label(slab[0]))}"
+    for index, assembly in enumerate(found):
+        yield from _plan_assembly(assembly, f"{prefix}-{index + 1}")
+    for stack in ambiguous:
+        yield _declined(stack.headers, _ambiguity(stack), within=prefix)
+
+
+def _frame_label(header: InstanceHeader) -> str:
+    plane = header.planes[0]
+    row, column = plane.orientation[:3], plane.orientation[3:]
+    origin = (sum(p * d for p, d in zip(plane.position_mm, axis, strict=True)) for axis in (row, column))
+    return "/".join([*(f"{c + 0.0:.1f}" for c in plane.orientation), *(f"{o:.0f}" for o in origin)])
+
+
+def _digest(words: str) -> str:
+    return hashlib.sha256(words.encode()).hexdigest()[:8]
+
+
+def _plan_assembly(assembly: Assembly, key: str) -> Iterable[AcquisitionPlan]:
+    stack, difference = _without_phase_difference(assembly.stack)
+    for copy in assembly.copies:
+        text = "A second reconstruction of echoes that are measured from another series (normalised or filtered copy)."
+        yield _declined(copy.headers, ("second_reconstruction", text), within=key)
+    if difference:
+        text = "One phase image per slice beside several magnitude echoes is a phase difference, not an echo's phase."
+        yield _declined(difference, ("phase_difference", text), within=key)
+    grid = build_grid(stack)
+    missing = (*grid.describe_holes(), *_promises_broken(grid, stack))
+    images = _images_promised(stack)
+    whole_object = len(stack) == 1 and len(grid.echo_times_s) >= MIN_ECHOES
+    declined = _cannot_be_measured(grid)
+    yield AcquisitionPlan(
+        key=key,
+        study_instance_uid=stack[0].study_instance_uid,
+        headers=_sorted(stack),
+        complete=not missing and declined is None,
+        promised=not missing and (images is not None or whole_object),
+        missing=missing,
+        declined=declined,
+    )
+
+
+def _without_phase_difference(stack: Stack) -> tuple[list[InstanceHeader], list[InstanceHeader]]:
+    """Siemens' field-map phase poses as the phase of the last echo (reference: dcm_qa_fmap)."""
+    if len(stack.echoes("magnitude")) < 2 or len(stack.echoes("phase")) != 1:
+        return stack.headers, []
+    phases = [h for h in stack.headers if all(plane.kind == "phase" for plane in h.planes)]
+    return [h for h in stack.headers if h not in phases], phases
+
+
+def _promises_broken(grid: EchoGrid, headers: list[InstanceHeader]) -> tuple[str, ...]:
+    echoes = max((h.expected_echoes or 0 for h in headers), default=0)
+    slices = max((h.expected_slices or 0 for h in headers), default=0)
+    images = _images_promised(headers)
+    series = Counter(h.series_instance_uid for h in headers)
+    here = max(series.values())
+    return tuple(
+        f"{there} of {promised} {what} that the header promises"
+        for there, promised, what in (
+            (len(grid.echo_times_s), echoes, "echoes"),
+            (len(grid.positions_mm), slices, "slices"),
+            (here, images or 0, "images"),
+        )
+        if there < promised
+    )
+
+
+def _images_promised(headers: list[InstanceHeader]) -> int | None:
+    return max((h.expected_images for h in headers if h.expected_images is not None), default=None)
+
+
+def _cannot_be_measured(grid: EchoGrid) -> Reason | None:
+    both = grid.echoes("real") & grid.echoes("imaginary")
+    echoes = grid.echoes("magnitude") or both
+    if not echoes:
+        kinds = " and ".join(grid.kinds)
+        return "no_magnitude", f"Only {kinds} images came; there is no magnitude, nor real with imaginary."
+    if len(echoes) >= MIN_ECHOES:
+        return None
+    times = ", ".join(f"{1000 * grid.echo_times_s[echo]:.4g}" for echo in sorted(echoes))
+    hint = " Two echoes are what field-map sequences give." if len(echoes) == 2 else ""
+    count = "one echo time" if len(echoes) == 1 else f"{len(echoes)} echo times"
+    return "too_few_echoes", f"Only {count} ({times} ms); R2* needs at least {MIN_ECHOES}.{hint}"
+
+
+def _ambiguity(stack: Stack) -> Reason:
+    most = max(stack.repeated.values())
+    if len({header.coil for header in stack.headers}) > 1:
+        return "single_channel", "Slices occur once per receive coil; only combined images can be measured."
+    echoes = {plane.echo_time_s for header in stack.headers for plane in header.planes}
+    if len(echoes) == 1 and most > 2:
+        text = f"{most} images of each slice carry the same echo time; the echoes cannot be told apart."
+        return "equal_echo_times", text
+    if len(echoes) == 1:
+        text = "Two images of the same kind, slice and echo time, and no other echo: a field map beside its magnitude."
+        return "field_map", text
+    text = f"{len(stack.repeated)} cells of the echo x slice grid hold several images; which one counts is not told."
+    return "ambiguous_planes", text
+
+
+def _declined(group: list[InstanceHeader], reason: Reason, *, within: str = "") -> AcquisitionPlan:
+    """``within`` is the acquisition or slab whose content led to it: more images could then change the reason."""
+    headers = _sorted(group)
+    apart = (within, headers[0].variant, headers[0].repeat) if within else ()
+    return AcquisitionPlan(
+        key=f"declined-{reason[0]}-{_digest('/'.join((headers[0].series_instance_uid, *apart)))}",
+        study_instance_uid=headers[0].study_instance_uid,
+        headers=headers,
+        complete=False,
+        promised=False,
+        declined=reason,
+        final=not within,
+    )
+
+
+def _sorted(headers: Iterable[InstanceHeader]) -> tuple[InstanceHeader, ...]:
+    return tuple(sorted(headers, key=lambda header: header.sop_instance_uid))

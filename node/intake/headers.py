@@ -1,0 +1,153 @@
+"""What the node knows of an instance from its header: identity, acquisition, planes, or why it is not input."""
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from node.errors import InputError
+from node.intake.admission import decline_object, decline_plane, decline_planes
+from node.intake.planes import Layers, Plane, first_number, first_numbers, first_text, layers_of, planes_of
+from node.intake.tags import ODD_DATA, seconds_of, text
+from node.model import InstanceHeader, PlaneHeader
+from node.vendors import RECONSTRUCTION_WORDS, Private, private_text, promise
+
+_IDENTITY = {
+    "SOPClassUID": "SOP Class UID (0008,0016)",
+    "SOPInstanceUID": "SOP Instance UID (0008,0018)",
+    "StudyInstanceUID": "Study Instance UID (0020,000D)",
+    "SeriesInstanceUID": "Series Instance UID (0020,000E)",
+}
+
+
+def read_header(path: Path) -> InstanceHeader:
+    """The header of one DICOM file; pixel data are not read. Raises ``InputError`` naming the file."""
+    ds = read_dataset(path)
+    with quiet_pydicom():
+        return header_of(ds, path)
+
+
+def read_dataset(path: Path, *, with_pixels: bool = False) -> Dataset:
+    """The parsed data set of one DICOM file, without pixel data unless asked for."""
+    try:
+        with quiet_pydicom():
+            return dcmread(path, stop_before_pixels=not with_pixels)
+    except InvalidDicomError as error:
+        raise InputError(f"{path.name} is not a DICOM file (no Part 10 preamble)") from error
+    except OSError as error:
+        raise InputError(
+            f"{path.name} cannot be read: {error.strerror or 'end of file inside the data set'}"
+        ) from error
+    except ODD_DATA as error:
+        raise InputError(f"{path.name} is not a readable DICOM file: {type(error).__name__} while parsing") from error
+
+
+def header_of(ds: Dataset, path: Path) -> InstanceHeader:
+    """The header from a parsed data set; ``path`` only names the file in errors."""
+    uids = {keyword: text(ds, keyword) for keyword in _IDENTITY}
+    for keyword, name in _IDENTITY.items():
+        if not uids[keyword]:
+            raise InputError(f"{path.name} has no {name}")
+    syntax = text(ds.file_meta, "TransferSyntaxUID") if hasattr(ds, "file_meta") else ""
+    declined = decline_object(ds, syntax)
+    every = planes_of(ds) if declined is None else ()
+    declined = declined or decline_planes(every)
+    usable = tuple(plane for plane in every if decline_plane(plane) is None) if declined is None else ()
+    layers = layers_of(ds)[(usable[0].frame_number or 1) - 1] if usable else (ds,)
+    promised = promise(ds)
+    return InstanceHeader(
+        sop_instance_uid=uids["SOPInstanceUID"],
+        sop_class_uid=uids["SOPClassUID"],
+        study_instance_uid=uids["StudyInstanceUID"],
+        series_instance_uid=uids["SeriesInstanceUID"],
+        patient_id_hash=patient_id_hash(ds),
+        group_key=group_key(ds, layers) if usable else "",
+        planes=tuple(_plane_header(plane) for plane in usable),
+        expected_echoes=promised.echoes,
+        expected_slices=promised.slices,
+        expected_images=promised.images,
+        variant="\\".join(sorted(RECONSTRUCTION_WORDS.intersection(every[0].image_type))) if every else "",
+        repeat=_repeat(ds, usable),
+        coil=private_text(ds, Private.SIEMENS_COIL),
+        acquired_s=_acquired_s(layers),
+        declined=declined,
+    )
+
+
+def patient_id_hash(ds: Dataset) -> str:
+    """Pseudonym of the patient: 16 hexadecimal digits of SHA-256 over issuer and patient identifier.
+
+    It lets records of one patient be recognised without showing the identifier. It is no anonymisation: who can
+    list a site's identifiers can compute it.
+    """
+    parts = ("ironnode", text(ds, "IssuerOfPatientID"), text(ds, "PatientID"))
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
+
+
+def group_key(ds: Dataset, layers: Layers) -> str:
+    """Equal for images that may belong to one acquisition, whatever series they came in.
+
+    Study, frame of reference, matrix, pixel spacing, field strength, repetition time and flip angle decide;
+    orientation and position are compared with tolerance later.
+    """
+    spacing = first_numbers(layers, "PixelSpacing", 2) or ()
+    facts = (
+        text(ds, "StudyInstanceUID"),
+        text(ds, "FrameOfReferenceUID"),
+        f"{text(ds, 'Rows')}x{text(ds, 'Columns')}",
+        "x".join(f"{millimetres:.3f}" for millimetres in spacing),
+        *(_rounded(first_number(layers, name)) for name in ("MagneticFieldStrength", "RepetitionTime", "FlipAngle")),
+    )
+    return hashlib.sha256("|".join(facts).encode()).hexdigest()[:16]
+
+
+def _rounded(found: float | None) -> str:
+    return "" if found is None else f"{found:.1f}"
+
+
+def _plane_header(plane: Plane) -> PlaneHeader:
+    assert plane.echo_time_s is not None
+    assert plane.position_mm is not None
+    assert plane.orientation is not None
+    return PlaneHeader(
+        frame_number=plane.frame_number,
+        kind=plane.kind,
+        echo_time_s=plane.echo_time_s,
+        position_mm=plane.position_mm,
+        orientation=plane.orientation,
+    )
+
+
+def _repeat(ds: Dataset, planes: tuple[Plane, ...]) -> str:
+    temporal = {plane.temporal_position for plane in planes}
+    number = text(ds, "AcquisitionNumber")
+    return f"{number}/{temporal.pop()}" if len(temporal) == 1 else number
+
+
+def _acquired_s(layers: Layers) -> float | None:
+    """Start of the acquisition on the scanner's clock; whole objects, then frames, then the classic pair."""
+    for keyword in ("AcquisitionDateTime", "FrameAcquisitionDateTime"):
+        written = first_text(layers, keyword)
+        if (found := seconds_of(written[:8], written[8:])) is not None:
+            return found
+    return seconds_of(first_text(layers, "AcquisitionDate"), first_text(layers, "AcquisitionTime"))
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Parse without pydicom's warnings, raised or logged: they quote values, and values may name a patient."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

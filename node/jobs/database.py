@@ -1,0 +1,142 @@
+"""The ledger's database: where it is, how it is opened, what a transaction means there.
+
+SQLite (one machine) runs with a write-ahead log and a sync at every commit, so that a committed transition
+survives a power cut; writers take the lock at once and wait for each other. Any other SQLAlchemy URL is used as it is.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import NoSuchModuleError as UnknownDialectError
+
+from node.errors import ConfigError, StorageError
+from node.intake.durable_io import storage_error
+from node.jobs import schema
+
+LEDGER_FILE = "ledger.sqlite"
+_BUSY_TIMEOUT_MS = 20_000
+
+
+class Database:
+    """One open ledger database. Give each process its own (never share one over a fork)."""
+
+    def __init__(self, root: Path, url: str | None) -> None:
+        """Open ``url``, or SQLite under ``root``; create what is missing.
+
+        Raises:
+            ConfigError: the URL cannot be used, or the ledger was made by another version.
+            StorageError: the database cannot be opened.
+        """
+        self._engine = _make_engine(root, url)
+        self._name = str(root / LEDGER_FILE) if url is None else make_url(url).render_as_string(hide_password=True)
+        try:
+            self._prepare()
+        except DatabaseError as error:
+            self.close()
+            raise StorageError(f"ledger {self._name}: cannot be opened: {error.orig}") from error
+        except ConfigError:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        with self.writing() as connection:
+            schema.metadata.create_all(connection)
+            query = select(schema.meta.c.value).where(schema.meta.c.key == "ledger_version")
+            found = connection.scalar(query)
+            if found is None:
+                row = {"key": "ledger_version", "value": str(schema.LEDGER_VERSION)}
+                connection.execute(self.insert_new(schema.meta), [row])
+            elif found != str(schema.LEDGER_VERSION):
+                raise ConfigError(
+                    f"ledger {self._name} has version {found}, this software needs {schema.LEDGER_VERSION}: "
+                    "stop the node and run `ironnode rebuild`"
+                )
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A consistent view; nothing is changed."""
+        with self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction: all of it is durable at the end, or none of it.
+
+        Raises:
+            StorageError: the database refused (full disk, locked for too long, away).
+        """
+        try:
+            with self._engine.connect().execution_options(ironnode_writes=True) as connection, connection.begin():
+                yield connection
+        except SQLAlchemyError as error:
+            raise StorageError(f"ledger {self._name}: {getattr(error, 'orig', error)}") from error
+
+    def insert_new(self, table: Table) -> Insert:
+        """An insert that leaves rows alone that exist already."""
+        if self._engine.dialect.name == "sqlite":
+            return sqlite.insert(table).on_conflict_do_nothing()
+        return postgresql.insert(table).on_conflict_do_nothing()
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._engine.dispose()
+
+
+def _make_engine(root: Path, url: str | None) -> Engine:
+    if url is None:
+        root.mkdir(parents=True, exist_ok=True)
+        url = f"sqlite:///{root / LEDGER_FILE}"
+    try:
+        engine = create_engine(url)
+    except (ArgumentError, UnknownDialectError, ImportError) as error:
+        raise ConfigError(f"database.url: cannot be used: {error}") from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    elif engine.dialect.name != "postgresql":
+        raise ConfigError(f"database.url: {engine.dialect.name} is not supported; use sqlite or postgresql")
+    return engine
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions by itself
+    for pragma in (
+        f"busy_timeout={_BUSY_TIMEOUT_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that will write takes the lock at its start: upgrading later could fail half-way with "busy".
+    writes = connection.get_execution_options().get("ironnode_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def set_sqlite_aside(root: Path, now: datetime) -> Path | None:
+    """Give the SQLite ledger under ``root`` another name; that name, or ``None`` when there was no ledger.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    standing = root / LEDGER_FILE
+    aside = root / f"ledger-before-{now:%Y%m%dT%H%M%S%f}.sqlite"
+    if not standing.exists():
+        return None
+    try:
+        for suffix in ("-wal", "-shm", ""):  # the file itself last: cut off in between, the call can be repeated
+            part = standing.with_name(standing.name + suffix)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + suffix))
+    except OSError as error:
+        raise storage_error(error, f"{standing} cannot be set aside") from error
+    return aside

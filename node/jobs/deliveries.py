@@ -1,0 +1,221 @@
+"""The ledger's part that the deliverer writes: which object goes to which destination, and how that stands."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
+
+from node.jobs import schema, trail
+from node.jobs.database import Database
+from node.model import DeliveryState
+from node.ops.events import Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedDelivery:
+    """One object for one destination; ``file`` is relative to the job's result folder."""
+
+    destination: str
+    sop_instance_uid: str
+    role: str
+    file: str
+    position: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One object on its way to one destination."""
+
+    job_id: str
+    destination: str
+    sop_instance_uid: str
+    role: str
+    file: str
+    state: DeliveryState
+    attempts: int
+    next_try_at: datetime
+    last_detail: str | None
+    sent_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryTrial:
+    """How one try went; ``retry_at`` is ``None`` when the destination has the object now.
+
+    ``counted`` is false when the object's turn did not come.
+    """
+
+    delivery: Delivery
+    detail: str
+    retry_at: datetime | None
+    counted: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class DestinationBacklog:
+    """What still waits for a destination."""
+
+    destination: str
+    pending: int
+    sent: int
+    oldest_pending_at: datetime | None
+    last_detail: str | None
+
+
+def add_deliveries(
+    database: Database, connection: Connection, job_id: str, planned: Iterable[PlannedDelivery], now: datetime
+) -> None:
+    """Enter the deliveries of a job, within the caller's transaction; those that stand already are left alone."""
+    rows = [
+        {
+            "job_id": job_id,
+            "destination": p.destination,
+            "sop_instance_uid": p.sop_instance_uid,
+            "position": p.position,
+            "role": p.role,
+            "file": p.file,
+            "state": DeliveryState.PENDING.value,
+            "attempts": 0,
+            "next_try_at": now,
+        }
+        for p in planned
+    ]
+    if rows:
+        connection.execute(database.insert_new(schema.delivery), rows)
+
+
+class DeliveryBook:
+    """Deliveries."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, job_id: str, planned: Sequence[PlannedDelivery], now: datetime) -> None:
+        """Enter further deliveries of a job (a destination that was added later)."""
+        with self._database.writing() as connection:
+            add_deliveries(self._database, connection, job_id, planned, now)
+
+    def due_destinations(self, now: datetime) -> list[str]:
+        """Destinations for which an object is due."""
+        table = schema.delivery.c
+        query = select(table.destination).where(_pending(), table.next_try_at <= now).distinct()
+        with self._database.reading() as connection:
+            return sorted(connection.scalars(query))
+
+    def due(self, destination: str, now: datetime, limit: int) -> list[Delivery]:
+        """What is due for one destination: objects that never failed first, then job by job in their order."""
+        table, job = schema.delivery.c, schema.job.c
+        query = (
+            select(schema.delivery)
+            .join(schema.job, job.job_id == table.job_id)
+            .where(_pending(), table.destination == destination, table.next_try_at <= now)
+            .order_by(table.attempts, job.accepted_at, table.job_id, table.position)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [_delivery(row) for row in connection.execute(query)]
+
+    def mark(self, trials: Sequence[DeliveryTrial], now: datetime) -> None:
+        """Enter how some tries went, in one transaction."""
+        with self._database.writing() as connection:
+            for trial in trials:
+                _mark(connection, trial, now)
+
+    def make_due(self, job_id: str, now: datetime) -> int:
+        """Try a job's pending objects now; how many there are."""
+        table = schema.delivery
+        with self._database.writing() as connection:
+            return connection.execute(
+                update(table).where(_pending(), table.c.job_id == job_id).values(next_try_at=now)
+            ).rowcount
+
+    def of_job(self, job_id: str) -> list[Delivery]:
+        """Every delivery of a job."""
+        table = schema.delivery.c
+        query = select(schema.delivery).where(table.job_id == job_id).order_by(table.destination, table.position)
+        with self._database.reading() as connection:
+            return [_delivery(row) for row in connection.execute(query)]
+
+    def backlogs(self) -> list[DestinationBacklog]:
+        """What waits for each destination that ever had a delivery."""
+        table = schema.delivery.c
+        counts = select(table.destination, table.state, func.count().label("n")).group_by(
+            table.destination, table.state
+        )
+        with self._database.reading() as connection:
+            numbers: dict[str, dict[str, int]] = {}
+            for row in connection.execute(counts):
+                numbers.setdefault(row.destination, {})[row.state] = row.n
+            return [_backlog(connection, name, states) for name, states in sorted(numbers.items())]
+
+
+def _pending() -> ColumnElement[bool]:
+    return schema.delivery.c.state == DeliveryState.PENDING.value
+
+
+def _is(delivery: Delivery) -> ColumnElement[bool]:
+    table = schema.delivery.c
+    return and_(
+        table.job_id == delivery.job_id,
+        table.destination == delivery.destination,
+        table.sop_instance_uid == delivery.sop_instance_uid,
+    )
+
+
+def _mark(connection: Connection, trial: DeliveryTrial, now: datetime) -> None:
+    table = schema.delivery
+    values: dict[str, Any] = {
+        "attempts": table.c.attempts + (1 if trial.counted else 0),
+        "last_detail": trial.detail,
+    }
+    if trial.retry_at is None:
+        values.update(state=DeliveryState.SENT.value, sent_at=now)
+    else:
+        values.update(next_try_at=trial.retry_at)
+    moved = connection.execute(update(table).where(_pending(), _is(trial.delivery)).values(**values)).rowcount
+    # A destination that is away for days fails in the same way again and again: once in the trail is enough.
+    if moved and (trial.retry_at is None or trial.detail != trial.delivery.last_detail):
+        _trail(connection, trial, now)
+
+
+def _backlog(connection: Connection, destination: str, states: dict[str, int]) -> DestinationBacklog:
+    table, job = schema.delivery.c, schema.job.c
+    here = and_(_pending(), table.destination == destination)
+    oldest = connection.scalar(
+        select(func.min(job.finished_at)).join(schema.delivery, table.job_id == job.job_id).where(here)
+    )
+    detail = connection.scalar(
+        select(table.last_detail)
+        .where(here, table.last_detail.is_not(None))
+        .order_by(table.next_try_at.desc())
+        .limit(1)
+    )
+    return DestinationBacklog(
+        destination=destination,
+        pending=states.get(DeliveryState.PENDING.value, 0),
+        sent=states.get(DeliveryState.SENT.value, 0),
+        oldest_pending_at=oldest,
+        last_detail=detail,
+    )
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    others = Delivery.__dataclass_fields__.keys() - {"state"}
+    return Delivery(state=DeliveryState(row.state), **{name: getattr(row, name) for name in others})
+
+
+def _trail(connection: Connection, trial: DeliveryTrial, now: datetime) -> None:
+    name = Event.DELIVERY_SENT if trial.retry_at is None else Event.DELIVERY_FAILED
+    d = trial.delivery
+    trail.append(
+        connection,
+        now,
+        name,
+        job_id=d.job_id,
+        destination=d.destination,
+        sop_instance_uid=d.sop_instance_uid,
+        role=d.role,
+        detail=trial.detail,
+    )

@@ -1,0 +1,135 @@
+"""Questions that operators ask of the ledger. Nothing is changed here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, case, func, select
+
+from node.errors import InputError
+from node.jobs import schema
+from node.jobs.database import Database
+from node.model import DeliveryState, JobState
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobLine:
+    """One job in a list; ``outcome`` is measured, not_measurable or declined once it is done."""
+
+    job_id: str
+    state: JobState
+    outcome: str | None
+    revision: int
+    study_instance_uid: str
+    accepted_at: datetime
+    finished_at: datetime | None
+    attempts: int
+    not_before: datetime | None
+    error: str | None
+    n_instances: int
+    n_deliveries: int
+    n_sent: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcquisitionLine:
+    """What became of one group of images."""
+
+    study_instance_uid: str
+    acquisition_key: str
+    state: str
+    code: str | None
+    text: str | None
+    missing: tuple[str, ...]
+    n_instances: int
+    changed_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrailLine:
+    """One transition."""
+
+    at: datetime
+    name: str
+    fields: dict[str, Any]
+
+
+class Overview:
+    """Read-only views."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def job_counts(self) -> dict[JobState, int]:
+        """How many jobs are in each state."""
+        query = select(schema.job.c.state, func.count()).group_by(schema.job.c.state)
+        with self._database.reading() as connection:
+            found = {JobState(state): int(number) for state, number in connection.execute(query)}
+        return {state: found.get(state, 0) for state in JobState}
+
+    def jobs(self, state: JobState | None = None) -> list[JobLine]:
+        """One line for each job, the latest first."""
+        query = _job_lines()
+        if state is not None:
+            query = query.where(schema.job.c.state == state.value)
+        query = query.order_by(schema.job.c.accepted_at.desc(), schema.job.c.revision.desc(), schema.job.c.job_id)
+        with self._database.reading() as connection:
+            return [_job_line(row) for row in connection.execute(query)]
+
+    def job(self, job_id: str) -> JobLine:
+        """The line of one job, which must exist."""
+        with self._database.reading() as connection:
+            return _job_line(connection.execute(_job_lines().where(schema.job.c.job_id == job_id)).one())
+
+    def complete_job_id(self, start: str) -> str:
+        """The id that begins so.
+
+        Raises:
+            InputError: no id, or several, begin so.
+        """
+        query = select(schema.job.c.job_id).where(schema.job.c.job_id.startswith(start, autoescape=True)).limit(2)
+        with self._database.reading() as connection:
+            found: Sequence[str] = connection.scalars(query).all()
+        if len(found) != 1:
+            raise InputError(f"{'no job' if not found else 'more than one job'} begins with {start!r}")
+        return found[0]
+
+    def record(self, job_id: str) -> dict[str, Any] | None:
+        """The result record of a job that is done."""
+        with self._database.reading() as connection:
+            return connection.scalar(select(schema.job.c.record).where(schema.job.c.job_id == job_id))
+
+    def trail(self, job_id: str) -> list[TrailLine]:
+        """The transitions of one job, in order."""
+        table = schema.event.c
+        query = select(table.at, table.name, table.fields).where(table.job_id == job_id).order_by(table.id)
+        with self._database.reading() as connection:
+            return [TrailLine(at=row.at, name=row.name, fields=row.fields) for row in connection.execute(query)]
+
+    def acquisitions(self) -> list[AcquisitionLine]:
+        """What became of each group of images, the latest change first."""
+        table = schema.acquisition.c
+        query = select(schema.acquisition).order_by(table.changed_at.desc(), table.acquisition_key)
+        with self._database.reading() as connection:
+            return [
+                AcquisitionLine(**{**row._mapping, "missing": tuple(row.missing)}) for row in connection.execute(query)
+            ]
+
+
+def _job_lines() -> Select[Any]:
+    job, member, delivery = schema.job.c, schema.job_instance.c, schema.delivery.c
+    instances = select(func.count()).where(member.job_id == job.job_id).scalar_subquery()
+    sent = func.coalesce(func.sum(case((delivery.state == DeliveryState.SENT.value, 1), else_=0)), 0)
+    of_job = delivery.job_id == job.job_id
+    return select(
+        schema.job,
+        instances.label("n_instances"),
+        select(func.count()).where(of_job).scalar_subquery().label("n_deliveries"),
+        select(sent).where(of_job).scalar_subquery().label("n_sent"),
+    )
+
+
+def _job_line(row: Row[Any]) -> JobLine:
+    others = JobLine.__dataclass_fields__.keys() - {"state"}
+    return JobLine(state=JobState(row.state), **{name: getattr(row, name) for name in others})

@@ -1,0 +1,76 @@
+"""The reconciler: whatever the broker lost is announced again, and a silent worker's job is queued again."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from node.config import QueueConfig
+from node.errors import BrokerError
+from node.jobs.ledger import DueJob, Ledger
+from node.model import JobState
+from node.ops.events import Event, emit
+
+MAX_WAITING = 64  # messages kept in the broker; more would only pile up there while workers are busy
+_PATIENCE_S = 5.0  # with no message waiting, a job announced longer ago than this was not heard
+
+
+class Bell(Protocol):
+    """What tells the workers (``celery_queue.Doorbell``)."""
+
+    def waiting(self) -> int:
+        """Messages that no worker has taken."""
+
+    def ring(self, job_ids: Sequence[str]) -> None:
+        """Announce jobs."""
+
+
+class Reconciler:
+    """Keeps the workers told about every queued job."""
+
+    def __init__(self, ledger: Ledger, bell: Bell, queue: QueueConfig, clock: Callable[[], datetime]) -> None:
+        self._ledger = ledger
+        self._bell = bell
+        self._queue = queue
+        self._clock = clock
+        self._away = False
+
+    def step(self) -> int:
+        """Look once; how many jobs were announced.
+
+        Raises:
+            StorageError: the ledger refused.
+        """
+        now = self._clock()
+        for job_id, state in self._ledger.expire(now, self._queue.max_attempts):
+            emit(Event.LEASE_EXPIRED, job_id=job_id, state=state.value)
+            if state == JobState.PARKED:
+                emit(Event.JOB_PARKED, job_id=job_id)
+        patience_s = min(_PATIENCE_S, self._queue.ring_again_s)
+        if not self._due(now, patience_s, 1):
+            return 0
+        try:
+            waiting = self._bell.waiting()
+            again_s = self._queue.ring_again_s if waiting else patience_s
+            due = self._due(now, again_s, MAX_WAITING - waiting)
+            self._ring(due, now)
+        except BrokerError as error:
+            if not self._away:
+                emit(Event.BROKER_AWAY, error=str(error))
+            self._away = True
+            return 0
+        if self._away:
+            emit(Event.BROKER_BACK)
+        self._away = False
+        return len(due)
+
+    def _due(self, now: datetime, again_s: float, limit: int) -> list[DueJob]:
+        if limit <= 0:
+            return []
+        return self._ledger.due(now, rung_before=now - timedelta(seconds=again_s), limit=limit)
+
+    def _ring(self, due: Sequence[DueJob], now: datetime) -> None:
+        for job in due:
+            self._bell.ring([job.job_id])
+            self._ledger.mark_rung(job.job_id, now)
+            if job.last_rung_at is not None:
+                emit(Event.JOB_RUNG_AGAIN, job_id=job.job_id)

@@ -1,0 +1,140 @@
+"""The ledger's tables. Times are UTC text of fixed width (they sort and read well in any SQL database)."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.types import TypeDecorator
+
+LEDGER_VERSION = 1
+"""Raised with every change of a table; a ledger of another version is refused at start."""
+
+_TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware time, kept to the microsecond as UTC text."""
+
+    impl = String(27)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """The text that is stored."""
+        return None if value is None else value.astimezone(UTC).strftime(_TIME_FORMAT)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """The aware time that was stored."""
+        return None if value is None else datetime.strptime(value, _TIME_FORMAT).replace(tzinfo=UTC)
+
+
+metadata = MetaData()
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("value", String(64), nullable=False),
+)
+
+study = Table(  # what the assembler still has to look at
+    "study",
+    metadata,
+    Column("study_instance_uid", String(64), primary_key=True),
+    Column("last_arrival_at", UtcTime, nullable=False),
+    Column("open", Boolean, nullable=False),  # false: every acquisition of it is a job or declined
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    Column("sop_instance_uid", String(64), primary_key=True),
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), nullable=False, index=True),
+    Column("received_at", UtcTime, nullable=False),
+    Column("calling_ae_title", String(16), nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("header", JSON, nullable=False),  # node.model.InstanceHeader
+)
+
+acquisition = Table(  # what became of each group of images
+    "acquisition",
+    metadata,
+    Column("study_instance_uid", String(64), ForeignKey("study.study_instance_uid"), primary_key=True),
+    Column("acquisition_key", Text, primary_key=True),
+    Column("state", String(16), nullable=False),  # node.model.AcquisitionState
+    Column("code", String(64)),  # why declined
+    Column("text", Text),
+    Column("missing", JSON, nullable=False),  # grid cells without an image, in words
+    Column("n_instances", Integer, nullable=False),
+    Column("changed_at", UtcTime, nullable=False),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("job_id", String(32), primary_key=True),
+    Column("acquisition_key", Text, nullable=False),
+    Column("study_instance_uid", String(64), nullable=False, index=True),
+    Column("revision", Integer, nullable=False),
+    Column("predecessor_job_id", String(32)),
+    Column("accepted_at", UtcTime, nullable=False),
+    Column("missing", JSON, nullable=False),
+    Column("state", String(16), nullable=False),  # node.model.JobState
+    Column("attempts", Integer, nullable=False),
+    Column("lease_owner", String(255)),
+    Column("lease_until", UtcTime),
+    Column("heartbeat_at", UtcTime),
+    Column("not_before", UtcTime),  # a failed job waits until then
+    Column("last_rung_at", UtcTime),  # when the broker was last told
+    Column("finished_at", UtcTime),
+    Column("error", Text),
+    Column("outcome", String(16)),  # quant.result.Status
+    Column("record", JSON),  # result.json
+    Index("job_by_state", "state", "last_rung_at"),
+)
+
+job_instance = Table(
+    "job_instance",
+    metadata,
+    Column("job_id", String(32), ForeignKey("job.job_id"), primary_key=True),
+    Column("sop_instance_uid", String(64), primary_key=True, index=True),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("job_id", String(32), ForeignKey("job.job_id"), primary_key=True),
+    Column("destination", String(32), primary_key=True),
+    Column("sop_instance_uid", String(64), primary_key=True),
+    Column("position", Integer, nullable=False),  # order of the objects within their job
+    Column("role", String(64), nullable=False),
+    Column("file", Text, nullable=False),  # relative to the job's outbox folder
+    Column("state", String(16), nullable=False),  # node.model.DeliveryState
+    Column("attempts", Integer, nullable=False),
+    Column("next_try_at", UtcTime, nullable=False),
+    Column("last_detail", Text),
+    Column("sent_at", UtcTime),
+    Index("delivery_due", "state", "destination", "next_try_at"),
+)
+
+event = Table(  # every transition, never changed
+    "event",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", UtcTime, nullable=False),
+    Column("name", String(48), nullable=False),  # node.ops.events.Event
+    Column("job_id", String(32), index=True),
+    Column("study_instance_uid", String(64)),
+    Column("fields", JSON, nullable=False),
+)

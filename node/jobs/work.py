@@ -1,0 +1,136 @@
+"""What a worker does with one job id: take the lease, measure, make the result durable, close the job.
+
+Knows nothing of Celery. Every step may be cut off and repeated: a result set that stands in the outbox is never made
+again, and the ledger takes the outcome only from the holder of the lease.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from node.config import Config
+from node.deliver.backoff import doubled_s
+from node.deliver.outbox import Outbox, plan_deliveries
+from node.errors import IronnodeError, LeaseLostError, StorageError
+from node.jobs.ledger import Ledger
+from node.model import Job, JobInput, JobState, PipelineOutput
+from node.ops.events import Event, emit
+
+Pipeline = Callable[[JobInput], PipelineOutput]
+Clock = Callable[[], datetime]
+_HEARTBEATS_PER_LEASE = 4
+_RETRY_MAX_S = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What a worker process needs to do jobs. ``locate`` finds an instance's file by SOP Instance UID."""
+
+    ledger: Ledger
+    outbox: Outbox
+    locate: Callable[[str], Path | None]
+    run: Pipeline
+    clock: Clock
+    config: Config
+
+    def do(self, job_id: str, owner: str) -> JobState | None:
+        """Do one job if it can be had now; the state it ends in, or ``None`` when there was nothing to do.
+
+        ``owner`` names this run of this worker and no other. Never raises for what went wrong with the job: that is
+        entered in the ledger.
+
+        Raises:
+            StorageError: the ledger itself cannot be reached; the job keeps its lease until that runs out.
+        """
+        job = self.ledger.claim(job_id, owner, self.clock(), self.config.queue.lease_s)
+        if job is None:
+            return None
+        emit(Event.JOB_STARTED, job_id=job_id, attempt=job.attempts, revision=job.revision)
+        try:
+            with self._heartbeat(job_id, owner):
+                self._make_result(job)
+            return self._finish(job_id, owner)
+        except LeaseLostError as lost:
+            emit(Event.LEASE_EXPIRED, job_id=job_id, error=str(lost))
+            return None
+        except Exception as error:  # noqa: BLE001 - the task's edge: whatever fails is entered in the ledger
+            return self._fail(job, owner, error)
+
+    def _make_result(self, job: Job) -> None:
+        if self.outbox.record(job.job_id) is not None:
+            return  # an earlier run was cut off between the outbox and the ledger
+        output = self.run(self._input(job))
+        if not self.outbox.put(job.job_id, output):
+            emit(Event.RESULT_KEPT, job_id=job.job_id)
+
+    def _input(self, job: Job) -> JobInput:
+        files = []
+        for uid in job.sop_instance_uids:
+            path = self.locate(uid)
+            if path is None:
+                raise StorageError(f"instance {uid} is not in the spool")
+            files.append(path)
+        return JobInput(
+            job_id=job.job_id,
+            files=tuple(files),
+            accepted_at=job.accepted_at,
+            revision=job.revision,
+            missing=job.missing,
+            predecessor_sr=self._predecessor_report(job),
+        )
+
+    def _predecessor_report(self, job: Job) -> Path | None:
+        if job.predecessor_job_id is None:
+            return None
+        record = self.outbox.record(job.predecessor_job_id)
+        reports = [item["file"] for item in (record or {}).get("objects", ()) if item["role"] == "sr"]
+        return self.outbox.path(job.predecessor_job_id) / reports[0] if reports else None
+
+    def _finish(self, job_id: str, owner: str) -> JobState:
+        record = self.outbox.record(job_id)
+        if record is None:
+            raise StorageError(f"{self.outbox.path(job_id)}: the result set is gone")
+        deliveries = plan_deliveries(record, self.config.destinations)
+        self.ledger.finish(job_id, owner, self.clock(), record, deliveries)
+        emit(Event.JOB_DONE, job_id=job_id, outcome=record["status"], deliveries=len(deliveries))
+        return JobState.DONE
+
+    def _fail(self, job: Job, owner: str, error: Exception) -> JobState | None:
+        hopeless = isinstance(error, IronnodeError) and not error.retryable
+        now = self.clock()
+        retry_at = None
+        if not hopeless and job.attempts < self.config.queue.max_attempts:
+            retry_at = now + timedelta(seconds=doubled_s(job.attempts, self.config.queue.retry_base_s, _RETRY_MAX_S))
+        text = str(error) if isinstance(error, IronnodeError) else f"{type(error).__name__}: {error}"
+        try:
+            state = self.ledger.fail(job.job_id, owner, now, text, retry_at)
+        except LeaseLostError as lost:
+            emit(Event.LEASE_EXPIRED, job_id=job.job_id, error=str(lost))
+            return None
+        name = Event.JOB_PARKED if state == JobState.PARKED else Event.JOB_FAILED
+        emit(name, job_id=job.job_id, attempt=job.attempts, error=text, retry_at=retry_at, exc_info=not hopeless)
+        return state
+
+    @contextmanager
+    def _heartbeat(self, job_id: str, owner: str) -> Iterator[None]:
+        stop = threading.Event()
+
+        def beat() -> None:
+            while not stop.wait(self.config.queue.lease_s / _HEARTBEATS_PER_LEASE):
+                try:
+                    self.ledger.heartbeat(job_id, owner, self.clock(), self.config.queue.lease_s)
+                except LeaseLostError:
+                    return  # the ledger will not take this run's outcome
+                except StorageError as error:
+                    emit(Event.HEARTBEAT_MISSED, job_id=job_id, error=str(error))
+
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()

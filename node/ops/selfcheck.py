@@ -1,0 +1,142 @@
+"""What ``ironnode check`` tries: everything that a configuration names, each with what to do when it fails."""
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from node.app import open_node, wall_clock
+from node.config import Config, DestinationConfig
+from node.dimse.requestor import Peer
+from node.dimse.scu import echo
+from node.errors import IronnodeError
+from node.jobs.broker import reach
+from node.jobs.durable import write_durably
+from node.process.pipeline import settings_of
+from node.runtime import RunFolder
+
+Verdict = Literal["ok", "warning", "FAILED"]
+_RELEASED = datetime(2026, 11, 1, tzinfo=UTC)  # no clock that is right shows an earlier time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing tried; ``fix`` says what to do, empty where all is well."""
+
+    part: str
+    verdict: Verdict
+    text: str
+    fix: str = ""
+
+
+def run_checks(config: Config) -> list[Finding]:
+    """Try everything, in the order in which a node would need it."""
+    findings: list[Finding] = []
+    for part, check in _CHECKS:
+        try:
+            findings.extend(check(config))
+        except IronnodeError as error:
+            findings.append(Finding(part=part, verdict="FAILED", text=str(error), fix=error.hint))
+    return findings
+
+
+def _storage(config: Config) -> Iterator[Finding]:
+    root = config.storage.root
+    with open_node(config) as node:
+        free_mib = node.status().free_mib
+    probe = root / "run" / ".check"
+    write_durably(probe, b"ironnode check")
+    probe.unlink()
+    if free_mib < config.storage.min_free_mib:
+        yield Finding(
+            part="disk",
+            verdict="FAILED",
+            text=f"{root}: {free_mib} MiB free, storage.min_free_mib asks for {config.storage.min_free_mib}",
+            fix="Instances are refused until there is space: free some, or lower storage.min_free_mib.",
+        )
+    else:
+        yield Finding(part="disk", verdict="ok", text=f"{root} is writable, {free_mib} MiB free")
+
+
+def _clock(_config: Config) -> Iterator[Finding]:
+    now = wall_clock()
+    if now < _RELEASED:
+        fix = "Set the clock (NTP): every report carries its date."
+        yield Finding(part="clock", verdict="FAILED", text=f"it shows {now:%Y-%m-%d %H:%M} UTC", fix=fix)
+    else:
+        yield Finding(part="clock", verdict="ok", text=f"{now:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _method(config: Config) -> Iterator[Finding]:
+    settings = settings_of(config)
+    chosen = ", ".join(f"{field} T {name}" for field, name in config.calibration.by_field.items())
+    yield Finding(part="calibration", verdict="ok", text=chosen)
+    if settings.policy.signed_off_by is None:
+        fix = "Have the responsible person approve it: follow_up.signed_off_by and signed_off_on."
+        text = "not approved by the site; every report says so"
+        yield Finding(part="follow-up", verdict="warning", text=text, fix=fix)
+    else:
+        yield Finding(part="follow-up", verdict="ok", text=f"approved by {settings.policy.signed_off_by}")
+
+
+def _receiving(config: Config) -> Iterator[Finding]:
+    receive = config.receive
+    if not receive.allow:
+        fix = "List the scanner or router under receive.allow."
+        yield Finding(part="allow-list", verdict="FAILED", text="receive.allow is empty: nobody may send", fix=fix)
+    for peer in receive.allow:
+        if "*" in (peer.ae_title, peer.host):
+            text = f"{peer.ae_title} at {peer.host}: anyone who matches may store patient data here"
+            fix = "Name the AE title and the host of each sender."
+            yield Finding(part="allow-list", verdict="warning", text=text, fix=fix)
+        else:
+            yield Finding(part="allow-list", verdict="ok", text=f"{peer.ae_title} at {peer.host}")
+    if RunFolder(config.storage.root / "run").roles_alive().get("listener"):
+        yield Finding(part="listener", verdict="ok", text="running")
+    else:
+        yield _port(receive.host, receive.port)
+
+
+def _port(host: str, port: int) -> Finding:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            fix = "Choose another receive.port, end the program that holds it, or grant the right to ports below 1024."
+            return Finding(part="listener", verdict="FAILED", text=f"{host}:{port}: {error.strerror}", fix=fix)
+    return Finding(part="listener", verdict="ok", text=f"{host}:{port} can be opened")
+
+
+def _broker(config: Config) -> Iterator[Finding]:
+    yield Finding(part="broker", verdict="ok", text=reach(config.broker.url))
+
+
+def _destinations(config: Config) -> Iterator[Finding]:
+    if not config.destinations:
+        fix = "Name the PACS under destinations."
+        yield Finding(part="destination", verdict="warning", text="none: results stay in the outbox", fix=fix)
+    for destination in config.destinations:
+        yield _echo(config, destination)
+
+
+def _echo(config: Config, destination: DestinationConfig) -> Finding:
+    peer = Peer(ae_title=destination.ae_title, host=destination.host, port=destination.port)
+    calling = destination.calling_ae_title or config.receive.ae_title
+    try:
+        echo(peer, calling_ae_title=calling, timeout_s=destination.timeout_s)
+    except IronnodeError as error:
+        return Finding(part="destination", verdict="FAILED", text=f"{destination.name}: {error}", fix=error.hint)
+    return Finding(part="destination", verdict="ok", text=f"{destination.name}: {peer} answered C-ECHO")
+
+
+_CHECKS: tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...] = (
+    ("disk", _storage),
+    ("clock", _clock),
+    ("method", _method),
+    ("receive", _receiving),
+    ("broker", _broker),
+    ("destination", _destinations),
+)

@@ -1,0 +1,1 @@
+"""Follow-up policy tables that ship with the node."""

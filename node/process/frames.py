@@ -1,0 +1,78 @@
+"""Stored pixel values of single planes, decoded from whatever transfer syntax they came in."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+)
+
+from node.errors import InputError
+from node.intake.headers import quiet_pydicom, read_dataset
+from node.intake.tags import ODD_DATA, number, text, whole
+
+StoredPlane = npt.NDArray[np.integer[Any]]
+
+_LOSSY = frozenset(str(syntax) for syntax in (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000))
+
+_BROKEN_PIXELS = (*ODD_DATA, OSError, RuntimeError, MemoryError, AssertionError)
+"""What pydicom's decoders and their plug-ins raise on pixel data that are absent, short or corrupt."""
+
+_TWELVE_BIT_LIMIT = 4095
+
+
+def read_planes(path: Path, ds: Dataset, frame_numbers: Sequence[int]) -> Iterator[StoredPlane]:
+    """Stored values (y, x) of the wanted frames, in the order asked for; 0 is the plane of a classic image."""
+    shape = (whole(ds, "Rows"), whole(ds, "Columns"))
+    wanted = [max(frame_number - 1, 0) for frame_number in frame_numbers]
+    planes = _decoded(path, ds, wanted)
+    for frame_number in frame_numbers:
+        plane = next(planes, None)
+        if plane is None or plane.shape != shape:
+            found = "nothing" if plane is None else f"an array {plane.shape}"
+            raise InputError(f"{path.name}: frame {frame_number or 1} decodes to {found}, not {shape} pixels")
+        yield plane
+
+
+def _decoded(path: Path, ds: Dataset, wanted: list[int]) -> Iterator[StoredPlane]:
+    syntax = UID(text(ds.file_meta, "TransferSyntaxUID"))
+    in_memory = syntax == DeflatedExplicitVRLittleEndian  # pydicom 3.0 looks for pixels in the file as it lies there
+    try:
+        with quiet_pydicom():
+            source = read_dataset(path, with_pixels=True) if in_memory else path
+            yield from iter_pixels(source, indices=wanted, raw=True)
+    except _BROKEN_PIXELS as error:
+        raise InputError(f"{path.name}: pixel data ({syntax.name}) cannot be decoded: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def is_lossy(ds: Dataset) -> bool:
+    """Whether the pixels ever went through lossy compression (PS3.3 C.7.6.1.1.5)."""
+    syntax = text(ds.file_meta, "TransferSyntaxUID")
+    return text(ds, "LossyImageCompression") == "01" or syntax in _LOSSY
+
+
+def stored_limit(ds: Dataset) -> int:
+    """The largest value that the stored bits can hold."""
+    bits = int(number(ds, "BitsStored") or number(ds, "BitsAllocated") or 16)
+    return int(2 ** (bits - 1) - 1) if whole(ds, "PixelRepresentation") == 1 else int(2**bits - 1)
+
+
+def at_limit(plane: StoredPlane, limit: int) -> npt.NDArray[np.bool_]:
+    """Voxels (y, x) at the stored maximum. Twelve-bit images are often declared with sixteen bits: a plane whose
+    largest value is exactly 4095 is taken as one of them."""
+    effective = _TWELVE_BIT_LIMIT if int(plane.max()) == _TWELVE_BIT_LIMIT < limit else limit
+    return np.asarray(plane >= effective)

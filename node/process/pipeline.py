@@ -1,0 +1,230 @@
+"""The method on one page: files in, result folder out. No queue, no network, no clock.
+
+pixels -> R2* fit -> liver region -> region statistics -> LIC, grade, follow-up -> page -> DICOM result set.
+A study that cannot be measured gives a result that says so, with its reasons, in every output.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+from node.config import Config
+from node.errors import ConfigError, DeclinedError
+from node.intake.assembly import AcquisitionPlan
+from node.model import JobInput, PipelineOutput
+from node.policy import load_policy
+from node.process.outputs import Material, folder_of, folder_without_objects
+from node.process.pixels import LoadedAcquisition, read_acquisition
+from quant import METHOD_VERSION
+from quant.assess import AssessmentSettings, assess
+from quant.calibration import calibration_for
+from quant.fit import R2StarMap, fit_r2star
+from quant.flags import FitFlag
+from quant.follow_up import technical_repeat
+from quant.liver import LiverRegion, find_liver
+from quant.region import RegionMeasurement, measure_region
+from quant.result import FitSummary, LiverIronResult, QcLine, Reason, RoiSummary
+from quant.uncertainty import Repeatability
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """What the numerics made of an acquisition; ``measurement`` is ``None`` exactly when there are ``refusals``."""
+
+    loaded: LoadedAcquisition
+    fit: R2StarMap
+    region: LiverRegion
+    measurement: RegionMeasurement | None
+    refusals: tuple[Reason, ...]
+
+
+def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOutput:
+    """Measure one acquisition and build its whole result folder.
+
+    Same job, same configuration: same bytes. ``report`` is told each stage's name as it begins.
+
+    Raises:
+        InputError: a file cannot be read (the text names it).
+        ConfigError: the configuration asks for what does not exist.
+    """
+    tell = report or (lambda _stage: None)
+    settings = settings_of(config)
+    tell("reading pixels")
+    try:
+        loaded = read_acquisition(job.files)
+    except DeclinedError as error:
+        return folder_without_objects(_declined([Reason(code=error.code, text=error.text)], config))
+    measured = _measure(loaded, config, tell)
+    result = _result(measured, job, config, settings)
+    tell("writing the report")
+    calibration = calibration_for(loaded.acquisition.field_t, settings.calibration_by_field)
+    return folder_of(
+        result,
+        Material(
+            loaded=loaded,
+            fit=measured.fit,
+            region=measured.region,
+            measurement=measured.measurement,
+            calibration=calibration,
+        ),
+        job,
+        config.report.institution,
+    )
+
+
+def settings_of(config: Config) -> AssessmentSettings:
+    """The site's choices as the numerics take them.
+
+    Raises:
+        ConfigError: the policy file is wrong, or a calibration or grade scheme does not exist.
+    """
+    follow_up = config.follow_up
+    policy = load_policy(follow_up.policy_file, follow_up.signed_off_by, follow_up.signed_off_on)
+    try:
+        return AssessmentSettings(
+            calibration_by_field=config.calibration.by_field,
+            grade_scheme=config.grading.scheme,
+            policy=policy,
+            repeatability=Repeatability(
+                cov=config.uncertainty.repeatability_cov, floor_per_s=config.uncertainty.repeatability_floor_per_s
+            ),
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def declined_output(plans: Sequence[AcquisitionPlan], config: Config) -> PipelineOutput:
+    """The result folder of files that hold no acquisition to measure."""
+    reasons = {plan.declined: None for plan in plans if plan.declined is not None}
+    return folder_without_objects(_declined([Reason(code=code, text=text) for code, text in reasons], config))
+
+
+def _measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> _Measured:
+    acquisition = loaded.acquisition
+    tell("fitting R2*")
+    threads = config.queue.threads_per_job or max(1, (os.cpu_count() or 1) // config.queue.concurrency)
+    fit = fit_r2star(acquisition.signal, acquisition.echo_times_s, field_t=acquisition.field_t, threads=threads)
+    tell("finding the liver")
+    region = find_liver(acquisition, fit)
+    refusals = (*loaded.refusals, *region.refusals)
+    measurement = None
+    if region.mask is not None and not refusals:
+        try:
+            measurement = measure_region(acquisition, fit, region.mask)
+        except ValueError as error:
+            refusals = (Reason(code="region_not_measurable", text=f"The liver region cannot be measured: {error}."),)
+    return _Measured(loaded=loaded, fit=fit, region=region, measurement=measurement, refusals=refusals)
+
+
+def _result(measured: _Measured, job: JobInput, config: Config, settings: AssessmentSettings) -> LiverIronResult:
+    loaded = measured.loaded
+    refused = LiverIronResult(
+        software_version=version("ironnode"),
+        method_version=METHOD_VERSION,
+        status="not_measurable",
+        reasons=measured.refusals or (Reason(code="not_assessed", text="Not assessed yet."),),
+        study_instance_uid=loaded.study_instance_uid,
+        source_series_instance_uids=loaded.series_instance_uids,
+        patient_id_hash=loaded.patient_id_hash,
+        acquisition=loaded.summary,
+        fit=_fit_summary(measured),
+        qc=(*_missing_line(job.missing), *loaded.qc, *measured.region.qc),
+        research_use_only=config.report.intended_use_signed_by is None,
+    )
+    if measured.measurement is None:
+        return replace(refused, follow_up=technical_repeat(measured.refusals[0].text))
+    return _assessed(refused, measured, measured.measurement, job, config, settings)
+
+
+def _assessed(
+    base: LiverIronResult,
+    measured: _Measured,
+    measurement: RegionMeasurement,
+    job: JobInput,
+    config: Config,
+    settings: AssessmentSettings,
+) -> LiverIronResult:
+    assessment = assess(
+        measurement,
+        field_t=measured.loaded.acquisition.field_t,
+        echo_times_s=measured.loaded.summary.echo_times_s,
+        echoes_used=measured.fit.echoes_used,
+        settings=settings,
+        study_date=measured.loaded.study_date,
+        indication=job.indication or config.follow_up.default_indication,
+        measurable_limit_per_s=measured.fit.measurable_limit_per_s,
+    )
+    return replace(
+        base,
+        status="measured",
+        reasons=(),
+        roi=_roi_summary(measured, measurement),
+        r2star_per_s=assessment.r2star_per_s,
+        t2star_ms=assessment.t2star_ms,
+        pdff_percent=assessment.pdff_percent,
+        lic_mg_per_g=assessment.lic_mg_per_g,
+        lic_umol_per_g_median=assessment.lic_umol_per_g_median,
+        calibration=assessment.calibration,
+        other_calibrations=assessment.other_calibrations,
+        grade=assessment.grade,
+        views=assessment.views,
+        follow_up=assessment.follow_up,
+        qc=(*base.qc, *assessment.qc),
+    )
+
+
+def _fit_summary(measured: _Measured) -> FitSummary:
+    fit, measurement = measured.fit, measured.measurement
+    if measurement is not None:
+        at_limit, failed = measurement.fraction_at_limit, measurement.fraction_failed
+    else:
+        tissue = (fit.flags & FitFlag.NOISE_ONLY) == 0
+        n = max(1, int(tissue.sum()))
+        at_limit = float((fit.flags[tissue] & FitFlag.AT_LIMIT != 0).sum()) / n
+        failed = float((fit.flags[tissue] & FitFlag.FAILED != 0).sum()) / n
+    return FitSummary(
+        model=fit.model,
+        noise_model=f"{fit.noise_model} ({fit.noise_source})",
+        sigma=fit.sigma,
+        echoes_used=fit.echoes_used,
+        measurable_limit_per_s=fit.measurable_limit_per_s,
+        fraction_at_limit=at_limit,
+        fraction_failed=failed,
+    )
+
+
+def _roi_summary(measured: _Measured, measurement: RegionMeasurement) -> RoiSummary:
+    mask = measured.region.mask
+    assert mask is not None  # there is a measurement
+    geometry = measured.loaded.acquisition.geometry
+    return RoiSummary(
+        source="automatic",
+        n_voxels=measurement.n_voxels,
+        volume_ml=measurement.n_voxels * geometry.voxel_volume_ml,
+        n_slices=int(mask.any(axis=(1, 2)).sum()),
+        excluded=dict(measured.region.excluded),
+    )
+
+
+def _missing_line(missing: tuple[str, ...]) -> tuple[QcLine, ...]:
+    if not missing:
+        return ()
+    named = "; ".join(missing[:5]) + (f"; and {len(missing) - 5} more" if len(missing) > 5 else "")
+    text = f"The acquisition is incomplete. Never received: {named}."
+    return (QcLine(code="incomplete_acquisition", severity="warning", value=len(missing), text=text),)
+
+
+def _declined(reasons: Sequence[Reason], config: Config) -> LiverIronResult:
+    return LiverIronResult(
+        software_version=version("ironnode"),
+        method_version=METHOD_VERSION,
+        status="declined",
+        reasons=tuple(reasons),
+        study_instance_uid=None,
+        source_series_instance_uids=(),
+        patient_id_hash=None,
+        research_use_only=config.report.intended_use_signed_by is None,
+    )

@@ -1,0 +1,228 @@
+"""From files to one acquisition in plain arrays: the only reader of pixels.
+
+The plan (which images form the echo x slice grid) is the intake's; the siblings of this module decode, scale and
+sort them. Here they are put together, with the facts that the record and the report need.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from node.errors import DeclinedError
+from node.intake.assembly import AcquisitionPlan, plan_study
+from node.intake.grid import PlaneRef, build_grid
+from node.intake.headers import header_of, patient_id_hash, quiet_pydicom, read_dataset
+from node.intake.planes import Plane, first_number, layers_of, planes_of
+from node.intake.tags import day_of, text
+from node.process.facts import (
+    IndicationFacts,
+    PatientFacts,
+    contrast_given,
+    field_strength_t,
+    indication_facts,
+    patient_facts,
+)
+from node.process.frames import is_lossy
+from node.process.geometry import stack_geometry
+from node.process.scaling import scales_disagree
+from node.process.selection import Selection, select
+from node.process.signal import Signal, SourceFile, read_signal
+from node.vendors import NORMALISED
+from quant.acquisition import Geometry, MultiEcho
+from quant.result import AcquisitionSummary, QcLine, Reason
+from sr_templates.evidence import FrameRef, SourceSeries
+
+_FEW_ECHOES = 6  # six to twelve are advised (reference: clinical, section 5)
+_SATURATED_WARNING = 0.001  # of all voxels
+_UNEVEN_ECHOES = 0.02  # of the mean echo spacing
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedAcquisition:
+    """One acquisition and everything said about it.
+
+    ``refusals`` are reasons why no iron value may be stated although the images can be read.
+    """
+
+    acquisition: MultiEcho
+    source: SourceSeries
+    summary: AcquisitionSummary
+    qc: tuple[QcLine, ...]
+    refusals: tuple[Reason, ...]
+    study_instance_uid: str
+    series_instance_uids: tuple[str, ...]
+    study_date: date | None
+    patient_id_hash: str
+    indication: IndicationFacts
+    patient: PatientFacts
+
+
+def read_acquisition(files: Sequence[Path]) -> LoadedAcquisition:
+    """The one acquisition in the files.
+
+    Raises:
+        InputError: a file cannot be read or decoded; the text names it.
+        DeclinedError: the files hold no acquisition that can be measured, or more than one.
+    """
+    with quiet_pydicom():
+        sources = _sources(files)
+        selection = select(build_grid(_the_plan(sources).headers))
+        first = sources[_reference_plane(selection, 0, 0).sop_instance_uid]
+        header = first.header
+        layers = layers_of(header)[max(_reference_plane(selection, 0, 0).frame_number - 1, 0)]
+        field_t, field_qc = field_strength_t(layers)
+        references = [_reference_plane(selection, z, 0) for z in range(len(selection.slices))]
+        located = stack_geometry(
+            [sources[ref.sop_instance_uid].planes[ref.frame_number] for ref in references],
+            first_number(layers, "SpacingBetweenSlices"),
+        )
+        signal = read_signal(selection, sources, (int(header.Rows), int(header.Columns)))
+        source = _source_series(selection, sources, signal, located.geometry)
+        acquisition = MultiEcho(
+            signal=signal.values,
+            echo_times_s=np.array([selection.grid.echo_times_s[e] for e in selection.echoes]),
+            field_t=field_t,
+            geometry=located.geometry,
+            saturated=signal.saturated,
+        )
+        qc = (*selection.qc, *field_qc, *located.qc, *signal.qc, *_quality(acquisition, sources, signal))
+        return _loaded(acquisition, source, header, qc)
+
+
+def _sources(files: Sequence[Path]) -> dict[str, SourceFile]:
+    """The instances by SOP Instance UID; a second file of the same instance is left out."""
+    found: dict[str, SourceFile] = {}
+    for path in sorted(files):
+        ds = read_dataset(path)
+        planes = {plane.frame_number or 0: plane for plane in planes_of(ds)}
+        found.setdefault(text(ds, "SOPInstanceUID"), SourceFile(path=path, header=ds, planes=planes))
+    return found
+
+
+def _the_plan(sources: Mapping[str, SourceFile]) -> AcquisitionPlan:
+    plans = plan_study(header_of(source.header, source.path) for source in sources.values())
+    measurable = [plan for plan in plans if plan.declined is None]
+    if len(measurable) == 1:
+        return measurable[0]
+    if measurable:
+        text = f"The files hold {len(measurable)} acquisitions (other geometry, or repetitions); one at a time."
+        raise DeclinedError("several_acquisitions", text)
+    if not plans:
+        raise DeclinedError("no_images", "There are no files to measure.")
+    nearest = max(plans, key=lambda plan: (not plan.final, len(plan.headers)))
+    assert nearest.declined is not None  # none is measurable
+    raise DeclinedError(*nearest.declined)
+
+
+def _reference_plane(selection: Selection, z: int, e: int) -> PlaneRef:
+    """The plane that stands for a cell in geometry and evidence: its magnitude, else its real image."""
+    found = selection.plane("magnitude", z, e) or selection.plane("real", z, e)
+    assert found is not None  # the selection holds only cells that are there
+    return found
+
+
+def _source_series(
+    selection: Selection, sources: Mapping[str, SourceFile], signal: Signal, geometry: Geometry
+) -> SourceSeries:
+    uids = sorted({ref.sop_instance_uid for ref in signal.used})
+    index = {uid: position for position, uid in enumerate(uids)}
+
+    def frame_ref(ref: PlaneRef) -> FrameRef:
+        return FrameRef(dataset_index=index[ref.sop_instance_uid], frame_number=ref.frame_number or None)
+
+    grid = [
+        [_reference_plane(selection, z, e) for e in range(len(selection.echoes))] for z in range(len(selection.slices))
+    ]
+    shown = {ref for row in grid for ref in row}
+    return SourceSeries(
+        datasets=tuple(sources[uid].header for uid in uids),
+        frames=tuple(tuple(frame_ref(ref) for ref in row) for row in grid),
+        geometry=geometry,
+        further=tuple(frame_ref(ref) for ref in sorted(signal.used - shown)),
+    )
+
+
+def _loaded(acquisition: MultiEcho, source: SourceSeries, header: Dataset, qc: tuple[QcLine, ...]) -> LoadedAcquisition:
+    kind: Literal["magnitude", "complex"] = "complex" if acquisition.is_complex else "magnitude"
+    agent = contrast_given(header)
+    n_slices, rows, columns, _ = acquisition.signal.shape
+    contrast = "" if agent is None else f"A contrast agent was given ({agent}); it changes R2* and hides iron."
+    return LoadedAcquisition(
+        acquisition=acquisition,
+        source=source,
+        summary=AcquisitionSummary(
+            field_t=acquisition.field_t,
+            manufacturer=text(header, "Manufacturer"),
+            model=text(header, "ManufacturerModelName"),
+            kind=kind,
+            echo_times_s=tuple(float(t) for t in acquisition.echo_times_s),
+            n_slices=n_slices,
+            rows=rows,
+            columns=columns,
+            spacing_mm=acquisition.geometry.spacing_mm,
+        ),
+        qc=(*qc, *([QcLine(code="contrast_given", severity="failure", text=contrast)] if contrast else [])),
+        refusals=(Reason(code="contrast_given", text=contrast),) if contrast else (),
+        study_instance_uid=text(header, "StudyInstanceUID"),
+        series_instance_uids=tuple(sorted({text(ds, "SeriesInstanceUID") for ds in source.datasets})),
+        study_date=day_of(text(header, "StudyDate")),
+        patient_id_hash=patient_id_hash(header),
+        indication=indication_facts(header),
+        patient=patient_facts(header),
+    )
+
+
+def _quality(acquisition: MultiEcho, sources: Mapping[str, SourceFile], signal: Signal) -> list[QcLine]:
+    """What the headers and the stored values say about the quality of the input."""
+    used = [(sources[ref.sop_instance_uid], ref) for ref in sorted(signal.used)]
+    planes = [source.planes[ref.frame_number] for source, ref in used]
+    lines = [*_echo_lines(acquisition), *_saturation(acquisition)]
+    if lossy := sum(is_lossy(source.header) for source in {id(s): s for s, _ in used}.values()):
+        text = f"{lossy} images were compressed with loss; small signal differences may be gone."
+        lines.append(QcLine(code="lossy_compression", severity="warning", text=text, value=float(lossy), limit=0.0))
+    if any(NORMALISED.intersection(plane.image_type) for plane in planes):
+        text = "Intensity-normalised images; R2* is not changed by a factor that is equal for all echoes."
+        lines.append(QcLine(code="normalised_images", severity="info", text=text))
+    if not all(plane.kind_told for plane in planes):
+        text = "No header element names the kind of image; magnitude is assumed, and no pixel is negative."
+        lines.append(QcLine(code="kind_assumed", severity="info", text=text))
+    return [*lines, *_scaling_lines([plane for plane in planes if plane.kind == "magnitude"])]
+
+
+def _scaling_lines(planes: list[Plane]) -> list[QcLine]:
+    if scales_disagree(planes):
+        text = "Philips' scale slopes differ between images beyond their rescale; the rescale was applied."
+        return [QcLine(code="mixed_scaling", severity="warning", text=text)]
+    if len({plane.slope for plane in planes}) > 1 and not all(plane.scale_slope for plane in planes):
+        text = "Images have different rescale slopes; each was scaled with its own."
+        return [QcLine(code="rescale_varies", severity="info", text=text)]
+    return []
+
+
+def _echo_lines(acquisition: MultiEcho) -> list[QcLine]:
+    lines, count = [], len(acquisition.echo_times_s)
+    if count < _FEW_ECHOES:
+        text = f"{count} echoes; {_FEW_ECHOES} or more are advised."
+        lines.append(QcLine(code="few_echoes", severity="warning", text=text, value=float(count), limit=_FEW_ECHOES))
+    steps = np.array([b - a for a, b in pairwise(acquisition.echo_times_s)])
+    spread = float((steps.max() - steps.min()) / steps.mean())
+    if spread > _UNEVEN_ECHOES:
+        text = f"Echo spacing varies from {1000 * steps.min():.3g} to {1000 * steps.max():.3g} ms (or is rounded)."
+        lines.append(QcLine(code="uneven_echo_spacing", severity="info", text=text, value=spread, limit=_UNEVEN_ECHOES))
+    return lines
+
+
+def _saturation(acquisition: MultiEcho) -> list[QcLine]:
+    assert acquisition.saturated is not None  # this module always gives it
+    fraction = float(acquisition.saturated.mean())
+    if fraction == 0:
+        return []
+    text = f"{100 * fraction:.2g} % of voxels reached the stored maximum; their decay is cut off at the top."
+    severity: Literal["info", "warning"] = "warning" if fraction > _SATURATED_WARNING else "info"
+    return [QcLine(code="saturated", severity=severity, text=text, value=fraction, limit=_SATURATED_WARNING)]

@@ -1,0 +1,60 @@
+"""From stored values to signal: each plane's own rescale, and phase in radians whatever unit it was written in."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from node.intake.planes import Plane
+from node.intake.tags import number, text
+from node.vendors import SIEMENS_PHASE_STEPS
+
+Float32Plane = npt.NDArray[np.float32]
+
+_FULL_SCALE_TOLERANCE = 1e-3
+_SCALE_TOLERANCE = 1e-3
+
+
+def modality_values(stored: npt.NDArray[Any], plane: Plane) -> Float32Plane:
+    """Stored value x slope + intercept of this very plane (PS3.3 C.11.1.1.2; Philips' slopes can differ)."""
+    slope = 1.0 if plane.slope is None else plane.slope
+    intercept = 0.0 if plane.intercept is None else plane.intercept
+    values = stored.astype(np.float32)
+    if slope != 1.0:
+        values *= np.float32(slope)
+    if intercept != 0.0:
+        values += np.float32(intercept)
+    return values
+
+
+def phase_unit_rad(ds: Dataset, plane: Plane) -> tuple[float, float] | None:
+    """Factor and offset that make radians of modality values; ``None`` when the header does not tell the unit.
+
+    Milliradian by unit (Philips); a symmetric full scale stands for a full turn (Siemens: slope 2, intercept -4096);
+    unsigned twelve bits without rescale are Siemens' 4096 steps.
+    """
+    unit = (plane.units or plane.rescale_type).lower()
+    if unit == "mrad":
+        return 0.001, 0.0
+    if unit in ("rad", "radian", "radians"):
+        return 1.0, 0.0
+    bits = number(ds, "BitsStored") or 16.0
+    slope, intercept = plane.slope or 1.0, plane.intercept or 0.0
+    if intercept < 0 and abs(slope * 2 ** (bits - 1) / -intercept - 1) < _FULL_SCALE_TOLERANCE:
+        return math.pi / -intercept, 0.0
+    unsigned = number(ds, "PixelRepresentation") == 0
+    siemens = text(ds, "Manufacturer").upper().startswith("SIEMENS")
+    if siemens and unsigned and intercept == 0 and slope == 1 and 2**bits == SIEMENS_PHASE_STEPS:
+        return 2 * math.pi / SIEMENS_PHASE_STEPS, -math.pi
+    return None
+
+
+def scales_disagree(planes: list[Plane]) -> bool:
+    """Whether Philips' two published scalings (rescale; rescale with scale slope) give different decays.
+
+    They agree when rescale slope x scale slope is equal in all planes (dcm2niix Philips notes).
+    """
+    products = [plane.slope * plane.scale_slope for plane in planes if plane.slope and plane.scale_slope]
+    return bool(products) and max(products) - min(products) > _SCALE_TOLERANCE * max(products)

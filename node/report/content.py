@@ -1,0 +1,298 @@
+"""What a report says, in words and digits, made once from the result record; page, HTML and text only lay it out."""
+
+from dataclasses import dataclass
+
+from node.report.advice import advice_for
+from quant.calibration import CALIBRATIONS
+from quant.follow_up import NOT_APPROVED, months_text
+from quant.grading import scheme_by_id
+from quant.result import FollowUpInterval, Grade, LicStatistics, LiverIronResult, Statistics
+from quant.wording import (
+    format_lic,
+    format_lic_range,
+    format_percent,
+    format_range,
+    format_rate,
+    format_t2star,
+)
+
+RESEARCH_ONLY = "For research use only. Not for diagnosis."
+DECISION_SUPPORT = "Decision support, not a diagnosis."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """The verdict: ``value`` large, the rest beside it. ``kind`` tells a layout how to treat it."""
+
+    kind: str  # "lic", "r2star" (no LIC at this field), "refused"
+    prefix: str
+    value: str
+    unit: str
+    interval: str
+    grade: str
+    grade_detail: str
+    borderline: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """One of the two views: the question it answers, a short answer, and the full text."""
+
+    question: str
+    answer: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherLic:
+    """What another calibration gives; ``caution`` may be empty."""
+
+    name: str
+    lic: str
+    doi: str
+    caution: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContent:
+    """Everything a report says. Rows are (label, value)."""
+
+    title: str
+    labels: tuple[str, ...]
+    headline: Headline
+    statements: tuple[Statement, ...]
+    reasons: tuple[str, ...]
+    advice: tuple[str, ...]
+    numbers: tuple[tuple[str, str], ...]
+    calibration: tuple[tuple[str, str], ...]
+    others: tuple[OtherLic, ...]
+    follow_up_title: str
+    follow_up_flags: str
+    follow_up_text: str
+    prior: str
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    scanner: tuple[tuple[str, str], ...]
+    method: str
+
+
+def report_content(result: LiverIronResult) -> ReportContent:
+    """The words and digits of ``result``."""
+    follow_up_title, follow_up_flags, follow_up_text = _follow_up(result)
+    refused = result.status != "measured"
+    return ReportContent(
+        title="Liver iron concentration by MRI (R2*)",
+        labels=(*((RESEARCH_ONLY,) if result.research_use_only else ()), DECISION_SUPPORT),
+        headline=_headline(result),
+        statements=_statements(result),
+        reasons=tuple(reason.text for reason in result.reasons),
+        advice=tuple(dict.fromkeys(advice_for(reason.code) for reason in result.reasons)) if refused else (),
+        numbers=_numbers(result),
+        calibration=_calibration(result),
+        others=_others(result),
+        follow_up_title=follow_up_title,
+        follow_up_flags=follow_up_flags,
+        follow_up_text=follow_up_text,
+        prior=_prior(result),
+        warnings=tuple(line.text for line in result.qc if line.severity != "info"),
+        notes=tuple(line.text for line in result.qc if line.severity == "info"),
+        scanner=_scanner(result),
+        method=f"ironnode {result.software_version}, method {result.method_version}",
+    )
+
+
+def _headline(result: LiverIronResult) -> Headline:
+    if result.status != "measured" or result.r2star_per_s is None:
+        value = "Not measured" if result.status == "declined" else "No LIC value"
+        grade = "not this examination" if result.status == "declined" else "not measurable"
+        return Headline(
+            kind="refused", prefix="", value=value, unit="", interval="", grade=grade, grade_detail="", borderline=""
+        )
+    if result.lic_mg_per_g is None:
+        return _r2star_headline(result.r2star_per_s)
+    lic = result.lic_mg_per_g
+    return Headline(
+        kind="lic",
+        prefix="at least" if lic.bound else "",
+        value=format_lic(lic.median),
+        unit="mg/g",
+        interval=_lic_interval(lic, result.lic_umol_per_g_median),
+        grade=result.grade.label if result.grade else "not gradeable",
+        grade_detail=_grade_detail(result.grade),
+        borderline=_borderline(result.grade),
+    )
+
+
+def _r2star_headline(r2star: Statistics) -> Headline:
+    low, high = r2star.interval95
+    return Headline(
+        kind="r2star",
+        prefix="R2*",
+        value=format_rate(r2star.median),
+        unit="/s",
+        interval=f"95 % interval {format_range(low, high)} /s",
+        grade="no LIC",
+        grade_detail="R2* only: no LIC and no grade can be given",
+        borderline="",
+    )
+
+
+def _lic_interval(lic: LicStatistics, umol_per_g: float | None) -> str:
+    low, high = lic.interval95
+    interval = f"95 % lower limit {format_lic(low)} mg/g" if lic.bound else f"95 % interval {_range(low, high)} mg/g"
+    if umol_per_g is None or format_lic(lic.median).startswith("<"):
+        return interval
+    return f"{umol_per_g:.0f} µmol/g · {interval}"
+
+
+def _range(low: float, high: float) -> str:
+    return format_lic_range(low, high)
+
+
+def _grade_detail(grade: Grade | None) -> str:
+    if grade is None:
+        return ""
+    scheme = scheme_by_id(grade.scheme)
+    return f"{scheme.band_text(grade.code)}, scheme {scheme.id}"
+
+
+def _borderline(grade: Grade | None) -> str:
+    if grade is None or not grade.borderline:
+        return ""
+    parts = (f"{candidate.label} {format_percent(candidate.probability)}" for candidate in grade.candidates)
+    return f"Borderline: {', '.join(parts)}"
+
+
+def _statements(result: LiverIronResult) -> tuple[Statement, ...]:
+    if result.views is None:
+        return ()
+    reference, clinical = result.views.reference, result.views.clinical
+    return (
+        Statement(
+            question="Upper reference limit",
+            answer=f"{'above' if reference.above else 'below'} {reference.limit_mg_per_g:g} mg/g",
+            text=reference.text,
+        ),
+        Statement(
+            question="Clinical significance",
+            answer=f"{'at or above' if clinical.above else 'below'} {clinical.limit_mg_per_g:g} mg/g",
+            text=clinical.text,
+        ),
+    )
+
+
+def _numbers(result: LiverIronResult) -> tuple[tuple[str, str], ...]:
+    rows = []
+    if result.lic_mg_per_g is not None:
+        lic = result.lic_mg_per_g
+        bound = "at least " if lic.bound else ""
+        molar = ""
+        if result.lic_umol_per_g_median is not None and not format_lic(lic.median).startswith("<"):
+            molar = f" = {result.lic_umol_per_g_median:.0f} µmol/g"
+        rows.append(("LIC, dry weight", f"{bound}{format_lic(lic.median)} mg/g{molar}"))
+        if lic.bound is None:
+            rows.append(("quartiles", f"{_range(lic.q1, lic.q3)} mg/g"))
+    if result.r2star_per_s is not None:
+        rows += _relaxation(result, result.r2star_per_s)
+        pdff = result.pdff_percent
+        rows.append(("Fat fraction", "not available from these data" if pdff is None else f"{pdff.median:.1f} %"))
+    if result.roi is not None:
+        roi = result.roi
+        source = {"automatic": "automatic", "seg": "from a segmentation", "rtstruct": "from contours"}[roi.source]
+        rows.append(("Region", f"{roi.volume_ml:.0f} mL, {roi.n_voxels} voxels, {roi.n_slices} slices; {source}"))
+    return tuple(rows)
+
+
+def _relaxation(result: LiverIronResult, r2star: Statistics) -> list[tuple[str, str]]:
+    limit = result.fit.measurable_limit_per_s if result.fit else None
+    if result.lic_mg_per_g is not None and result.lic_mg_per_g.bound and limit is not None:
+        least = min(limit, r2star.median)
+        return [("R2*", f"at least {format_rate(least)} /s"), ("T2*", f"at most {format_t2star(1000 / least)} ms")]
+    rows = [
+        ("R2*", f"{format_rate(r2star.median)} /s (95 % {_rates(*r2star.interval95)})"),
+        ("quartiles", f"{_rates(r2star.q1, r2star.q3)} /s; SD {format_rate(r2star.sd)} /s"),
+    ]
+    if result.t2star_ms is not None:
+        low, high = (format_t2star(end) for end in result.t2star_ms.interval95)
+        rows.append(("T2*", f"{format_t2star(result.t2star_ms.median)} ms (95 % {low} to {high})"))
+    return rows
+
+
+def _rates(low: float, high: float) -> str:
+    return f"{format_rate(low)} to {format_rate(high)}"
+
+
+def _calibration(result: LiverIronResult) -> tuple[tuple[str, str], ...]:
+    used = result.calibration
+    if used is None:
+        return ()
+    return (
+        ("Calibration", f"{_name(used.id, used.field_t)}, {used.field_t:g} T, doi:{used.doi}"),
+        ("Equation", used.equation),
+    )
+
+
+def _name(calibration_id: str, field_t: float) -> str:
+    calibration = CALIBRATIONS.get((calibration_id, field_t))
+    return calibration_id if calibration is None else calibration.name
+
+
+def _others(result: LiverIronResult) -> tuple[OtherLic, ...]:
+    if result.calibration is None:
+        return ()
+    field_t = result.calibration.field_t
+    known = {c.id: c for c in CALIBRATIONS.values() if c.field_t == field_t}
+    return tuple(
+        OtherLic(
+            name=_name(other.id, field_t),
+            lic=format_lic(other.lic_mg_per_g),
+            doi=other.doi,
+            caution=known[other.id].caution if other.id in known else "",
+        )
+        for other in result.other_calibrations
+    )
+
+
+def _follow_up(result: LiverIronResult) -> tuple[str, str, str]:
+    if result.follow_up is None:
+        return "no interval", "", "No measurement, so no interval is issued; the clinician decides."
+    if isinstance(result.follow_up, FollowUpInterval):
+        interval = result.follow_up
+        flags = [] if interval.population_match else ["Applied beyond the source's population."]
+        flags += [NOT_APPROVED] if interval.signed_off_by is None else []
+        return months_text(interval.min_months, interval.max_months), " ".join(flags), interval.text
+    return "clinician decides", "", result.follow_up.text
+
+
+def _prior(result: LiverIronResult) -> str:
+    prior = result.prior
+    if prior is None:
+        return ""
+    text = f"Earlier measurement {prior.date}: LIC {format_lic(prior.lic_mg_per_g)} mg/g ({prior.calibration_id})"
+    if not prior.comparable or prior.change_mg_per_g is None:
+        return f"{text}; not comparable: {prior.why_not or 'no reason recorded'}."
+    size = "more than" if prior.exceeds_repeatability else "within"
+    return f"{text}; change {prior.change_mg_per_g:+.1f} mg/g, {size} repeatability."
+
+
+def _scanner(result: LiverIronResult) -> tuple[tuple[str, str], ...]:
+    acquisition = result.acquisition
+    if acquisition is None:
+        return ()
+    times_ms = [1000 * time for time in acquisition.echo_times_s]
+    echoes = f"{len(times_ms)} echoes, TE {times_ms[0]:.2f} to {times_ms[-1]:.2f} ms"
+    rows = [
+        ("Scanner", f"{acquisition.manufacturer} {acquisition.model}, {acquisition.field_t:.4g} T".strip()),
+        ("Echoes", f"{echoes} ({acquisition.kind})"),
+        ("Echo times", ", ".join(f"{time:.2f}" for time in times_ms) + " ms"),
+        (
+            "Images",
+            f"{acquisition.n_slices} slices, {acquisition.columns} × {acquisition.rows}, "
+            f"{' × '.join(f'{mm:.3g}' for mm in reversed(acquisition.spacing_mm))} mm",
+        ),
+    ]
+    if result.fit is not None:
+        fit = result.fit
+        limit = "" if fit.measurable_limit_per_s is None else f"; measurable to {fit.measurable_limit_per_s:.0f} /s"
+        rows.append(("Fit", f"{fit.model}, {fit.noise_model}; {fit.echoes_used} echoes used{limit}"))
+    return tuple(rows)

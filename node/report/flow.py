@@ -1,0 +1,166 @@
+"""Text on a figure whose size is measured before it is placed, so that nothing overlaps or leaves the page.
+
+Positions are pixels from the page's top left corner.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+
+FAMILY = "DejaVu Sans"  # comes with matplotlib: the same glyphs, and so the same bytes, on every machine
+LINE_HEIGHT = 1.34
+RC: Any = {
+    "font.family": FAMILY,
+    "pdf.fonttype": 42,  # text stays text
+    "pdf.compression": 6,
+    "axes.unicode_minus": True,
+    "axes.linewidth": 0.8,
+    "path.simplify": True,
+}
+"""Everything about drawing that a site's matplotlib settings could change otherwise."""
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
+_UNIT = re.compile(r"(?<=\d) (?=(?:/s|mg/g|µmol/g|ms|mm|mL|T|%)(?:\W|$))")
+
+Weight = Literal["normal", "bold"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """How text looks; ``size_pt`` in points."""
+
+    size_pt: float = 10
+    weight: Weight = "normal"
+    colour: str = "#1a1a1a"
+
+
+@lru_cache(maxsize=4)
+def _glyphs(weight: Weight) -> frozenset[int]:
+    return frozenset(get_font(findfont(FontProperties(family=FAMILY, weight=weight))).get_charmap())
+
+
+def drawable(text: str, weight: Weight = "normal") -> str:
+    """``text`` with every character that the font lacks shown as a replacement sign (names in other scripts)."""
+    glyphs = _glyphs(weight)
+    return "".join(char if ord(char) in glyphs else REPLACEMENT for char in " ".join(text.split()))
+
+
+@lru_cache(maxsize=2)
+def _measure(dpi: int) -> Any:
+    canvas = FigureCanvasAgg(Figure(figsize=(1, 1), dpi=dpi))
+    return canvas.get_renderer()  # type: ignore[no-untyped-call]  # no types in matplotlib
+
+
+@lru_cache(maxsize=8192)
+def _advance(word: str, size_pt: float, weight: Weight, dpi: int) -> float:
+    """How far ``word`` and a space after it move the pen, in pixels."""
+    font = FontProperties(family=FAMILY, size=size_pt, weight=weight)
+    stop, with_stop = (
+        _measure(dpi).get_text_width_height_descent(t, font, ismath=False)[0] for t in (".", f"{word} .")
+    )
+    return float(with_stop - stop)
+
+
+class Sheet:
+    """A figure of fixed pixel size with text placed in pixels."""
+
+    def __init__(self, *, width_px: int, height_px: int, dpi: int) -> None:
+        self.width_px, self.height_px, self.dpi = width_px, height_px, dpi
+        self.figure = Figure(figsize=(width_px / dpi, height_px / dpi), dpi=dpi, facecolor="white")
+        self.canvas = FigureCanvasAgg(self.figure)
+
+    def box(self, left: float, top: float, width: float, height: float) -> tuple[float, float, float, float]:
+        """A pixel box as figure fractions (left, bottom, width, height)."""
+        return (
+            left / self.width_px,
+            1 - (top + height) / self.height_px,
+            width / self.width_px,
+            height / self.height_px,
+        )
+
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """The drawn page, (rows, columns, 3)."""
+        self.canvas.draw()  # type: ignore[no-untyped-call]  # no types in matplotlib
+        rgba = np.asarray(self.canvas.buffer_rgba())  # type: ignore[no-untyped-call]  # no types in matplotlib
+        return rgba[:, :, :3].copy()
+
+    def line_px(self, style: Style) -> float:
+        """Height of one line."""
+        return style.size_pt * self.dpi / 72 * LINE_HEIGHT
+
+    def width(self, text: str, style: Style) -> float:
+        """Width of one line of text in pixels, at most two or three too large."""
+        shown = drawable(text, style.weight)
+        return sum(_advance(word, style.size_pt, style.weight, self.dpi) for word in shown.split(" "))
+
+    def wrap(self, text: str, style: Style, width_px: float) -> list[str]:
+        """``text`` in lines no wider than ``width_px``; a word that is wider is cut, a number keeps its unit."""
+        lines, line = [], ""
+        for word in _UNIT.sub(NO_BREAK_SPACE, text).split(" "):
+            longer = f"{line} {word}".strip()
+            if self.width(longer, style) <= width_px:
+                line = longer
+                continue
+            if line:
+                lines.append(line)
+            pieces = self._cut(word, style, width_px)
+            lines += pieces[:-1]
+            line = pieces[-1]
+        return [*lines, line] if line else lines
+
+    def _cut(self, word: str, style: Style, width_px: float) -> list[str]:
+        pieces = []
+        while self.width(word, style) > width_px:
+            keep = next(n for n in range(len(word) - 1, 0, -1) if n == 1 or self.width(word[:n], style) <= width_px)
+            pieces.append(word[:keep])
+            word = word[keep:]
+        return [*pieces, word]
+
+    def shorten(self, text: str, style: Style, width_px: float) -> str:
+        """``text`` on one line, cut with an ellipsis where it is too wide."""
+        if self.width(text, style) <= width_px:
+            return text
+        while text and self.width(f"{text}…", style) > width_px:
+            text = text[:-1]
+        return f"{text.rstrip()}…"
+
+    def put(
+        self, text: str, left: float, top: float, style: Style, *, align: Literal["left", "right"] = "left"
+    ) -> None:
+        """One line of text whose line box starts at ``top``."""
+        self.figure.text(
+            left / self.width_px,
+            1 - (top + self.line_px(style) * 0.78) / self.height_px,
+            drawable(text, style.weight),
+            family=FAMILY,
+            fontsize=style.size_pt,
+            fontweight=style.weight,
+            color=style.colour,
+            ha=align,
+            va="baseline",
+            parse_math=False,
+        )
+
+    def paragraph(self, text: str, left: float, top: float, width: float, style: Style) -> float:
+        """Wrapped text; gives the pixel position below it."""
+        for line in self.wrap(text, style, width):
+            self.put(line, left, top, style)
+            top += self.line_px(style)
+        return top
+
+    def largest(self, texts: Sequence[str], style: Style, width: float, height: float, sizes: Sequence[float]) -> Style:
+        """``style`` in the largest of ``sizes`` (descending) at which all paragraphs fit; else the smallest."""
+        for size in sizes:
+            sized = replace(style, size_pt=size)
+            if sum(len(self.wrap(text, sized, width)) for text in texts) * self.line_px(sized) <= height:
+                return sized
+        return replace(style, size_pt=sizes[-1])

@@ -1,0 +1,52 @@
+"""The report as one self-contained HTML file: pictures inside, no script, prints on paper."""
+
+import base64
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from node.report.content import report_content
+from node.report.picture_files import picture_files
+from node.report.pictures import PagePictures
+from node.report.plots import MAP_NAMES, MAP_UNITS
+from quant.result import LiverIronResult
+
+_CAPTIONS = {
+    "anatomy.png": ("First echo", "First echo image in grey; {outline}"),
+    "map.png": ("{map}, {unit}", "{map} in colour with its colour bar; {outline}"),
+    "decay.png": (
+        "Signal decay in the region, % of TE = 0",
+        "Measured mean signal at each echo time, fitted curve and noise floor",
+    ),
+}
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("node.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+    lstrip_blocks=True,
+)  # fmt: skip
+
+
+def render_html(result: LiverIronResult, pictures: PagePictures | None) -> str:
+    """The report of ``result``; without ``pictures`` (nothing could be read) it holds text only."""
+    template = _ENVIRONMENT.get_template("report.html")
+    patient = None if pictures is None else pictures.patient
+    return template.render(
+        content=report_content(result), patient=patient, figures=_figures(result, pictures) if pictures else []
+    )
+
+
+def _figures(result: LiverIronResult, pictures: PagePictures) -> list[dict[str, str]]:
+    words = {
+        "map": MAP_NAMES[pictures.map_quantity],
+        "unit": MAP_UNITS[pictures.map_quantity],
+        "outline": "rejected candidate region dashed" if pictures.region_rejected else "measured region outlined",
+    }
+    if pictures.region is None:
+        words["outline"] = "no region"
+    where = f"slice {pictures.slice_number} of {pictures.n_slices}"
+    return [
+        {
+            "caption": _CAPTIONS[name][0].format(**words) + ("" if name == "decay.png" else f", {where}"),
+            "alt": _CAPTIONS[name][1].format(**words),
+            "source": f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}",
+        }
+        for name, png in picture_files(result, pictures).items()
+    ]

@@ -1,0 +1,49 @@
+"""The pictures of a report as single PNG files: for the HTML report and for people who want only the picture."""
+
+import io
+from collections.abc import Callable
+
+import matplotlib
+from matplotlib.axes import Axes
+
+from node.report.flow import RC, Sheet
+from node.report.pictures import PagePictures
+from node.report.plots import draw_anatomy, draw_colour_bar, draw_decay, draw_map, typical_value
+from quant.result import LiverIronResult
+
+_DPI, _WIDTH_PX, _HEIGHT_PX, _MARGIN_PX = 150, 960, 720, 12
+
+
+def picture_files(result: LiverIronResult, pictures: PagePictures) -> dict[str, bytes]:
+    """File name -> PNG: ``anatomy.png``, ``map.png`` and ``decay.png``, as far as there is something to show."""
+    with matplotlib.rc_context(RC):
+        files = {"anatomy.png": _single(lambda ax: draw_anatomy(ax, pictures))}
+        if pictures.map_values is not None:
+            files["map.png"] = _map(result, pictures)
+        decay = pictures.decay
+        if decay is not None:
+            files["decay.png"] = _single(lambda ax: draw_decay(ax, decay, 11), left=84, bottom=84)
+    return files
+
+
+def _single(draw: Callable[[Axes], None], left: float = _MARGIN_PX, bottom: float = _MARGIN_PX) -> bytes:
+    sheet = Sheet(width_px=_WIDTH_PX, height_px=_HEIGHT_PX, dpi=_DPI)
+    size = (_WIDTH_PX - left - _MARGIN_PX, _HEIGHT_PX - _MARGIN_PX - bottom)
+    draw(sheet.figure.add_axes(sheet.box(left, _MARGIN_PX, *size)))
+    return _png(sheet)
+
+
+def _map(result: LiverIronResult, pictures: PagePictures) -> bytes:
+    sheet = Sheet(width_px=_WIDTH_PX + 120, height_px=_HEIGHT_PX, dpi=_DPI)
+    height = _HEIGHT_PX - 2 * _MARGIN_PX
+    ax = sheet.figure.add_axes(sheet.box(_MARGIN_PX, _MARGIN_PX, _WIDTH_PX - 2 * _MARGIN_PX, height))
+    image = draw_map(ax, pictures, typical_value(result, pictures))
+    bar = sheet.figure.add_axes(sheet.box(_WIDTH_PX + 10, _MARGIN_PX + 8, 28, height - 16))
+    draw_colour_bar(sheet.figure, bar, image, 11)
+    return _png(sheet)
+
+
+def _png(sheet: Sheet) -> bytes:
+    stream = io.BytesIO()
+    sheet.figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})
+    return stream.getvalue()

@@ -1,0 +1,196 @@
+"""The drawings of a report: anatomy and map with the region's outline, decay curve, LIC scale."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from node.report.flow import FAMILY
+from node.report.pictures import MapQuantity, PagePictures
+from quant.acquisition import BoolArray
+from quant.grading import GradeScheme
+from quant.region import PooledDecay
+from quant.result import LicStatistics, LiverIronResult
+
+PALETTE = "viridis"  # perceptually uniform, readable in grey print and by colour-blind readers
+UNMEASURED = "#2b2b2b"
+OUTLINE, OUTLINE_SHADOW, REJECTED = "#ffe14d", "#000000", "#ff8c1a"
+BANDS = ("#dfe9f2", "#bcd3e6", "#8fb4d4", "#5b8db8", "#2f5f8c")
+MAP_NAMES = {"lic_mg_per_g": "LIC map", "r2star_per_s": "R2* map"}
+MAP_UNITS = {"lic_mg_per_g": "mg/g", "r2star_per_s": "/s"}
+_MAP_TOPS = {
+    "lic_mg_per_g": (4.0, 8.0, 16.0, 32.0, 45.0),
+    "r2star_per_s": (100.0, 200.0, 400.0, 800.0, 1600.0),
+}
+_SCALE_TICKS = (0.5, 1, 2, 5, 10, 20, 40)
+
+
+def body_box(anatomy: npt.NDArray[np.floating[Any]]) -> tuple[slice, slice]:
+    """Rows and columns that hold the body, with a small margin; everything where nothing stands out."""
+    bright = anatomy > 0.12 * float(np.nanpercentile(anatomy, 99))
+    box = []
+    for axis, size in ((1, anatomy.shape[0]), (0, anatomy.shape[1])):
+        lines = np.flatnonzero(bright.mean(axis=axis) > 0.04)
+        margin = size // 32
+        first, last = (0, size) if lines.size == 0 else (int(lines[0]) - margin, int(lines[-1]) + margin + 1)
+        box.append(slice(max(first, 0), min(last, size)))
+    return box[0], box[1]
+
+
+def draw_anatomy(ax: Axes, pictures: PagePictures) -> None:
+    """First echo in grey with the region's outline."""
+    rows, columns = body_box(pictures.anatomy)
+    shown = pictures.anatomy[rows, columns]
+    top = float(np.nanpercentile(shown, 99.5)) or 1.0
+    ax.imshow(shown, cmap="gray", vmin=0, vmax=top, interpolation="nearest", aspect=_aspect(pictures))
+    _finish(ax, pictures, rows, columns, OUTLINE)
+
+
+def draw_map(ax: Axes, pictures: PagePictures, typical: float) -> ScalarMappable:
+    """The map in colour with the region's outline; ``typical`` is the region's value and sets the colour range."""
+    assert pictures.map_values is not None  # the caller leaves the space out otherwise
+    rows, columns = body_box(pictures.anatomy)
+    norm = Normalize(0, map_top(pictures.map_quantity, typical))
+    image = ax.imshow(
+        pictures.map_values[rows, columns], cmap=PALETTE, norm=norm, interpolation="nearest", aspect=_aspect(pictures)
+    )
+    ax.set_facecolor(UNMEASURED)
+    _finish(ax, pictures, rows, columns, "white")
+    return image
+
+
+def typical_value(result: LiverIronResult, pictures: PagePictures) -> float:
+    """The value that the colour range is chosen for."""
+    statistics = result.lic_mg_per_g if pictures.map_quantity == "lic_mg_per_g" else result.r2star_per_s
+    if statistics is not None:
+        return statistics.median
+    values = pictures.map_values
+    if values is None or not np.isfinite(values).any():
+        return 0.0
+    return float(np.nanmedian(values))
+
+
+def map_top(quantity: MapQuantity, typical: float) -> float:
+    """Upper end of the colour range: the lowest of a few fixed values that leaves the region room above it."""
+    tops = _MAP_TOPS[quantity]
+    return next((top for top in tops if top >= 1.6 * typical), tops[-1])
+
+
+def draw_colour_bar(figure: Figure, ax: Axes, image: ScalarMappable, size_pt: float) -> None:
+    """A colour bar in ``ax``; its top is open where the map may exceed it."""
+    figure.colorbar(image, cax=ax, extend="max", extendfrac=0.03)
+    for label in ax.get_yticklabels():
+        label.set_fontfamily(FAMILY)
+        label.set_fontsize(size_pt)
+
+
+def _aspect(pictures: PagePictures) -> float:
+    return pictures.pixel_spacing_mm[0] / pictures.pixel_spacing_mm[1]
+
+
+def _finish(ax: Axes, pictures: PagePictures, rows: slice, columns: slice, colour: str) -> None:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_anchor("NW")
+    if pictures.region is not None:
+        _outline(ax, pictures.region[rows, columns], colour, rejected=pictures.region_rejected)
+    left, right, _, _ = pictures.edges
+    text: Any = {"family": FAMILY, "fontsize": 9, "fontweight": "bold", "color": "white", "va": "bottom"}
+    ax.text(0.02, 0.02, left, ha="left", transform=ax.transAxes, **text)
+    ax.text(0.98, 0.02, right, ha="right", transform=ax.transAxes, **text)
+
+
+def _outline(ax: Axes, region: BoolArray, colour: str, *, rejected: bool) -> None:
+    loops = outline_loops(region)
+    ax.add_collection(LineCollection(loops, colors=OUTLINE_SHADOW, linewidths=2.8), autolim=False)
+    inner: Any = {"colors": REJECTED, "linestyles": (0, (4, 2.5))} if rejected else {"colors": colour}
+    ax.add_collection(LineCollection(loops, linewidths=1.5, **inner), autolim=False)
+
+
+def outline_loops(region: BoolArray) -> list[list[tuple[float, float]]]:
+    """The pixel edges around ``region`` (y, x) as closed loops of (x, y) corners, the region on the right."""
+    padded = np.pad(region, 1)
+    onward: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for y, x in zip(*np.nonzero(padded), strict=True):
+        y, x = int(y), int(x)
+        for outside, start, stop in (
+            (padded[y - 1, x], (x, y), (x + 1, y)),
+            (padded[y, x + 1], (x + 1, y), (x + 1, y + 1)),
+            (padded[y + 1, x], (x + 1, y + 1), (x, y + 1)),
+            (padded[y, x - 1], (x, y + 1), (x, y)),
+        ):
+            if not outside:
+                onward.setdefault(start, []).append(stop)
+    loops = []
+    while onward:
+        start = next(iter(onward))
+        loop, corner = [start], start
+        while corner in onward:
+            following = onward[corner].pop()
+            if not onward[corner]:
+                del onward[corner]
+            loop.append(following)
+            corner = following
+        loops.append([(x - 1.5, y - 1.5) for x, y in loop])
+    return loops
+
+
+def draw_decay(ax: Axes, decay: PooledDecay, size_pt: float) -> None:
+    """Measured points, fitted curve and noise floor."""
+    scale = 100 / float(max(np.max(decay.curve), np.max(decay.signal)))
+    ax.plot(1000 * decay.curve_times_s, scale * decay.curve, color="#2f5f8c", lw=1.8, label="fit")
+    points: Any = {"color": "black", "ms": 5, "zorder": 3}
+    ax.plot(1000 * decay.echo_times_s, scale * decay.signal, "o", label="measured", **points)
+    ax.axhline(scale * decay.noise_floor, color="#b3541e", lw=1.3, ls="--", label="noise floor")
+    ax.set_xlim(0, 1050 * float(decay.echo_times_s[-1]))
+    ax.set_ylim(0, 105)
+    ax.set_xticks([tick for tick in ax.get_xticks() if tick <= ax.get_xlim()[1]])
+    ax.set_xlabel("Echo time, ms", family=FAMILY, fontsize=size_pt, labelpad=2)
+    for label in (*ax.get_xticklabels(), *ax.get_yticklabels()):
+        label.set_fontfamily(FAMILY)
+        label.set_fontsize(size_pt)
+    slow = decay.curve[-1] > 0.4 * decay.curve[0]
+    anchor = ("lower left", (0.0, 0.08)) if slow else ("upper right", (1.0, 1.0))
+    style: Any = {"prop": {"family": FAMILY, "size": size_pt}, "loc": anchor[0], "bbox_to_anchor": anchor[1]}
+    ax.legend(frameon=False, handlelength=1.4, borderpad=0.1, **style)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+
+
+def draw_scale(ax: Axes, lic: LicStatistics, scheme: GradeScheme, size_pt: float) -> None:
+    """The bands of the grade scheme on a logarithmic LIC axis, with the value and its interval."""
+    low, high = 0.4, 50.0
+    edges = (low, *scheme.edges_mg_per_g, high)
+    ax.set_xscale("log")
+    ax.set_xlim(low, high)
+    ax.set_ylim(0, 1)
+    for index, (start, stop) in enumerate(pairwise(edges)):
+        colour = BANDS[min(index, len(BANDS) - 1)]
+        ax.axvspan(start, stop, ymin=0, ymax=0.5, color=colour, lw=0)
+        text: Any = {"family": FAMILY, "fontsize": size_pt, "color": "white" if index > 2 else "#1a1a1a"}
+        ax.text(float(np.sqrt(start * stop)), 0.25, scheme.labels[index], ha="center", va="center", **text)
+    ax.set_xticks(scheme.edges_mg_per_g, [f"{edge:.3g}" for edge in scheme.edges_mg_per_g])
+    ax.set_xticks([], minor=True)
+    _mark(ax, lic, low, high)
+    for label in ax.get_xticklabels():
+        label.set_fontfamily(FAMILY)
+        label.set_fontsize(size_pt)
+    ax.set_yticks([])
+    for side in ("top", "left", "right"):
+        ax.spines[side].set_visible(False)
+
+
+def _mark(ax: Axes, lic: LicStatistics, low: float, high: float) -> None:
+    value = min(max(lic.median, low), high)
+    first, last = (min(max(end, low), high) for end in lic.interval95)
+    if lic.bound is not None:
+        ax.annotate("", xy=(high, 0.75), xytext=(value, 0.75), arrowprops={"arrowstyle": "-|>", "color": "black"})
+        last = value
+    ax.plot([first, last], [0.75, 0.75], color="black", lw=2.2, solid_capstyle="butt")
+    ax.plot([value], [0.75], marker="D", ms=8, color="black")

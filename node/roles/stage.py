@@ -1,0 +1,85 @@
+"""What every role's process does first and last: configuration, logging, lifeline, signals, ready file."""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from node.config import Config, load_config
+from node.errors import BrokerError, IronnodeError
+from node.ops.events import Event, configure_logging, emit
+from node.ops.lifeline import end_with
+from node.runtime import RunFolder
+
+EXIT_CANNOT_START = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Where a role plays: until ``stop`` is set."""
+
+    role: str
+    config: Config
+    run: RunFolder
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def ready(self, **facts: Any) -> None:
+        """Tell the supervisor (and whoever looks) that the role does its work now."""
+        self.run.announce(self.role, **facts)
+        emit(Event.ROLE_STARTED, role=self.role, **facts)
+
+    def stop_on_signals(self) -> None:
+        """SIGTERM and SIGINT set ``stop``."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stop.set())
+
+    def broker_url(self) -> str:
+        """The configured broker, or the private one of the gateway on this machine.
+
+        Raises:
+            BrokerError: neither is there.
+        """
+        if self.config.broker.url is not None:
+            return self.config.broker.url
+        facts = RunFolder(self.config.storage.root / "run").facts("broker")
+        if facts is None:
+            raise BrokerError("broker.url is not set, and no gateway with a private broker runs on this storage root")
+        return str(facts["url"])
+
+
+Play = Callable[[Stage], None]
+
+
+def run_role(arguments: Sequence[str], play: Play | None = None) -> None:
+    """Be one role, as the supervisor's command line says; ``play`` replaces what the role does."""
+    parser = argparse.ArgumentParser(prog="node.roles")
+    parser.add_argument("role")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--run-folder", type=Path, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    options = parser.parse_args(arguments)
+    end_with(options.parent)
+    configure_logging()
+    try:
+        config = load_config(options.config)
+        stage = Stage(role=options.role, config=config, run=RunFolder(options.run_folder))
+        stage.stop_on_signals()
+        (play or _play_of(options.role))(stage)
+    except IronnodeError as error:
+        emit(Event.ROLE_DIED, logging.ERROR, role=options.role, error=str(error), hint=error.hint)
+        RunFolder(options.run_folder).announce(options.role, error=str(error))
+        sys.exit(EXIT_CANNOT_START)
+
+
+def _play_of(role: str) -> Play:
+    # Each role imports only what it needs: the listener no Celery, the broker no pynetdicom, nobody but a worker numba.
+    from importlib import import_module
+
+    module = import_module(f"node.roles.{role}")
+    play: Play = module.play
+    return play

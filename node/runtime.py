@@ -1,0 +1,98 @@
+"""The ``run`` folder: who runs on this storage root, and where it can be reached."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from node.errors import ConfigError, StorageError
+from node.intake.durable_io import storage_error
+
+
+class RunFolder:
+    """Ready files: ``<role>.json`` with the process id and what else others must know (port, broker URL)."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the folder where absent.
+
+        Raises:
+            StorageError: it cannot be made.
+        """
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, f"{folder} cannot be made") from error
+
+    def announce(self, role: str, **facts: Any) -> None:
+        """This process is ready to play ``role``."""
+        path = self.folder / f"{role}.json"
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            temporary.write_text(json.dumps({"pid": os.getpid(), **facts}) + "\n")
+            temporary.replace(path)
+        except OSError as error:
+            raise storage_error(error, f"{path} cannot be written") from error
+
+    def withdraw(self, role: str) -> None:
+        """``role`` is not played any more."""
+        (self.folder / f"{role}.json").unlink(missing_ok=True)
+
+    def facts(self, role: str) -> dict[str, Any] | None:
+        """What a role announced, or ``None``."""
+        try:
+            found: dict[str, Any] = json.loads((self.folder / f"{role}.json").read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{self.folder / role}.json cannot be read: {error}") from error
+        return found
+
+    def roles_alive(self) -> dict[str, bool]:
+        """Of every role that was announced, whether its process is there."""
+        roles = sorted(path.stem for path in self.folder.glob("*.json") if path.stem != "config")
+        return {role: _alive((self.facts(role) or {}).get("pid")) for role in roles}
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the lock of a storage root; the kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        ConfigError: another process holds it.
+        StorageError: the folder cannot be used.
+    """
+    RunFolder(folder)
+    path = folder / "lock"
+    try:
+        file = path.open("a+")
+    except OSError as error:
+        raise storage_error(error, f"{path} cannot be opened") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise ConfigError(
+                f"storage.root: {folder.parent} is in use by another ironnode (process {holder})"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _alive(pid: Any) -> bool:
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,270 @@
+"""The supervisor: starts the roles as processes, starts again what dies, ends them in order.
+
+    supervisor
+    +-- broker       private Valkey, when broker.url is not set
+    +-- listener     C-STORE and C-ECHO -> spool
+    +-- assembler    spool -> ledger, jobs; reconciler
+    +-- deliverer    outbox -> destinations
+    +-- worker       jobs -> outbox (with pool processes below it)
+    +-- web          health and status
+
+No child outlives the supervisor (``node.ops.lifeline``). Children read the configuration that the supervisor read, from
+``run/config.json``: a child that is started again later does not see a file that was edited meanwhile.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from node.app import open_node
+from node.config import Config
+from node.deliver.backoff import doubled_s
+from node.errors import ConfigError, IronnodeError
+from node.intake.durable_io import storage_error
+from node.ops.events import Event, emit
+from node.runtime import RunFolder, exclusive
+
+GATEWAY_ROLES = ("broker", "listener", "assembler", "deliverer", "web")
+ROLES_OF: Mapping[str, tuple[str, ...]] = {
+    "serve": (*GATEWAY_ROLES, "worker"),
+    "gateway": GATEWAY_ROLES,
+    "worker": ("worker",),
+}
+"""The roles of each command; ``broker`` and ``web`` are left out where the configuration does not want them."""
+
+_ROLE_PROGRAM = (sys.executable, "-m", "node.roles")
+_OPTIONAL = frozenset({"web"})  # the node works without; a taken port must not end it
+_LOOK_EVERY_S = 0.1
+_RESTART_BASE_S, _RESTART_MAX_S = 0.5, 30.0
+_HEALTHY_AFTER_S = 60.0  # a role that lived this long starts its restart waits from the beginning
+_GRACE_S = 20.0  # for an orderly end; what is cut off then is repeated at the next start
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleProgram:
+    """How a role's process is started: ``program`` takes the arguments of ``node.roles.stage.run_role``."""
+
+    role: str
+    program: tuple[str, ...] = _ROLE_PROGRAM
+    needs: tuple[str, ...] = ()  # roles that must be ready before the first start
+
+
+class Supervisor:
+    """Keeps a set of roles running over one run folder."""
+
+    def __init__(self, programs: Sequence[RoleProgram], run: RunFolder, config_file: Path) -> None:
+        self._run = run
+        self._children = {p.role: _Child(p, run, config_file) for p in programs}
+        self._announced = False
+
+    def run(self, stop: threading.Event, on_ready: Callable[[dict[str, dict[str, Any]]], None]) -> None:
+        """Run until ``stop``; ``on_ready`` gets what each role announced, once all of them are ready.
+
+        The thread that calls this must live as long as the node: its end would end the children.
+
+        Raises:
+            IronnodeError: a role cannot start at all; every role has been ended.
+        """
+        try:
+            while not stop.is_set():
+                self._look()
+                if not self._announced and all(c.ready or c.program.role in _OPTIONAL for c in self._children.values()):
+                    self._announced = True
+                    on_ready({role: child.facts for role, child in self._children.items()})
+                stop.wait(_LOOK_EVERY_S)
+        finally:
+            self._stop()
+
+    def _look(self) -> None:
+        for child in self._children.values():
+            child.look()
+            needed = [self._children[role] for role in child.program.needs if role in self._children]
+            if child.may_start and all(other.was_ready for other in needed):
+                child.start()
+
+    def _stop(self) -> None:
+        deadline = time.monotonic() + _GRACE_S
+        last = [c for c in self._children.values() if c.program.role == "broker"]
+        first = [c for c in self._children.values() if c not in last]
+        for group in (first, last):
+            for child in group:
+                child.ask_to_end()
+            for child in group:
+                child.end(deadline)
+
+
+class _Child:
+    """One role's process."""
+
+    def __init__(self, program: RoleProgram, run: RunFolder, config_file: Path) -> None:
+        self.program = program
+        self.facts: dict[str, Any] = {}
+        self.ready = False
+        self.was_ready = False
+        self._run = run
+        self._config_file = config_file
+        self._process: subprocess.Popen[bytes] | None = None
+        self._failures = 0
+        self._started_at = 0.0
+        self._start_at = 0.0
+
+    @property
+    def may_start(self) -> bool:
+        return self._process is None and time.monotonic() >= self._start_at
+
+    def start(self) -> None:
+        self._run.withdraw(self.program.role)
+        self._started_at = time.monotonic()
+        self._process = subprocess.Popen(
+            [
+                *self.program.program,
+                self.program.role,
+                *("--config", str(self._config_file)),
+                *("--run-folder", str(self._run.folder)),
+                *("--parent", str(os.getpid())),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # the node's lines go to standard error; Celery says good-bye on the other
+            start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor only, which ends the roles in order
+        )
+
+    def look(self) -> None:
+        """Notice that the process is ready, or has ended.
+
+        Raises:
+            IronnodeError: it cannot start, and never could.
+        """
+        if self._process is None:
+            return
+        status = self._process.poll()
+        facts = self._run.facts(self.program.role) or {}
+        if status is None:
+            if not self.ready and facts.get("pid") == self._process.pid and "error" not in facts:
+                self.ready = self.was_ready = True
+                self.facts = facts
+            return
+        self._cannot_start(facts)
+        self._end_group()
+        emit(Event.ROLE_DIED, logging.ERROR, role=self.program.role, pid=self._process.pid, status=status)
+        self._process, self.ready = None, False
+        lived_s = time.monotonic() - self._started_at
+        self._failures = 1 if lived_s > _HEALTHY_AFTER_S else self._failures + 1
+        self._start_at = time.monotonic() + doubled_s(self._failures, _RESTART_BASE_S, _RESTART_MAX_S)
+
+    def _cannot_start(self, facts: dict[str, Any]) -> None:
+        if self.was_ready or "error" not in facts or self.program.role in _OPTIONAL:
+            return
+        raise IronnodeError(f"{self.program.role}: {facts['error']}")
+
+    def ask_to_end(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+
+    def end(self, deadline: float) -> None:
+        """Wait for the process until ``deadline`` (monotonic seconds), then kill it and what it started."""
+        if self._process is None:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.1, deadline - time.monotonic()))
+        self._end_group()
+        self._process.wait()
+        self._run.withdraw(self.program.role)
+        self._process, self.ready = None, False
+
+    def _end_group(self) -> None:
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError):  # the normal case: nobody is left
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def programs_for(config: Config, roles: Sequence[str]) -> list[RoleProgram]:
+    """The programs of some roles, as the configuration wants them.
+
+    Raises:
+        ConfigError: workers are to run alone and there is no broker for them.
+    """
+    wanted = [
+        r for r in roles if not (r == "broker" and config.broker.url) and not (r == "web" and not config.web.enabled)
+    ]
+    if "worker" in wanted and "broker" not in wanted and config.broker.url is None:
+        facts = RunFolder(config.storage.root / "run").facts("broker")
+        if facts is None:
+            raise ConfigError(
+                "broker.url: must be set for `ironnode worker`, unless `ironnode gateway` with its private broker runs "
+                "on this machine and storage.root"
+            )
+    return [RoleProgram(role=r, needs=("broker",) if r in ("assembler", "worker") else ()) for r in wanted]
+
+
+def run_node(
+    config: Config, config_path: Path | None, roles: Sequence[str], programs: Sequence[RoleProgram] | None = None
+) -> int:
+    """Run these roles until SIGTERM or SIGINT; a second signal does not wait for an orderly end. Returns 0.
+
+    ``programs`` replaces how the roles are started.
+
+    Raises:
+        ConfigError: another node runs on this storage root.
+        IronnodeError: the ledger cannot be opened, or a role cannot start at all.
+    """
+    root = config.storage.root
+    programs = programs_for(config, roles) if programs is None else programs
+    with contextlib.ExitStack() as stack:
+        if "listener" in roles:
+            stack.enter_context(exclusive(root / "run"))
+            run = RunFolder(root / "run")
+        else:  # any number of workers may share a storage root
+            run = RunFolder(root / "run" / "workers" / f"{socket.gethostname()}-{os.getpid()}")
+        with open_node(config):
+            pass  # made and checked once, before several processes open it
+        _forget_earlier_run(run)
+        stop = threading.Event()
+        _stop_on_signals(stop)
+        supervisor = Supervisor(programs, run, _freeze_config(config, run))
+        supervisor.run(stop, lambda facts: _announce(run, config_path, facts))
+        _forget_earlier_run(run)
+    emit(Event.NODE_STOPPED)
+    return 0
+
+
+def _announce(run: RunFolder, config_path: Path | None, facts: dict[str, dict[str, Any]]) -> None:
+    ports = {role: found["port"] for role, found in facts.items() if "port" in found}
+    run.announce("node", roles=sorted(facts), ports=ports)
+    emit(Event.NODE_STARTED, config=str(config_path) if config_path else None, roles=sorted(facts), ports=ports)
+
+
+def _freeze_config(config: Config, run: RunFolder) -> Path:
+    path = run.folder / "config.json"
+    try:
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # a URL in it may hold a password
+        with os.fdopen(descriptor, "w") as file:
+            file.write(config.model_dump_json())
+    except OSError as error:
+        raise storage_error(error, f"{path} cannot be written") from error
+    return path
+
+
+def _forget_earlier_run(run: RunFolder) -> None:
+    for role in run.roles_alive():
+        run.withdraw(role)
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def ask(number: int, _frame: object) -> None:
+        if stop.is_set():
+            os._exit(128 + number)  # the children end with us
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)

@@ -1,0 +1,247 @@
+"""What vendors write differently from the Standard, each with where it was learned.
+
+Private elements are found by the name of their block's creator, never by a fixed element number (archives move
+blocks), and a missing or clashing block is no error. "Seen" means read from real files of the public repository
+named; "reported" means stated in public documentation or issue threads.
+"""
+
+import re
+import struct
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from node.intake.tags import ODD_DATA, items, text
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivateTag:
+    """A private element: block creator, group, offset in the block, VR for files that lost it, and its source."""
+
+    creator: str
+    group: int
+    offset: int
+    vr: str
+    source: str
+
+
+class Private(Enum):
+    """Every private element that ironnode reads."""
+
+    GE_IMAGE_KIND = PrivateTag(
+        creator="GEMS_PARM_01", group=0x0043, offset=0x2F, vr="SS", source="seen: UKRIN-MAPS/ukat; dcm2niix GE notes"
+    )
+    GE_B_VALUE = PrivateTag(creator="GEMS_PARM_01", group=0x0043, offset=0x39, vr="IS", source="dcm2niix GE notes")
+    GE_ECHOES = PrivateTag(
+        creator="GEMS_ACQU_01", group=0x0019, offset=0x7E, vr="SS", source="seen: UKRIN-MAPS/ukat (12 for 12 echoes)"
+    )
+    GE_SLICES = PrivateTag(
+        creator="GEMS_RELA_01", group=0x0021, offset=0x4F, vr="SS", source="seen: UKRIN-MAPS/ukat (5 for 5 slices)"
+    )
+    PHILIPS_KIND = PrivateTag(
+        creator="Philips MR Imaging DD 001",
+        group=0x2005,
+        offset=0x11,
+        vr="CS",
+        source="seen: neurolabusc/dcm_qa_philips_enh",
+    )
+    PHILIPS_SCALE_SLOPE = PrivateTag(
+        creator="Philips MR Imaging DD 001", group=0x2005, offset=0x0E, vr="FL", source="dcm2niix Philips notes"
+    )
+    PHILIPS_FRAME = PrivateTag(
+        creator="Philips MR Imaging DD 005",
+        group=0x2005,
+        offset=0x0F,
+        vr="SQ",
+        source="seen: neurolabusc/dcm_qa_philips_enh (classic attributes of each enhanced frame)",
+    )
+    PHILIPS_ECHOES = PrivateTag(
+        creator="Philips Imaging DD 001",
+        group=0x2001,
+        offset=0x14,
+        vr="SL",
+        source="seen: neurolabusc/dcm_qa_philips_enh",
+    )
+    PHILIPS_SLICES = PrivateTag(
+        creator="Philips Imaging DD 001",
+        group=0x2001,
+        offset=0x18,
+        vr="SL",
+        source="seen: neurolabusc/dcm_qa_philips_enh",
+    )
+    PHILIPS_B_VALUE = PrivateTag(
+        creator="Philips Imaging DD 001", group=0x2001, offset=0x03, vr="FL", source="dcm2niix Philips notes"
+    )
+    SIEMENS_B_VALUE = PrivateTag(
+        creator="SIEMENS MR HEADER", group=0x0019, offset=0x0C, vr="IS", source="dcm2niix Siemens notes"
+    )
+    SIEMENS_COIL = PrivateTag(
+        creator="SIEMENS MR HEADER",
+        group=0x0051,
+        offset=0x0F,
+        vr="LO",
+        source="seen: dcm_qa_fmap; names one element in per-channel images (dcm2niix #631)",
+    )
+    SIEMENS_PROTOCOL = PrivateTag(
+        creator="SIEMENS CSA HEADER",
+        group=0x0029,
+        offset=0x20,
+        vr="OB",
+        source="seen: dcm_qa_fmap (the protocol as text: lContrasts, sSliceArray.lSize)",
+    )
+    SIEMENS_ICE_DIMENSIONS = PrivateTag(
+        creator="SIEMENS MR SDI 02", group=0x0021, offset=0x06, vr="LO", source="seen: neurolabusc/dcm_qa_xa30"
+    )
+
+
+GE_KINDS = {0: "magnitude", 1: "phase", 2: "real", 3: "imaginary"}
+"""Values of GE_IMAGE_KIND."""
+
+GE_B_VALUE_FLAG = 1_000_000_000
+"""GE adds this to b-values of some releases (dcm2niix GE notes)."""
+
+SIEMENS_PHASE_STEPS = 4096
+"""Siemens phase images divide the full turn into this many steps, with or without rescale tags
+(dcm_qa_fmap: slope 2, intercept -4096; shimming-toolbox/data-testing: no tags)."""
+
+NORMALISED = frozenset({"NORM", "NORMALIZED"})
+"""ImageType values of an intensity-normalised second copy (seen: dcm_qa_fmap, Siemens)."""
+
+RECONSTRUCTION_WORDS = NORMALISED | {"ND", "DIS2D", "DIS3D", "GDC", "UCA", "IF", "FM", "FIL", "MFSPLIT"}
+"""ImageType values that name a step of the reconstruction and not a kind (seen: Siemens, Canon, UIH)."""
+
+_PACKED = {"SS": "<h", "US": "<H", "SL": "<i", "UL": "<I", "FL": "<f", "FD": "<d"}
+_SIEMENS_ECHOES = re.compile(rb"\blContrasts\s*=\s*(\d{1,3})")
+_SIEMENS_SLICES = re.compile(rb"\bsSliceArray\.lSize\s*=\s*(\d{1,4})")
+_SIEMENS_3D = re.compile(rb"\bsKSpace\.ucDimension\s*=\s*(?:0x)?4")
+
+
+def private_value(ds: Dataset, which: Private) -> Any:
+    """The element's value, decoded from bytes where the file lost its VR; ``None`` when absent."""
+    tag = which.value
+    block = _block(ds, tag)
+    if block is None:
+        return None
+    try:
+        found = ds[block + tag.offset].value
+        if not isinstance(found, bytes) or tag.vr in ("OB", "SQ"):
+            return found
+        if tag.vr in _PACKED:
+            return struct.unpack_from(_PACKED[tag.vr], found)[0]
+        return found.decode("ascii", "replace").strip("\x00 ").split("\\")[0]
+    except ODD_DATA:
+        return None
+
+
+def _block(ds: Dataset, tag: PrivateTag) -> int | None:
+    """First element of the block that the creator reserved (PS3.5 7.8.1)."""
+    for element in tuple(ds.keys()):
+        reserved = element & 0xFFFF
+        if element >> 16 == tag.group and 0x10 <= reserved <= 0xFF and text(ds, element) == tag.creator:
+            return tag.group << 16 | reserved << 8
+    return None
+
+
+def private_number(ds: Dataset, which: Private) -> float | None:
+    """The element's first value as a number."""
+    found = private_value(ds, which)
+    if isinstance(found, (list, tuple)) or (hasattr(found, "__getitem__") and not isinstance(found, (str, bytes))):
+        found = found[0] if len(found) else None
+    try:
+        return None if found is None else float(found)
+    except ODD_DATA:
+        return None
+
+
+def private_text(ds: Dataset, which: Private) -> str:
+    """The element's value as stripped text."""
+    found = private_value(ds, which)
+    return "" if found is None or isinstance(found, bytes) else str(found).strip()
+
+
+def philips_frame(ds: Dataset) -> Dataset | None:
+    """The classic attributes that Philips nests into each frame of an enhanced object."""
+    found = private_value(ds, Private.PHILIPS_FRAME)
+    try:
+        return found[0] if found else None
+    except ODD_DATA:
+        return None
+
+
+def vendor_kind(ds: Dataset) -> str | None:
+    """The image kind that only a private element tells."""
+    ge = private_number(ds, Private.GE_IMAGE_KIND)
+    if ge is not None:
+        return GE_KINDS.get(int(ge))
+    letter = private_text(ds, Private.PHILIPS_KIND).upper()
+    return {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}.get(letter)
+
+
+def b_value(ds: Dataset) -> float:
+    """Diffusion weighting in s/mm2; 0 when nothing says so."""
+    for which in (Private.SIEMENS_B_VALUE, Private.PHILIPS_B_VALUE, Private.GE_B_VALUE):
+        found = private_number(ds, which)
+        if found is not None and found > 0:
+            return found % GE_B_VALUE_FLAG
+    return 0.0
+
+
+def single_channel(ds: Dataset) -> bool:
+    """Whether Siemens' reconstruction dimensions name one receive channel instead of the combined image ("X")."""
+    dimensions = private_text(ds, Private.SIEMENS_ICE_DIMENSIONS).split("_")
+    return len(dimensions) > 1 and dimensions[0].isdigit()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promise:
+    """What a header says about the whole acquisition: echoes, slices, and images of all kinds in the series."""
+
+    echoes: int | None = None
+    slices: int | None = None
+    images: int | None = None
+
+
+def promise(ds: Dataset) -> Promise:
+    """The vendor's own counts. EchoTrainLength is none of them: it was 0, 1 and 8 for 2, 2 and 3 echoes."""
+    ge_echoes = _count(private_number(ds, Private.GE_ECHOES))
+    if ge_echoes is not None:
+        return Promise(
+            echoes=ge_echoes,
+            slices=_count(private_number(ds, Private.GE_SLICES)),
+            images=_as_count(text(ds, "ImagesInAcquisition")),
+        )
+    philips = _count(private_number(ds, Private.PHILIPS_ECHOES))
+    if philips is not None:
+        return Promise(echoes=philips, slices=_count(private_number(ds, Private.PHILIPS_SLICES)))
+    return _siemens_promise(private_value(ds, Private.SIEMENS_PROTOCOL))
+
+
+def _siemens_promise(protocol: Any) -> Promise:
+    if not isinstance(protocol, bytes):
+        return Promise()
+    echoes, slices = _SIEMENS_ECHOES.search(protocol), _SIEMENS_SLICES.search(protocol)
+    slabs_not_slices = _SIEMENS_3D.search(protocol) is not None
+    return Promise(
+        echoes=_count(float(echoes[1])) if echoes else None,
+        slices=_count(float(slices[1])) if slices and not slabs_not_slices else None,
+    )
+
+
+def _count(found: float | None) -> int | None:
+    return int(found) if found is not None and 0 < found < 100_000 else None
+
+
+def _as_count(written: str) -> int | None:
+    return _count(float(written)) if written.isdigit() else None
+
+
+def made_by_ironnode(ds: Dataset) -> bool:
+    """Whether ironnode itself made the object (its maps and reports come back through archives)."""
+    makers = (ds, *items(ds, "ContributingEquipmentSequence"))
+    return any(
+        text(maker, "Manufacturer").casefold() == "ironnode"
+        and text(maker, "ManufacturerModelName").casefold().startswith("ironnode")
+        for maker in makers
+    )

@@ -1,0 +1,113 @@
+"""Finds measurable liver parenchyma without a human, or says why not."""
+
+from quant.acquisition import MultiEcho
+from quant.fit import R2StarMap
+from quant.liver.checks import Measures, measure, refused_by
+from quant.liver.images import prepare
+from quant.liver.native import NativeRegion, to_native
+from quant.liver.orientation import axial_axes
+from quant.liver.parameters import DEFAULTS, FinderParameters
+from quant.liver.search import Stability, search, stability
+from quant.liver.tissue import fit_body
+from quant.liver.torso import find_torso
+from quant.liver.types import LiverRegion, RegionNotFoundError
+from quant.result import QcLine, Reason
+
+_MARGIN = 4  # working pixels kept around the torso
+_MIN_ECHOES = 3  # S0, R2* and a check of the model
+_MAX_UNMEASURABLE = 0.5  # share of the region without a usable fit
+_MAX_R2STAR_CHANGE, _MIN_OVERLAP = 0.05, 0.6  # correct regions: 0.017 and 0.77
+_HIGH_R2STAR_PER_S = 1200.0  # above: regions are found less often and vary more
+
+
+def find_liver(acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParameters = DEFAULTS) -> LiverRegion:
+    """Region of right-lobe parenchyma, or coded refusals.
+
+    The search works in patient coordinates, so the same anatomy gives the same region however it was stored.
+    """
+    try:
+        return _find(acquisition, fit, parameters)
+    except RegionNotFoundError as error:
+        return LiverRegion(mask=None, organ=None, candidate=None, refusals=(error.reason,))
+
+
+def _find(acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParameters) -> LiverRegion:
+    if len(acquisition.echo_times_s) < _MIN_ECHOES:
+        raise RegionNotFoundError("roi_too_few_echoes", f"The automatic region needs at least {_MIN_ECHOES} echoes.")
+    axes = axial_axes(acquisition.geometry, acquisition.signal.shape[:3])
+    images = prepare(acquisition, axes, parameters)
+    torso = find_torso(images, parameters)
+    box = torso.box(_MARGIN)
+    images, torso = images.cropped(*box), torso.cropped(*box)
+    body = fit_body(images, torso, parameters)
+    found = search(body, torso, images, parameters)
+    measures = measure(found, torso, images, parameters)
+    native = to_native(found, images, axes, acquisition, fit)
+    refusals, qc = refused_by(measures)
+    checks = measures.as_dict() | {"unmeasurable_share": native.unmeasurable_share}
+    if not refusals:
+        stable = stability(found, body, torso, images, parameters)
+        checks |= {"stability_r2star_change": stable.r2star_change, "stability_overlap": stable.overlap}
+        refusals, qc = _late_refusals(stable, native)
+    return LiverRegion(
+        mask=None if refusals else native.measurable,
+        organ=native.organ,
+        candidate=native.found,
+        excluded=native.excluded,
+        refusals=refusals,
+        qc=(*qc, *_warnings(measures, native)),
+        checks=checks,
+    )
+
+
+def _late_refusals(stable: Stability, native: NativeRegion) -> tuple[tuple[Reason, ...], tuple[QcLine, ...]]:
+    """Checks that only regions take which passed all others."""
+    lines = []
+    if stable.r2star_change > _MAX_R2STAR_CHANGE or stable.overlap < _MIN_OVERLAP:
+        lines.append(
+            QcLine(
+                code="roi_unstable",
+                severity="failure",
+                text="The region changes when the search is varied slightly (overlap of the regions).",
+                value=stable.overlap,
+                limit=_MIN_OVERLAP,
+            )
+        )
+    if native.unmeasurable_share > _MAX_UNMEASURABLE:
+        lines.append(
+            QcLine(
+                code="roi_low_signal",
+                severity="failure",
+                text="Most voxels of the region hold noise only or could not be fitted.",
+                value=native.unmeasurable_share,
+                limit=_MAX_UNMEASURABLE,
+            )
+        )
+    return tuple(Reason(code=line.code, text=line.text) for line in lines), tuple(lines)
+
+
+def _warnings(measures: Measures, native: NativeRegion) -> tuple[QcLine, ...]:
+    """What a reader should know of a region that is reported, or was refused for other reasons."""
+    n_slices = int(native.measurable.any((1, 2)).sum())
+    lines = []
+    if n_slices == 1:
+        lines.append(
+            QcLine(
+                code="roi_single_slice",
+                severity="warning",
+                text="The region lies in one slice only.",
+                value=float(n_slices),
+                limit=2.0,
+            )
+        )
+    if measures.r2star_per_s > _HIGH_R2STAR_PER_S:
+        lines.append(
+            QcLine(
+                code="roi_high_r2star",
+                severity="warning",
+                text="R2* is so high (in 1/s) that liver and neighbours are hard to tell apart: look at the region.",
+                value=measures.r2star_per_s,
+                limit=_HIGH_R2STAR_PER_S,
+            )
+        )
+    return tuple(lines)

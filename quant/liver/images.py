@@ -1,0 +1,155 @@
+"""Working images: averaged to a body-sized grid, freed of small vessels and of the noise floor."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from quant.acquisition import FloatArray, MultiEcho
+from quant.liver.orientation import PatientAxes
+from quant.liver.parameters import FinderParameters
+from quant.liver.plane import Plane
+
+Stack = npt.NDArray[np.float32]
+
+_CORNER = 8  # side in pixels of the four corner blocks that show the background noise
+_CORNER_VALID = 0.25  # of the tissue's noise estimate: below it the background was zeroed or filtered by the scanner
+_NOISE_FLOOR_OF_P99 = 1e-3  # quantised exports can show no noise at all
+_CROSS = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], bool)
+_MEDIAN_EFFICIENCY = 0.64  # of the median of normal variates relative to their mean (2 / pi)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkingImages:
+    """Images on the working grid in patient axes; stacks (z, y, x) float32, signals in the acquisition's unit.
+
+    ``fine`` and ``suppressed`` (e, z, y, x) are block averages of power (square root) after a five-point median, which
+    keeps structures of one pixel's width, and after a wide one; ``echo_times_s`` (e,) belongs to both. ``first_echo``
+    and ``early`` (maximum of the first two) are suppressed and free of the noise floor. ``sigma`` is the noise SD per
+    channel of a native voxel; ``fine_sd`` and ``suppressed_sd`` the SD left after the medians. ``x_mm``, ``y_mm`` are
+    patient coordinates. ``blocks`` are native rows and columns per working pixel, ``origin`` the working row and
+    column at which the images begin.
+    """
+
+    fine: Stack
+    suppressed: Stack
+    echo_times_s: npt.NDArray[np.float64]
+    field_t: float
+    sigma: float
+    suppressed_sd: float
+    fine_sd: float
+    plane: Plane
+    slice_spacing_mm: float
+    blocks: tuple[int, int]
+    origin: tuple[int, int]
+    x_mm: Stack
+    y_mm: Stack
+
+    @property
+    def first_echo(self) -> Stack:
+        """Vessel-suppressed first echo without noise floor."""
+        return without_floor(self.suppressed[0], self.sigma)
+
+    @property
+    def early(self) -> Stack:
+        """Brightest of the first two echoes: tissue of any fat-water phase."""
+        return without_floor(self.suppressed[:2].max(0), self.sigma)
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of one working voxel, slice gaps included."""
+        return self.plane.pixel_mm2 * self.slice_spacing_mm
+
+    def cropped(self, rows: slice, columns: slice) -> "WorkingImages":
+        """The same images within a box of working pixels."""
+        box = (..., rows, columns)
+        return replace(
+            self,
+            fine=self.fine[box],
+            suppressed=self.suppressed[box],
+            x_mm=self.x_mm[box],
+            y_mm=self.y_mm[box],
+            origin=(self.origin[0] + rows.start, self.origin[1] + columns.start),
+        )
+
+
+def without_floor(magnitude: FloatArray, sigma: float) -> Stack:
+    """Magnitude with the mean noise power (2 sigma^2, Rician) taken off its power."""
+    return np.asarray(np.sqrt(np.maximum(magnitude**2 - 2 * sigma**2, 0)), np.float32)
+
+
+def prepare(acquisition: MultiEcho, axes: PatientAxes, parameters: FinderParameters) -> WorkingImages:
+    """Working images of an acquisition whose arrays turn by ``axes``."""
+    spacing = (float(np.linalg.norm(axes.row_step_mm)), float(np.linalg.norm(axes.column_step_mm)))
+    blocks = tuple(int(np.ceil(parameters.coarsest_native_mm / mm - 1e-6)) for mm in spacing)
+    used = _echoes_used(len(acquisition.echo_times_s), parameters.max_echoes)
+    turned = axes.turn(acquisition.magnitude)
+    sigma = estimate_sigma(turned[..., 0], turned[..., -1])
+    echoes = np.stack([_block_average(turned[..., e], blocks) for e in used])
+    plane = Plane(row_mm=spacing[0] * blocks[0], column_mm=spacing[1] * blocks[1])
+    disc = plane.disc(parameters.vessel_median_mm)
+    suppressed = np.stack([ndimage.median_filter(echo, footprint=disc) for echo in echoes])
+    averaged = blocks[0] * blocks[1]
+    x_mm, y_mm = _coordinates(axes, blocks, echoes.shape[1:])
+    return WorkingImages(
+        fine=np.stack([ndimage.median_filter(echo, footprint=_CROSS) for echo in echoes]),
+        suppressed=suppressed,
+        echo_times_s=acquisition.echo_times_s[used],
+        field_t=acquisition.field_t,
+        sigma=sigma,
+        suppressed_sd=sigma / np.sqrt(max(1.0, _MEDIAN_EFFICIENCY * disc.sum()) * averaged),
+        fine_sd=sigma / np.sqrt(_MEDIAN_EFFICIENCY * _CROSS.sum() * averaged),
+        plane=plane,
+        slice_spacing_mm=axes.slice_spacing_mm,
+        blocks=(blocks[0], blocks[1]),
+        origin=(0, 0),
+        x_mm=x_mm,
+        y_mm=y_mm,
+    )
+
+
+def estimate_sigma(first: Stack, last: Stack) -> float:
+    """Noise SD per channel from the first and last echo (z, y, x).
+
+    The Rayleigh level of the quietest image corner in the last echo; where the background was zeroed or filtered,
+    the 20th percentile of the local high-pass SD inside the body.
+    """
+    corners = (last[:, y, x] for y in _ends(last.shape[1]) for x in _ends(last.shape[2]))
+    corner = min(float(np.sqrt(np.mean(block.astype(np.float64) ** 2) / 2)) for block in corners)
+    tissue = _high_pass_sd(first, last)
+    floor = _NOISE_FLOOR_OF_P99 * float(np.percentile(first, 99))
+    return max(corner if corner > _CORNER_VALID * tissue else tissue, floor, float(np.finfo(np.float32).tiny))
+
+
+def _ends(size: int) -> tuple[slice, slice]:
+    return slice(0, min(_CORNER, size)), slice(max(0, size - _CORNER), size)
+
+
+def _high_pass_sd(first: Stack, last: Stack) -> float:
+    laplacian = np.array([[[0, -1, 0], [-1, 4, -1], [0, -1, 0]]]) / np.sqrt(20)  # unit noise gain
+    power = ndimage.uniform_filter(ndimage.convolve(last, laplacian) ** 2, (0, 7, 7))
+    body = first > 0.15 * np.percentile(first, 98)
+    return float(np.sqrt(max(np.percentile(power[body], 20), 0))) if body.any() else 0.0
+
+
+def _echoes_used(count: int, limit: int) -> npt.NDArray[np.intp]:
+    used = [*range(min(6, count)), *range(6, count, 2)]
+    return np.array(used[:limit], np.intp)
+
+
+def _block_average(echo: Stack, blocks: tuple[int, ...]) -> Stack:
+    n_y, n_x = echo.shape[1] // blocks[0], echo.shape[2] // blocks[1]
+    power = echo[:, : n_y * blocks[0], : n_x * blocks[1]].astype(np.float32) ** 2
+    return np.asarray(np.sqrt(power.reshape(len(echo), n_y, blocks[0], n_x, blocks[1]).mean((2, 4))), np.float32)
+
+
+def _coordinates(axes: PatientAxes, blocks: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Stack, Stack]:
+    rows = np.arange(shape[1]) * blocks[0] + (blocks[0] - 1) / 2
+    columns = np.arange(shape[2]) * blocks[1] + (blocks[1] - 1) / 2
+    points = (
+        axes.first_voxel_mm[:, None, None]
+        + rows[:, None, None] * axes.row_step_mm
+        + columns[:, None] * axes.column_step_mm
+    )
+    return points[..., 0].astype(np.float32), points[..., 1].astype(np.float32)

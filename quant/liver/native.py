@@ -1,0 +1,73 @@
+"""The region on the acquisition's own voxels, without those that the R2* fit could not measure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from quant.acquisition import BoolArray, MultiEcho
+from quant.fit import R2StarMap
+from quant.flags import FitFlag
+from quant.liver.images import WorkingImages
+from quant.liver.orientation import PatientAxes
+from quant.liver.search import Search
+
+
+@dataclass(frozen=True, kw_only=True)
+class NativeRegion:
+    """Arrays (z, y, x) in stored order. ``found`` is the region of the search, ``measurable`` what the fit left of it;
+    ``excluded`` counts voxels of ``organ`` outside ``measurable`` by reason."""
+
+    organ: BoolArray
+    found: BoolArray
+    measurable: BoolArray
+    excluded: dict[str, int]
+
+    @property
+    def unmeasurable_share(self) -> float:
+        """Share of the found region that the fit could not measure."""
+        return 1 - float(self.measurable.sum() / self.found.sum())
+
+
+def to_native(
+    search: Search, images: WorkingImages, axes: PatientAxes, acquisition: MultiEcho, fit: R2StarMap
+) -> NativeRegion:
+    """Replicates working pixels to native voxels and takes out what the fit flags as not measured.
+
+    Voxels at the measurable limit stay, also where they carry no value: leaving them out would turn a liver too dark to
+    measure into a less loaded one.
+    """
+
+    def stored(mask: BoolArray) -> BoolArray:
+        return axes.restore(_replicate(mask, images, axes.turn(fit.flags).shape))
+
+    parts = search.parenchyma
+    organ, found = stored(search.organ.filled | parts.region), stored(parts.region)
+    flags = fit.flags
+    at_limit = (flags & FitFlag.AT_LIMIT) != 0
+    saturated = (flags & FitFlag.SATURATED) != 0
+    if acquisition.saturated is not None:
+        saturated |= acquisition.saturated
+    noise = ((flags & FitFlag.NOISE_ONLY) != 0) & ~saturated
+    unfit = (np.isnan(fit.r2star_per_s) | ((flags & FitFlag.FAILED) != 0)) & ~at_limit & ~noise & ~saturated
+    structure = stored(parts.structure) & organ & ~found
+    excluded = {
+        "vessel": structure,
+        "edge": organ & ~found & ~structure,
+        "low_snr": found & noise,
+        "poor_fit": found & unfit,
+        "saturated": found & saturated,
+    }
+    return NativeRegion(
+        organ=organ,
+        found=found,
+        measurable=found & ~(noise | unfit | saturated),
+        excluded={reason: int(mask.sum()) for reason, mask in excluded.items()},
+    )
+
+
+def _replicate(mask: BoolArray, images: WorkingImages, shape: tuple[int, ...]) -> BoolArray:
+    native = np.zeros(shape, bool)
+    block = mask.repeat(images.blocks[0], 1).repeat(images.blocks[1], 2)
+    y, x = (first * size for first, size in zip(images.origin, images.blocks, strict=True))
+    native[:, y : y + block.shape[1], x : x + block.shape[2]] = block
+    return native

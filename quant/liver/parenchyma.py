@@ -1,0 +1,139 @@
+"""From the organ to its parenchyma: deep inside, without vessels, ducts, lesions and artefacts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from quant.acquisition import BoolArray, FloatArray
+from quant.liver.images import Stack, WorkingImages, without_floor
+from quant.liver.organ import Organ, deepest_point, robust_sd
+from quant.liver.parameters import FinderParameters
+from quant.liver.plane import label
+from quant.liver.tissue import R2STAR_OFFSET_PER_S, Tissue, fit_at, log_r2star_sd
+from quant.liver.torso import Torso, kidney_bed
+from quant.liver.types import RegionNotFoundError
+
+_MIN_CORE_MM2 = 300.0
+_KIDNEY_R2STAR_PER_S = 100.0  # above: a kidney differs from the liver by R2* and needs no anatomical margin
+_TREND_SIGMA_MM = 25.0  # shading and R2* trends across the liver are no structure
+_COARSE_OUTLIER = 2.2  # robust SDs for the vessel-suppressed R2*
+_PART_OF_LARGEST, _PART_OF_DEEPEST = 0.2, 0.6  # smaller and shallower parts of a slice are dropped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parenchyma:
+    """The region on the working grid, arrays (z, y, x).
+
+    ``core`` is the deep part of the organ, ``structure`` what was dropped from it, ``region`` the rest.
+    ``fine_log_r2star`` (of the five-point median, valid in ``core``) and ``fine_first_echo`` serve the self-checks;
+    ``log_r2star_sd`` is the robust SD of the former in the core, ``expected_sd`` what noise explains of it.
+    """
+
+    core: BoolArray
+    structure: BoolArray
+    region: BoolArray
+    fine_log_r2star: Stack
+    fine_first_echo: Stack
+    log_r2star_sd: float
+    expected_sd: float
+
+    @property
+    def structure_share(self) -> float:
+        """Share of the core that was dropped as structure."""
+        return float(self.structure[self.core].mean())
+
+
+def find_parenchyma(
+    organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, parameters: FinderParameters
+) -> Parenchyma:
+    """Trims the organ; refuses where nothing deep and clean is left."""
+    core = _core(organ, tissue, torso, images, parameters)
+    fine = images.fine[:, core]
+    s0, r2star, _ = fit_at(images, core, fine)
+    log_r2star = np.log(r2star + np.float32(R2STAR_OFFSET_PER_S))
+    first = np.zeros(core.shape, np.float32)
+    first[core] = without_floor(fine[0], images.sigma)
+    typical = organ.pieces & core if (organ.pieces & core).sum() > 50 else core
+    spread = robust_sd(log_r2star[typical], 0.03)
+    bad = core & _outliers(tissue, log_r2star, first, typical, spread, images, parameters)
+    clusters = ndimage.binary_opening(bad, np.ones((1, 2, 2)))  # single pixels are noise, not structure
+    structure = (images.plane.dilate(clusters, parameters.structure_margin_mm) | bad) & core
+    region = _solid_parts(core & ~structure, organ, images, parameters)
+    if not region.any():
+        raise RegionNotFoundError("roi_too_small", "No parenchyma is left after vessels and structures are taken out.")
+    noise = log_r2star_sd(images, s0, r2star, images.fine_sd, ceiling=2.0)
+    return Parenchyma(
+        core=core,
+        structure=structure,
+        region=region,
+        fine_log_r2star=log_r2star,
+        fine_first_echo=first,
+        log_r2star_sd=spread,
+        expected_sd=float(np.median(noise[region])),
+    )
+
+
+def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, parameters: FinderParameters) -> BoolArray:
+    depth = max(parameters.core_depth_scaled_mm * torso.scale, parameters.min_core_depth_mm)
+    core = (
+        organ.thick
+        & (images.plane.distance(organ.thick) > depth)
+        & (organ.prior > parameters.core_prior)
+        & (tissue.wall_mm > parameters.core_wall_scaled_mm * torso.scale)
+        & tissue.lean
+    )
+    if np.median(tissue.r2star_per_s[organ.pieces]) < _KIDNEY_R2STAR_PER_S:
+        core &= kidney_bed(torso) < 0.5
+    if core.sum() * images.plane.pixel_mm2 < _MIN_CORE_MM2:
+        raise RegionNotFoundError("roi_too_small", "The organ that looks like liver has no part deep enough inside.")
+    return core
+
+
+def _outliers(
+    tissue: Tissue,
+    log_r2star: Stack,
+    first: Stack,
+    typical: BoolArray,
+    spread: float,
+    images: WorkingImages,
+    parameters: FinderParameters,
+) -> BoolArray:
+    """Pixels unlike the typical ones in R2*, in local brightness, or on an edge."""
+    middle = float(np.median(log_r2star[typical]))
+    brightness = np.log(np.maximum(first, images.fine_sd))
+    weight = typical.astype(np.float32)
+    smooth = images.plane.smooth
+    trend = smooth(brightness * weight, _TREND_SIGMA_MM) / np.maximum(smooth(weight, _TREND_SIGMA_MM), 0.01)
+    detrended = brightness - trend
+    return np.asarray(
+        (np.abs(log_r2star - middle) > parameters.outlier_sd * spread)
+        | (np.abs(detrended) > parameters.outlier_sd * robust_sd(detrended[typical], 0.02))
+        | (tissue.edge > parameters.structure_edge)
+        | (np.abs(tissue.log_r2star - middle) > _COARSE_OUTLIER * max(spread, 0.04))
+    )
+
+
+def _solid_parts(region: BoolArray, organ: Organ, images: WorkingImages, parameters: FinderParameters) -> BoolArray:
+    """Parts of useful size that belong, per slice, to the organ's component with the deepest point."""
+    opened = images.plane.open(region, parameters.region_opening_mm)
+    parts, count = label(opened)
+    organ_parts, _ = label(organ.filled)
+    chosen = np.zeros(region.shape, bool)
+    inside = organ.depth_mm * (organ.prior > 0.2)
+    for z in np.flatnonzero(opened.any((1, 2))):
+        at_home = organ_parts[z] == organ_parts[z][deepest_point(inside[z])]
+        keep = _kept_parts(parts[z], organ.depth_mm[z], count, images.plane.pixel_mm2, parameters.min_part_mm2)
+        chosen[z] = keep[parts[z]] & at_home
+    return chosen
+
+
+def _kept_parts(parts: BoolArray, depth_mm: FloatArray, count: int, pixel_mm2: float, min_mm2: float) -> BoolArray:
+    """Which part numbers (count + 1,) of one slice are large enough, absolutely and beside the others."""
+    size = np.bincount(parts.ravel(), minlength=count + 1).astype(float) * pixel_mm2
+    size[0] = 0
+    deepest = np.zeros(count + 1)
+    np.maximum.at(deepest, parts.ravel(), depth_mm.ravel())
+    deepest[0] = 0
+    large = (size >= _PART_OF_LARGEST * size.max()) | (deepest >= _PART_OF_DEEPEST * deepest.max())
+    return np.asarray(large & (size >= min_mm2))

@@ -1,0 +1,66 @@
+"""One search for the liver at one set of parameters, and its repetition with others."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from quant.liver.images import WorkingImages
+from quant.liver.organ import Organ, find_organ
+from quant.liver.parameters import FinderParameters
+from quant.liver.parenchyma import Parenchyma, find_parenchyma
+from quant.liver.pieces import find_pieces
+from quant.liver.tissue import R2STAR_OFFSET_PER_S, FittedBody, Tissue, find_homogeneous
+from quant.liver.torso import Torso
+from quant.liver.types import RegionNotFoundError
+
+# Looser and tighter edges, and a deeper region: (edge factor, depth in mm).
+_PERTURBATIONS = ((1.35, 7.0), (0.73, 7.0), (1.0, 9.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What one search found, on the working grid."""
+
+    tissue: Tissue
+    organ: Organ
+    parenchyma: Parenchyma
+
+    @property
+    def r2star_per_s(self) -> float:
+        """Median of the five-point median images' R2* in the region."""
+        values = self.parenchyma.fine_log_r2star[self.parenchyma.region]
+        return float(np.exp(np.median(values)) - R2STAR_OFFSET_PER_S)
+
+
+def search(body: FittedBody, torso: Torso, images: WorkingImages, parameters: FinderParameters) -> Search:
+    """Homogeneous tissue to pieces to the organ to its parenchyma; raises RegionNotFoundError."""
+    tissue = find_homogeneous(body, images.plane, parameters)
+    pieces = find_pieces(tissue, torso, images.plane, parameters)
+    organ = find_organ(tissue, pieces, torso, images, parameters)
+    return Search(tissue=tissue, organ=organ, parenchyma=find_parenchyma(organ, tissue, torso, images, parameters))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stability:
+    """Largest relative change of R2* and smallest overlap (Dice) of the region under perturbed parameters."""
+
+    r2star_change: float
+    overlap: float
+
+
+def stability(
+    found: Search, body: FittedBody, torso: Torso, images: WorkingImages, parameters: FinderParameters
+) -> Stability:
+    """Repeats the search with perturbed parameters; a search that finds nothing overlaps by 0."""
+    region = found.parenchyma.region
+    change, overlap = 0.0, 1.0
+    for edge_factor, depth_mm in _PERTURBATIONS:
+        try:
+            other = search(body, torso, images, parameters.perturbed(edge_factor, depth_mm))
+        except RegionNotFoundError:
+            overlap = 0.0
+            continue
+        change = max(change, abs(other.r2star_per_s / found.r2star_per_s - 1))
+        both = (other.parenchyma.region & region).sum()
+        overlap = min(overlap, float(2 * both / (other.parenchyma.region.sum() + region.sum())))
+    return Stability(r2star_change=change, overlap=overlap)

@@ -1,0 +1,175 @@
+"""Tissue features on the working grid, their noise, and where tissue is homogeneous."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from quant.acquisition import BoolArray, FloatArray
+from quant.liver import dictionary
+from quant.liver.images import Stack, WorkingImages
+from quant.liver.parameters import FinderParameters
+from quant.liver.plane import Plane, keep_sized
+from quant.liver.torso import Torso, distance_to_wall
+
+R2STAR_OFFSET_PER_S = 30.0  # ln(R2* + 30) spreads tissues evenly from 20 to 2000 1/s
+_EDGE_LENGTH_MM = 4.0  # edge units count change per this length
+_EDGE_SIGMA_MM = 1.8
+_NOISY_EDGE_SIGMA_MM = 4.2  # where R2* is high and noisy a coarser scale decides
+_NOISY_R2STAR_PER_S, _NOISY_LOG_SD, _NOISY_EDGE_LOG_R2STAR = 350.0, 0.12, 0.22
+_SHADING_SIGMA_MM = 45.0  # receive coils vary more slowly than this
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tissue:
+    """Features (z, y, x): vessel-suppressed R2* (1/s), fat fraction, ``density`` (S0 over the body's, shading
+    corrected), natural logarithms of first echo, R2* + 30 and density; ``log_r2star_sd3`` is three noise SDs of
+    ``log_r2star``. ``wall_mm`` is the distance to the inner body wall, ``lean`` solid tissue that is neither fat nor
+    lung nor wall, ``edge`` the gradient in edge units, ``homogeneous`` lean tissue without edges.
+    """
+
+    s0: Stack
+    r2star_per_s: Stack
+    fat_fraction: Stack
+    density: Stack
+    log_s1: Stack
+    log_r2star: Stack
+    log_density: Stack
+    log_r2star_sd3: Stack
+    wall_mm: Stack
+    lean: BoolArray
+    edge: Stack
+    homogeneous: BoolArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedBody:
+    """Features that do not depend on the edge thresholds, so that perturbed searches share them.
+
+    Fields as in ``Tissue``; ``log_s1_sd3`` is three noise SDs of ``log_s1``; ``noisy`` marks high and noisy R2*.
+    """
+
+    s0: Stack
+    r2star_per_s: Stack
+    fat_fraction: Stack
+    density: Stack
+    log_s1: Stack
+    log_r2star: Stack
+    log_s1_sd3: Stack
+    log_r2star_sd3: Stack
+    noisy: BoolArray
+    wall_mm: Stack
+    lean: BoolArray
+
+
+def fit_body(images: WorkingImages, torso: Torso, parameters: FinderParameters) -> FittedBody:
+    """Matches the vessel-suppressed echoes in the torso and derives the features."""
+    s0, r2star, fat = fit_at(images, torso.mask, images.suppressed[:, torso.mask])
+    first = images.first_echo
+    wall = distance_to_wall(torso, fat, images.plane, parameters)
+    density = np.asarray(s0 / _body_density(images, torso, s0, r2star, fat), np.float32)
+    smooth_fat = ndimage.median_filter(fat, (1, 3, 3))
+    lean = (
+        torso.mask
+        & (density > parameters.min_relative_density)
+        & (first > parameters.min_first_echo_snr * images.suppressed_sd)
+        & (s0 > 3 * images.sigma)
+        & (smooth_fat < parameters.lean_fat_fraction)
+        & (wall > parameters.wall_distance_scaled_mm * torso.scale)
+    )
+    r2star_sd3 = _median5(3 * log_r2star_sd(images, s0, r2star, images.suppressed_sd, ceiling=0.5))
+    s1_sd3 = 3 * images.suppressed_sd / np.maximum(first, images.suppressed_sd)
+    return FittedBody(
+        s0=s0,
+        r2star_per_s=r2star,
+        fat_fraction=smooth_fat,
+        density=density,
+        log_s1=np.log(np.maximum(first, images.suppressed_sd)),
+        log_r2star=np.log(r2star + np.float32(R2STAR_OFFSET_PER_S)),
+        log_s1_sd3=_median5(s1_sd3),
+        log_r2star_sd3=r2star_sd3,
+        noisy=(r2star_sd3 > _NOISY_LOG_SD) & (_median5(r2star) > _NOISY_R2STAR_PER_S),
+        wall_mm=wall,
+        lean=lean,
+    )
+
+
+def fit_at(images: WorkingImages, mask: BoolArray, magnitudes: FloatArray) -> tuple[Stack, Stack, Stack]:
+    """S0, R2* and fat fraction (z, y, x) from ``magnitudes`` (e, n) in ``mask``; outside 0, the lowest R2*, 0."""
+    power = magnitudes.astype(np.float32) ** 2 - np.float32(2 * images.sigma**2)
+    found = dictionary.match(np.sqrt(np.maximum(power, 0)).T, images.echo_times_s, images.field_t)
+    s0, fat = np.zeros(mask.shape, np.float32), np.zeros(mask.shape, np.float32)
+    r2star = np.full(mask.shape, np.exp(dictionary.LOG_R2STAR[0]), np.float32)
+    s0[mask], r2star[mask], fat[mask] = found.s0, found.r2star_per_s, found.fat_fraction
+    return s0, r2star, fat
+
+
+def log_r2star_sd(images: WorkingImages, s0: FloatArray, r2star: FloatArray, noise_sd: float, ceiling: float) -> Stack:
+    """Expected SD of ln(R2* + 30) from noise (Cramer-Rao bound), at most ``ceiling``."""
+    levels = np.exp(dictionary.LOG_R2STAR)
+    bound = dictionary.r2star_precision(levels, images.echo_times_s)
+    unit_sd = np.interp(np.log(np.maximum(r2star, levels[0])), dictionary.LOG_R2STAR, bound)
+    sd = unit_sd * noise_sd / np.maximum(s0, images.sigma) / (r2star + R2STAR_OFFSET_PER_S)
+    return np.asarray(np.minimum(sd, ceiling), np.float32)
+
+
+def _body_density(images: WorkingImages, torso: Torso, s0: Stack, r2star: Stack, fat: Stack) -> FloatArray:
+    """S0 that lean tissue has here: half the body's median, half the surroundings' mean (receive shading)."""
+    tissue = torso.mask & (images.early > torso.tissue_level)
+    typical = tissue & (fat < 0.5) & (r2star < 400)
+    reference = float(np.median(s0[typical if typical.sum() > 50 else torso.mask]))
+    weight = (tissue & (s0 < 4 * reference)).astype(np.float32)
+    smooth = images.plane.smooth
+    local = smooth(s0 * weight, _SHADING_SIGMA_MM) / np.maximum(smooth(weight, _SHADING_SIGMA_MM), 0.05)
+    return np.maximum(0.5 * local + 0.5 * reference, 1e-6 * max(reference, images.sigma))
+
+
+def find_homogeneous(body: FittedBody, plane: Plane, parameters: FinderParameters) -> Tissue:
+    """Edges in units of the (noise-aware) thresholds, and the lean tissue without them."""
+    edge = _edges(body, plane, parameters)
+    homogeneous = body.lean & (edge < 1)
+    speck_pixels = max(parameters.speck_mm2 / plane.pixel_mm2, 3.1)
+    homogeneous |= keep_sized(body.lean & ~homogeneous, below_pixels=speck_pixels)
+    return Tissue(
+        s0=body.s0,
+        r2star_per_s=body.r2star_per_s,
+        fat_fraction=body.fat_fraction,
+        density=body.density,
+        log_s1=body.log_s1,
+        log_r2star=body.log_r2star,
+        log_density=np.log(np.maximum(body.density, 0.05)).astype(np.float32),
+        log_r2star_sd3=body.log_r2star_sd3,
+        wall_mm=body.wall_mm,
+        lean=body.lean,
+        edge=edge,
+        homogeneous=homogeneous,
+    )
+
+
+def _edges(body: FittedBody, plane: Plane, parameters: FinderParameters) -> Stack:
+    pixel = plane.pixel_mm
+    gain = min(_EDGE_LENGTH_MM / (np.sqrt(2) * pixel), 1.0) * parameters.edge_noise_factor / 3
+    s1_limit = np.hypot(parameters.edge_log_s1, gain * body.log_s1_sd3)
+    r2star_limit = np.hypot(parameters.edge_log_r2star, gain * body.log_r2star_sd3)
+    sigma = max(_EDGE_SIGMA_MM, 0.6 * pixel)
+    edge = np.sqrt(
+        (_change(plane, body.log_s1, sigma) / s1_limit) ** 2
+        + (_change(plane, body.log_r2star, sigma) / r2star_limit) ** 2
+        + 0.5 * (_change(plane, body.fat_fraction, sigma) / parameters.edge_fat) ** 2
+    )
+    if body.noisy.any():
+        sigma = max(_NOISY_EDGE_SIGMA_MM, 1.2 * pixel)
+        r2star_limit = np.maximum(r2star_limit, _NOISY_EDGE_LOG_R2STAR)
+        coarse = np.hypot(
+            _change(plane, body.log_s1, sigma) / s1_limit, _change(plane, body.log_r2star, sigma) / r2star_limit
+        )
+        edge = np.where(body.noisy, coarse, edge)
+    return np.asarray(edge, np.float32)
+
+
+def _change(plane: Plane, feature: Stack, sigma_mm: float) -> FloatArray:
+    return plane.gradient(feature, sigma_mm) * _EDGE_LENGTH_MM
+
+
+def _median5(image: FloatArray) -> Stack:
+    return np.asarray(ndimage.median_filter(image, (1, 5, 5)), dtype=np.float32)

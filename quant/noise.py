@@ -1,0 +1,222 @@
+"""Noise level and effective coil number of an acquisition, estimated from the images themselves.
+
+Air around the body, where there is any, holds pure noise: its mean power is 2 n sigma^2 and the variance of its power
+from echo to echo 4 n sigma^4, so both n and sigma follow. Where the background was zeroed, smoothed or lies outside
+the image, sigma is taken inside the body from what neighbouring voxels and echoes do not share.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import uniform_filter
+from scipy.stats import chi2 as chi_squared
+
+from quant.acquisition import BoolArray
+from quant.noise_law import MAX_COILS
+
+Array = npt.NDArray[np.float64]
+
+_LEAST_BACKGROUND_SHARE = 0.02  # of the voxels, within the peak of air
+_LEAST_BACKGROUND_VOXELS = 500
+_BIN = 0.05  # of the histogram of ln(local power)
+_LARGEST_AIR_DECAY = 0.25  # relative change of mean power between the first and the last echo used
+_LARGEST_GHOST = 4.0  # power of the first echo, times that of the noise, that air may have
+_LEAST_COILS_SEEN = 0.75  # below, the background is burstier than any noise law: interpolated, masked or ghosted
+_WHOLE_COIL_TOLERANCE = 0.12  # an estimate this close to one coil is taken as one: magnitude of a single image
+_HIGH_PASS_LAG = 3  # voxels; beyond the reach of the usual twofold interpolation (zero filling)
+_BODY_SNR = 8.0
+_BODY_ROUNDS = 3
+_BODY_TERMS = 3  # of the polynomial in echo time that a body voxel's logarithm is freed of
+_LEAST_BODY_SAMPLES = 400
+_BODY_QUANTILE = 0.05
+_LARGEST_UNEVENNESS = 1.6  # variance between neighbours over variance between echoes: 1 in pure noise
+_LARGEST_OVER_BODY = 1.5  # sigma of air over sigma of the body, which itself errs upwards
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseModel:
+    """Non-central chi noise: ``sigma`` in signal units per real channel, effective ``coils`` (1 = Rician).
+
+    ``source`` says where the two numbers come from, in words for the report; ``from_background`` whether air was seen.
+    """
+
+    sigma: float
+    coils: float
+    source: str
+    from_background: bool = True
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.sigma) and self.sigma > 0):
+            raise ValueError(f"sigma must be positive, not {self.sigma}")
+        if not 1 <= self.coils <= MAX_COILS:
+            raise ValueError(f"coils must lie between 1 and {MAX_COILS:g}, not {self.coils}")
+
+
+def estimate_noise(magnitude: npt.NDArray[Any], echo_times_s: npt.ArrayLike) -> NoiseModel:
+    """Noise of a magnitude acquisition (z, y, x, e); raises ``ValueError`` where nothing can be estimated.
+
+    ``source`` is "background" (sigma and coils from air) or "body residual": sigma from the tissue, up to a tenth too
+    high where it is full of edges, and one coil. ``quant.noise_refine`` improves on the latter with the fit itself.
+    """
+    data = np.asarray(magnitude, dtype=np.float32)
+    air, body = _air_of(data), _body_sigma(data, np.asarray(echo_times_s, dtype=np.float64))
+    if air is not None and (body is None or air.sigma < _LARGEST_OVER_BODY * body):
+        return NoiseModel(sigma=air.sigma, coils=air.coils, source="background")
+    return _from_body(body, "body residual")
+
+
+def estimate_complex_noise(signal: npt.NDArray[Any], echo_times_s: npt.ArrayLike) -> NoiseModel:
+    """Noise of one complex image per echo (z, y, x, e): Rician magnitude, sigma of the real and imaginary parts."""
+    data = np.abs(signal).astype(np.float32, copy=False)
+    air, body = _air_of(data), _body_sigma(data, np.asarray(echo_times_s, dtype=np.float64))
+    if air is not None and (body is None or air.rician_sigma < _LARGEST_OVER_BODY * body):
+        return NoiseModel(sigma=air.rician_sigma, coils=1.0, source="background of the complex image")
+    return _from_body(body, "body residual of the complex image")
+
+
+def _from_body(sigma: float | None, source: str) -> NoiseModel:
+    if sigma is None:
+        raise ValueError("the signal holds neither air nor enough tissue above its noise to estimate it; pass noise=")
+    return NoiseModel(sigma=sigma, coils=1.0, source=source, from_background=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Air:
+    """Noise seen in air; ``rician_sigma`` is sigma if the coil number is known to be 1."""
+
+    sigma: float
+    coils: float
+    rician_sigma: float
+
+
+def _air_of(data: npt.NDArray[np.float32]) -> _Air | None:
+    """Noise of the air in ``data`` (z, y, x, e), or ``None`` where the image holds no usable air.
+
+    Only the last third of the echoes (at least three) is used, since ghosts of the bright body decay with it. Air is
+    the lowest peak of the histogram of their local power, without what was much brighter before (tissue that has
+    decayed into the noise), provided that it no longer decays.
+    """
+    late = data[..., -max(3, data.shape[3] // 3) :]
+    noisy = np.all(data > 0, axis=3)
+    whole = uniform_filter(noisy.astype(np.float32), size=(1, 3, 3), mode="nearest") > 0.999
+    if np.count_nonzero(whole) < _LEAST_BACKGROUND_VOXELS:
+        return None
+    local = _local_power(late)
+    window = _lowest_peak(np.log(local[whole]))
+    if window is None:
+        return None
+    low, centre, high = np.exp(window)
+    whole &= (local >= low) & (local <= high) & (_local_power(data[..., :1]) <= _LARGEST_GHOST * centre)
+    if np.count_nonzero(whole) < _LEAST_BACKGROUND_VOXELS:
+        return None
+    power: Array = np.square(late, dtype=np.float64)
+    air = power[whole]
+    if abs(air[:, 0].mean() / air[:, -1].mean() - 1) > _LARGEST_AIR_DECAY or not _is_even(power, whole):
+        return None
+    coils = _coils(air)
+    if coils is None:
+        return None
+    mean = float(air.mean())
+    return _Air(sigma=float(np.sqrt(mean / (2 * coils))), coils=coils, rician_sigma=float(np.sqrt(mean / 2)))
+
+
+def _local_power(data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Mean of the squares over the echoes and 3 x 3 voxels, (z, y, x)."""
+    power = np.mean(np.square(data), axis=3, dtype=np.float32)
+    smoothed: npt.NDArray[np.float32] = uniform_filter(power, size=(1, 3, 3), mode="nearest")
+    return smoothed
+
+
+def _lowest_peak(logarithm: npt.NDArray[np.float32]) -> tuple[float, float, float] | None:
+    """Lower end, centre and upper end of the lowest peak that holds enough voxels, as wide as its lower side."""
+    low, high = np.quantile(logarithm, (0.0005, 0.9995))
+    bins = int(max((high - low) / _BIN, 8))
+    counts, edges = np.histogram(logarithm, bins=bins, range=(low, high))
+    smooth = np.convolve(counts, np.array([1, 2, 3, 2, 1]) / 9, mode="same")
+    centres = (edges[1:] + edges[:-1]) / 2
+    for k in range(bins):
+        left, right = max(k - 6, 0), min(k + 7, bins)
+        near = float(counts[left:right].sum()) / logarithm.size
+        if smooth[k] >= smooth[left:right].max() and near >= _LEAST_BACKGROUND_SHARE:
+            below = logarithm[logarithm <= centres[k]]
+            spread = float(centres[k] - np.quantile(below, 0.3173))
+            width = float(np.clip(4 * spread, 0.25, 1.5))
+            return float(centres[k]) - width, float(centres[k]), float(centres[k]) + width
+    return None
+
+
+def _coils(power: Array) -> float | None:
+    """Effective coils from squared magnitudes of air (k, e), comparing echoes within each voxel.
+
+    The comparison within voxels keeps a noise level that varies over the image (parallel imaging) out of the coil
+    number. ``None`` where the values are not distributed like noise.
+    """
+    mean = power.mean(axis=1)
+    variance = power.var(axis=1, ddof=1)
+    coils = float((mean**2 - variance / power.shape[1]).sum() / max(float(variance.sum()), 1e-300))
+    if not _LEAST_COILS_SEEN <= coils <= MAX_COILS:
+        return None
+    return 1.0 if coils < 1 + _WHOLE_COIL_TOLERANCE else coils
+
+
+def _is_even(power: Array, air: BoolArray) -> bool:
+    """Whether voxels of ``air`` (z, y, x) differ from near ones no more than from themselves at another echo.
+
+    In noise both differences of ``power`` (z, y, x, e) are alike; dark tissue differs in space but hardly in time.
+    """
+    lag = _HIGH_PASS_LAG
+    both = air[:, :, lag:] & air[:, :, :-lag]
+    if np.count_nonzero(both) < _LEAST_BACKGROUND_VOXELS // 4:
+        return False
+    here, there = power[:, :, lag:][both], power[:, :, :-lag][both]
+    in_space = float(np.mean((here - there) ** 2))
+    in_time = float(np.mean((here[:, 1:] - here[:, :-1]) ** 2))
+    return in_space < _LARGEST_UNEVENNESS * in_time
+
+
+def _body_sigma(data: npt.NDArray[np.float32], times: Array) -> float | None:
+    """Sigma from tissue well above the noise floor; ``None`` where there is too little of it.
+
+    Each voxel's logarithm is freed of a low polynomial in echo time, the rest scaled to the sigma of one sample and
+    differenced over the corners of a square ``_HIGH_PASS_LAG`` voxels wide: what remains of anatomy, fat and field
+    inhomogeneity is smooth in space and drops out. Edges remain; they only add, so the sum of squares over the echoes
+    is read at a low quantile of its chi-squared law.
+    """
+    first = data[..., 0]
+    positive = first[first > 0]
+    if positive.size < _LEAST_BODY_SAMPLES:
+        return None
+    terms = max(_BODY_TERMS if times.size > 4 else 2, times.size // 2)
+    basis = np.linalg.qr(np.vander((times - times.mean()) / np.ptp(times), terms))[0]
+    rejection = np.eye(times.size) - basis @ basis.T
+    positive_data = np.maximum(data, np.float32(1e-6) * float(positive.max()))
+    residual = np.log(positive_data) @ rejection.astype(np.float32)
+    residual /= np.sqrt(positive_data**-2 @ (rejection**2).astype(np.float32))  # to unit sigma per sample
+    corners = _corners(residual, np.add, np.subtract)
+    energy = np.mean(np.square(corners), axis=3) / 4  # four independent samples each
+    floor = _corners(data.min(axis=3), np.minimum, np.minimum)
+    return _low_quantile_sigma(energy, floor, times.size - terms)
+
+
+def _corners(values: npt.NDArray[np.float32], along: np.ufunc, across: np.ufunc) -> npt.NDArray[np.float32]:
+    """The four corners of a square at every place: the diagonals joined by ``along``, the two sums by ``across``."""
+    lag = _HIGH_PASS_LAG
+    one = along(values[:, lag:, lag:], values[:, :-lag, :-lag])
+    other = along(values[:, :-lag, lag:], values[:, lag:, :-lag])
+    joined: npt.NDArray[np.float32] = across(one, other)
+    return joined
+
+
+def _low_quantile_sigma(energy: npt.NDArray[np.float32], floor: npt.NDArray[np.float32], dof: int) -> float | None:
+    """Sigma from the mean square of residuals (z, y, x) where the weakest echo is far above sigma, iterated."""
+    expected = np.sqrt(chi_squared.ppf(_BODY_QUANTILE, dof) / dof)
+    usable = floor > (np.quantile(floor[floor > 0], 0.5) if np.any(floor > 0) else 0)
+    sigma = np.nan
+    for _ in range(_BODY_ROUNDS):
+        if np.count_nonzero(usable) < _LEAST_BODY_SAMPLES:
+            break
+        sigma = float(np.sqrt(np.quantile(energy[usable], _BODY_QUANTILE)) / expected)
+        usable = floor > _BODY_SNR * sigma
+    return sigma if sigma > 0 else None  # NaN compares false

@@ -1,0 +1,165 @@
+"""Quality lines of a measurement: what in the acquisition, the fit and the region weakens or supports the number.
+
+The limits are this product's defaults unless a source is given; each line says the value, the limit and, where
+something can be done, what to change at the next scan.
+"""
+
+import math
+from collections.abc import Sequence
+
+from quant.calibration import Calibration, match_field
+from quant.region import RegionMeasurement
+from quant.result import QcLine, Severity
+from quant.uncertainty import tissue_spread_per_s
+from quant.wording import format_lic, format_percent, format_rate
+
+ADVISED_ECHOES = 6  # 6 to 12 echo times: ESGAR/SAR consensus 2023 (10.1148/radiol.221856)
+LEAST_ECHOES = 4
+AT_LIMIT_WARNING = 0.05
+AT_LIMIT_BOUND = 0.25
+FAILED_WARNING = 0.10
+DISAGREEMENT_WARNING = 0.10
+SMALL_REGION_VOXELS = 300
+HETEROGENEITY_WARNING = 0.30
+LOWEST_NORMAL_PER_S = {1.5: 23.7, 2.89: 25.3, 3.0: 25.3}
+"""Lower end of healthy liver R2*: lowest of 100 volunteers at 1.5 T (10.1038/s41598-020-74968-z); mean less two
+standard deviations of 20 controls at 3 T, 69.1 - 2 x 21.9 (Storey 2007, 10.1002/jmri.20816)."""
+SEVERE_LIC_MG_PER_G = 15.0  # St Pierre 2005, Blood 105:855
+
+
+def measurement_quality(
+    region: RegionMeasurement,
+    *,
+    field_t: float,
+    echo_times_s: Sequence[float],
+    echoes_used: int,
+    measurable_limit_per_s: float | None,
+    calibration: Calibration | None,
+) -> tuple[QcLine, ...]:
+    """Every quality line that the region measurement and the echo times allow."""
+    lines = [
+        _echo_count(echoes_used),
+        _echo_times(region, echo_times_s),
+        _limit(measurable_limit_per_s, calibration),
+        _at_limit(region, measurable_limit_per_s),
+        _failed(region),
+        _disagreement(region),
+        _plausible(region, field_t),
+        _size(region),
+        _heterogeneity(region),
+    ]
+    return tuple(line for line in lines if line is not None)
+
+
+def reaches_limit(region: RegionMeasurement, limit_per_s: float) -> bool:
+    """Whether the region's value is only a lower bound: the median is at the measurable limit, or more than a quarter
+    of the voxels are and the median is not far below it. (Voxels with little decay are too uncertain as well; they
+    carry the same flag and bound nothing.)"""
+    many = region.fraction_at_limit > AT_LIMIT_BOUND and region.median > limit_per_s / 2
+    return region.median >= limit_per_s or many
+
+
+def _echo_count(echoes: int) -> QcLine:
+    if echoes < LEAST_ECHOES:
+        text = f"Only {echoes} echoes could be used; at least {LEAST_ECHOES} are needed."
+        return QcLine(code="echo_count", severity="failure", value=echoes, limit=LEAST_ECHOES, text=text)
+    if echoes < ADVISED_ECHOES:
+        text = f"{echoes} echoes; {ADVISED_ECHOES} to 12 are advised. Add echoes at the next scan."
+        return QcLine(code="echo_count", severity="warning", value=echoes, limit=ADVISED_ECHOES, text=text)
+    text = f"{echoes} echoes ({ADVISED_ECHOES} to 12 advised)."
+    return QcLine(code="echo_count", severity="info", value=echoes, limit=ADVISED_ECHOES, text=text)
+
+
+def _echo_times(region: RegionMeasurement, echo_times_s: Sequence[float]) -> QcLine:
+    first_ms, last_ms = 1000 * echo_times_s[0], 1000 * echo_times_s[-1]
+    t2star_ms = 1000 / region.median if region.median > 0 else math.inf
+    text = f"Echo times {first_ms:.2f} to {last_ms:.2f} ms; T2* of the liver {t2star_ms:.1f} ms."
+    if first_ms > t2star_ms:
+        advice = " The first echo comes later than T2*: most signal is gone. Shorten the first TE at the next scan."
+        return QcLine(code="echo_times", severity="warning", value=first_ms, limit=t2star_ms, text=text + advice)
+    if last_ms < t2star_ms / 2:
+        advice = " The last echo comes before half of T2*: little decay is seen. Add later echoes at the next scan."
+        return QcLine(code="echo_times", severity="warning", value=last_ms, limit=t2star_ms / 2, text=text + advice)
+    return QcLine(code="echo_times", severity="info", value=first_ms, text=text)
+
+
+def _limit(limit_per_s: float | None, calibration: Calibration | None) -> QcLine | None:
+    if limit_per_s is None:
+        return None
+    text = f"R2* above {limit_per_s:.0f} /s"
+    severe = None
+    if calibration is not None:
+        if calibration.covers(limit_per_s):
+            text += f" (LIC {format_lic(calibration.lic_mg_per_g(limit_per_s))} mg/g)"
+        severe = calibration.equation.inverse(SEVERE_LIC_MG_PER_G)
+    text += " is beyond these echo times and this noise; it is reported as at least that."
+    if severe is not None and limit_per_s < severe:
+        text += f" An LIC of {SEVERE_LIC_MG_PER_G:.0f} mg/g ({severe:.0f} /s) cannot be measured."
+    return QcLine(code="measurable_limit", severity="info", value=limit_per_s, limit=severe, text=text)
+
+
+def _at_limit(region: RegionMeasurement, limit_per_s: float | None) -> QcLine:
+    fraction = region.fraction_at_limit
+    text = f"{format_percent(fraction)} of the voxels are too uncertain to stand alone, or beyond the measurable limit."
+    severity: Severity = "info" if fraction <= AT_LIMIT_WARNING else "warning"
+    limit = AT_LIMIT_WARNING
+    if limit_per_s is not None and reaches_limit(region, limit_per_s):
+        severity, limit = "warning", AT_LIMIT_BOUND
+        text += " The value is a lower bound. Use a shorter first TE and echo spacing, or 1.5 T, at the next scan."
+    return QcLine(code="fraction_at_limit", severity=severity, value=fraction, limit=limit, text=text)
+
+
+def _failed(region: RegionMeasurement) -> QcLine:
+    fraction = region.fraction_failed
+    bad = fraction > FAILED_WARNING
+    text = f"{format_percent(fraction)} of the voxels failed to fit, or fit poorly."
+    severity: Severity = "warning" if bad else "info"
+    return QcLine(code="fraction_failed", severity=severity, value=fraction, limit=FAILED_WARNING, text=text)
+
+
+def _disagreement(region: RegionMeasurement) -> QcLine | None:
+    if not math.isfinite(region.pooled_r2star_per_s) or region.median <= 0:
+        return None
+    relative = abs(region.pooled_r2star_per_s - region.median) / region.median
+    bad = relative > DISAGREEMENT_WARNING
+    text = (
+        f"Pooled fit {format_rate(region.pooled_r2star_per_s)} /s, median of voxel fits "
+        f"{format_rate(region.median)} /s ({format_percent(relative)} apart)."
+    )
+    if bad:
+        text += " Noise, mixed tissue or motion may bias the value."
+    severity: Severity = "warning" if bad else "info"
+    return QcLine(code="pooled_disagreement", severity=severity, value=relative, limit=DISAGREEMENT_WARNING, text=text)
+
+
+def _plausible(region: RegionMeasurement, field_t: float) -> QcLine | None:
+    field = match_field(field_t)
+    lowest = None if field is None else LOWEST_NORMAL_PER_S[field.nominal_t]
+    if field is None or lowest is None or region.median >= lowest:
+        return None
+    text = (
+        f"R2* {format_rate(region.median)} /s is below that of healthy liver at {field.label} T "
+        f"({format_rate(lowest)} /s). Check that the region lies in the liver."
+    )
+    return QcLine(code="r2star_below_normal_liver", severity="warning", value=region.median, limit=lowest, text=text)
+
+
+def _size(region: RegionMeasurement) -> QcLine:
+    small = region.n_voxels < SMALL_REGION_VOXELS
+    text = f"{region.n_voxels} voxels in the region."
+    if small:
+        text = f"Small region: {region.n_voxels} voxels (at least {SMALL_REGION_VOXELS} wanted)."
+    severity: Severity = "warning" if small else "info"
+    return QcLine(code="region_size", severity=severity, value=region.n_voxels, limit=SMALL_REGION_VOXELS, text=text)
+
+
+def _heterogeneity(region: RegionMeasurement) -> QcLine | None:
+    if region.median <= 0:
+        return None
+    relative = tissue_spread_per_s(region) / region.median
+    bad = relative > HETEROGENEITY_WARNING
+    text = f"R2* varies by {format_percent(relative)} within the region beyond fit noise."
+    if bad:
+        text += " One number describes this liver poorly; look at the map."
+    severity: Severity = "warning" if bad else "info"
+    return QcLine(code="heterogeneity", severity=severity, value=relative, limit=HETEROGENEITY_WARNING, text=text)

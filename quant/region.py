@@ -1,0 +1,201 @@
+"""R2* of a region: from the distribution of its voxel fits, and from its pooled decay."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from quant.acquisition import BoolArray, MultiEcho
+from quant.fit import R2StarMap
+from quant.flags import FitFlag
+from quant.models import SignalModel, amplitude
+from quant.noise import NoiseModel
+from quant.noise_law import noise_law
+from quant.result import Statistics
+from quant.voxel_fit import LARGEST_SD_PDFF, Setup, fit_free_fat, fit_voxels
+
+Array = npt.NDArray[np.float64]
+
+_MEDIAN_EFFICIENCY = float(np.sqrt(np.pi / 2))  # standard error of a median over that of a mean, normal data
+_Z95 = 1.959964
+_DOUBTFUL = FitFlag.FAILED | FitFlag.NOISE_ONLY | FitFlag.NO_DECAY | FitFlag.POOR_FIT
+_CURVE_POINTS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledDecay:
+    """Mean magnitude of the region at every echo, and the curve fitted to it (with its noise floor).
+
+    ``echo_times_s``, ``signal`` and ``model`` are (e,); ``curve_times_s`` and ``curve`` trace the same model finely
+    from TE = 0; ``noise_floor`` is the mean magnitude of noise alone. Signals in the input's unit.
+    """
+
+    echo_times_s: Array
+    signal: Array
+    model: Array
+    curve_times_s: Array
+    curve: Array
+    noise_floor: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionMeasurement:
+    """R2* (1/s) of a region of ``n_voxels`` voxels.
+
+    ``median``, ``q1`` and ``q3`` count voxels beyond the range of R2* as larger and voxels without decay as smaller
+    than all others, so that dropping them does not shift the median; ``mean`` and ``sd`` are of the voxels that have
+    a value. ``sd_fit_per_s`` is the standard error of the median that the noise causes, voxels taken as independent.
+
+    ``pooled_r2star_per_s`` is the fit to the mean decay with its standard error ``pooled_sd_per_s``; it reads lower
+    than the median where R2* varies inside the region (4 to 7 % at 1400 to 2000/s with 10 % variation) and is the
+    less noisy near the measurable limit. ``pooled_difference`` is (pooled - median) / median.
+
+    ``fraction_at_limit`` is the share of voxels that are not measurable one by one (``FitFlag.AT_LIMIT``);
+    ``fraction_failed`` that of voxels without a value for another reason, or with a poor fit. ``n_saturated`` voxels
+    of the mask were left out of everything.
+    """
+
+    n_voxels: int
+    n_saturated: int
+    median: float
+    mean: float
+    sd: float
+    q1: float
+    q3: float
+    sd_fit_per_s: float
+    pooled_r2star_per_s: float
+    pooled_sd_per_s: float
+    pooled_decay: PooledDecay
+    pooled_pdff: float | None
+    fraction_at_limit: float
+    fraction_failed: float
+    pdff_percent: Statistics | None
+
+    @property
+    def pooled_difference(self) -> float:
+        """Pooled R2* relative to the median of the voxel fits, minus 1."""
+        return self.pooled_r2star_per_s / self.median - 1
+
+
+def measure_region(acquisition: MultiEcho, fit: R2StarMap, mask: BoolArray) -> RegionMeasurement:
+    """Measure the voxels of ``mask`` (z, y, x) from the fit and from the signal itself.
+
+    Raises ``ValueError`` when the mask has another shape, holds no voxel that is not saturated, or when fewer than
+    half of its voxels have an R2* (or lie beyond the range of R2*).
+    """
+    if mask.shape != fit.r2star_per_s.shape or mask.dtype != np.bool_:
+        raise ValueError(f"mask must be bool of shape {fit.r2star_per_s.shape}, not {mask.dtype} of {mask.shape}")
+    used = mask if acquisition.saturated is None else mask & ~acquisition.saturated
+    used = used & ((fit.flags & FitFlag.SATURATED) == 0)
+    n = int(np.count_nonzero(used))
+    if n == 0:
+        raise ValueError("mask holds no voxel, or only saturated ones")
+    flags, values = fit.flags[used], fit.r2star_per_s[used].astype(np.float64)
+    setup = _setup(acquisition, fit)
+    q1, median, q3 = _quartiles(values, flags, setup)
+    finite = values[np.isfinite(values)]
+    sds = fit.sd_r2star_per_s[used]
+    pooled_signal = acquisition.magnitude[used].mean(axis=0, dtype=np.float64)
+    pooled = _pooled(pooled_signal, setup, n, with_fat=fit.pdff is not None)
+    return RegionMeasurement(
+        n_voxels=n,
+        n_saturated=int(np.count_nonzero(mask)) - n,
+        median=median,
+        mean=float(finite.mean()) if finite.size else median,
+        sd=float(finite.std(ddof=1)) if finite.size > 1 else 0.0,
+        q1=q1,
+        q3=q3,
+        sd_fit_per_s=_MEDIAN_EFFICIENCY * float(np.nanmedian(sds)) / np.sqrt(n) if finite.size else np.inf,
+        pooled_r2star_per_s=pooled.r2star_per_s,
+        pooled_sd_per_s=pooled.sd_per_s,
+        pooled_decay=pooled.decay,
+        pooled_pdff=pooled.pdff,
+        fraction_at_limit=float(np.mean((flags & FitFlag.AT_LIMIT) != 0)),
+        fraction_failed=float(np.mean((flags & _DOUBTFUL) != 0)),
+        pdff_percent=None if fit.pdff is None else _pdff_statistics(100 * fit.pdff[used].astype(np.float64)),
+    )
+
+
+def _setup(acquisition: MultiEcho, fit: R2StarMap) -> Setup:
+    noise = NoiseModel(sigma=fit.sigma, coils=fit.coils, source=fit.noise_source)
+    return Setup(echo_times_s=acquisition.echo_times_s, field_t=acquisition.field_t, noise=noise)
+
+
+def _quartiles(values: Array, flags: npt.NDArray[np.int32], setup: Setup) -> tuple[float, float, float]:
+    """Quartiles of R2*, voxels at the ends of the range ranked as such."""
+    ranked = values.copy()
+    missing = np.isnan(values)
+    ranked[missing & ((flags & FitFlag.AT_LIMIT) != 0)] = setup.max_rate / setup.spacing_s
+    ranked[missing & ((flags & FitFlag.NO_DECAY) != 0)] = 0.0
+    ranked = ranked[~np.isnan(ranked)]
+    if 2 * ranked.size < values.size:
+        raise ValueError(f"mask: only {ranked.size} of its {values.size} voxels have an R2*")
+    q1, median, q3 = np.quantile(ranked, (0.25, 0.5, 0.75))
+    return float(q1), float(median), float(q3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pooled:
+    r2star_per_s: float
+    sd_per_s: float
+    pdff: float | None
+    decay: PooledDecay
+
+
+def _pooled(signal: Array, setup: Setup, n: int, *, with_fat: bool) -> _Pooled:
+    """Fit the mean magnitude (e,) of ``n`` voxels.
+
+    The mean of magnitudes follows the first moment of the noise law at the voxels' own sigma; only its scatter
+    shrinks with the number of voxels.
+    """
+    law = noise_law(setup.noise.coils)
+    row, voxel, pooled = (
+        np.ascontiguousarray(signal[None], np.float32),
+        np.zeros(1, np.int64),
+        replace(setup, averaged=n),
+    )
+    fit = fit_voxels(row, voxel, pooled, SignalModel.FIRST_MOMENT)
+    if with_fat:
+        free = fit_free_fat(row, voxel, pooled)
+        assert free.sd_pdff is not None
+        fit = free if free.sd_pdff[0] < LARGEST_SD_PDFF else fit
+    measured = not (fit.at_top[0] or fit.at_zero[0])
+    r2star, s0 = float(fit.r2star_per_s[0]), float(fit.s0[0])
+    pdff = None if fit.pdff is None or np.isnan(fit.pdff[0]) else float(fit.pdff[0])
+    curve_times = np.linspace(0, 1.05 * float(setup.echo_times_s[-1]), _CURVE_POINTS)
+
+    def curve(times: Array) -> Array:
+        clean = amplitude(times, s0=s0, r2star_per_s=r2star, pdff=pdff, field_t=setup.field_t)
+        return law.mean(clean / setup.noise.sigma) * setup.noise.sigma
+
+    decay = PooledDecay(
+        echo_times_s=setup.echo_times_s,
+        signal=signal,
+        model=curve(setup.echo_times_s),
+        curve_times_s=curve_times,
+        curve=curve(curve_times),
+        noise_floor=float(law.mean(0.0)) * setup.noise.sigma,
+    )
+    return _Pooled(
+        r2star_per_s=r2star if measured else np.nan,
+        sd_per_s=float(fit.sd_r2star_per_s[0]) if measured else np.nan,
+        pdff=pdff,
+        decay=decay,
+    )
+
+
+def _pdff_statistics(percent: Array) -> Statistics | None:
+    """PDFF in per cent over the voxels that have one; ``None`` where fewer than half of them do."""
+    known = percent[np.isfinite(percent)]
+    if 2 * known.size < percent.size or known.size < 2:
+        return None
+    q1, median, q3 = (float(q) for q in np.quantile(known, (0.25, 0.5, 0.75)))
+    half = _Z95 * _MEDIAN_EFFICIENCY * float(known.std(ddof=1)) / np.sqrt(known.size)
+    return Statistics(
+        median=median,
+        mean=float(known.mean()),
+        sd=float(known.std(ddof=1)),
+        q1=q1,
+        q3=q3,
+        interval95=(median - half, median + half),
+    )

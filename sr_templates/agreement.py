@@ -1,0 +1,153 @@
+"""The numbers in the objects are one and the same: float map under the region, report, classic map, record."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, ParametricMapStorage, SegmentationStorage
+
+from quant.result import LiverIronResult
+from sr_templates import codes
+from sr_templates.check import ObjectError, name_of
+from sr_templates.maps import LARGEST_STORED, NO_VALUE, SMALLEST_STORED
+from sr_templates.quantities import QUANTITIES, Quantity, stated, statistics_of
+from sr_templates.segmentation import ANALYSED_SEGMENT
+
+_FLOAT32 = 2e-7  # relative spacing of the maps' numbers
+
+Planes = dict[tuple[float, ...], npt.NDArray[np.float64]]
+
+
+def check_numbers(objects: Sequence[Dataset], result: LiverIronResult) -> None:
+    """Compare the median of every quantity in all objects that carry it.
+
+    Raises:
+        ObjectError: two of them differ by more than their rounding.
+    """
+    if result.status != "measured":
+        return
+    region = next((segment_planes(ds) for ds in objects if ds.SOPClassUID == SegmentationStorage), None)
+    reports = [ds for ds in objects if ds.SOPClassUID == Comprehensive3DSRStorage]
+    for quantity in QUANTITIES:
+        statistics = statistics_of(result, quantity)
+        if statistics is None:
+            continue
+        expected = stated(quantity, statistics.median)
+        for report in reports:
+            median = median_in_report(report, quantity)
+            _compare(report, quantity, (median, median), expected, 0.0)
+        if region is not None:
+            _check_maps(objects, quantity, region, expected)
+
+
+def _check_maps(objects: Sequence[Dataset], quantity: Quantity, region: Planes, expected: float) -> None:
+    rounding = 0.5001 * 10.0**-quantity.decimals + _FLOAT32 * abs(expected)
+    for ds in objects:
+        if ds.SOPClassUID == ParametricMapStorage and _maps(ds, quantity):
+            _compare(ds, quantity, median_bounds(parametric_planes(ds), region), expected, rounding)
+    classic = [ds for ds in objects if ds.SOPClassUID == MRImageStorage and _maps(ds, quantity)]
+    if classic:
+        step = 1.0 / quantity.stored_per_unit
+        storable = min(max(expected, SMALLEST_STORED * step), LARGEST_STORED * step)
+        bounds = median_bounds(classic_planes(classic, quantity), region)
+        _compare(classic[0], quantity, bounds, storable, rounding + 0.5 * step)
+
+
+def _compare(ds: Dataset, quantity: Quantity, bounds: tuple[float, float], expected: float, tolerance: float) -> None:
+    low, high = bounds
+    if not low - tolerance <= expected <= high + tolerance:  # NaN fails
+        unit = quantity.unit.value
+        found = f"{low:g}" if low == high else f"between {low:g} and {high:g}"
+        raise ObjectError(
+            f"{name_of(ds)}: median {quantity.label} is {found} {unit}, the result says {expected:g} {unit}"
+        )
+
+
+def median_bounds(planes: Planes, region: Planes) -> tuple[float, float]:
+    """Between which numbers the median at the voxels of the region lies, plane by plane by position.
+
+    They are the two middle values. A voxel without a number counts below all others for the lower bound and above
+    them for the upper one, as its true value may lie on either side of what can be measured. NaN where no voxel has
+    a number.
+    """
+    values = np.concatenate([planes[position][mask > 0] for position, mask in region.items()])
+    missing = np.isnan(values)
+    if missing.all():
+        return float("nan"), float("nan")
+    low = np.sort(np.where(missing, -np.inf, values))[(values.size - 1) // 2]
+    high = np.sort(np.where(missing, np.inf, values))[values.size // 2]
+    return float(low), float(high)
+
+
+def segment_planes(ds: Dataset, number: int = ANALYSED_SEGMENT) -> Planes:
+    """Planes of one segment of a Segmentation by position: 1 inside, 0 outside."""
+    bits = np.unpackbits(np.frombuffer(ds.PixelData, np.uint8), bitorder="little")
+    frames = bits[: int(ds.NumberOfFrames) * ds.Rows * ds.Columns].reshape(-1, ds.Rows, ds.Columns)
+    groups = ds.PerFrameFunctionalGroupsSequence
+    return {
+        position: frames[k].astype(np.float64)
+        for k, position in enumerate(_positions(ds))
+        if groups[k].SegmentIdentificationSequence[0].ReferencedSegmentNumber == number
+    }
+
+
+def parametric_planes(ds: Dataset) -> Planes:
+    """Planes of a float map by position."""
+    frames = np.frombuffer(ds.FloatPixelData, "<f4").reshape(-1, ds.Rows, ds.Columns).astype(np.float64)
+    return dict(zip(_positions(ds), frames, strict=True))
+
+
+def classic_planes(images: Sequence[Dataset], quantity: Quantity) -> Planes:
+    """Planes of a classic map by position, in the quantity's unit, NaN for no value."""
+    planes = {}
+    for ds in images:
+        stored = np.frombuffer(ds.PixelData, "<u2").reshape(ds.Rows, ds.Columns).astype(np.float64)
+        stored[stored == NO_VALUE] = np.nan
+        planes[_key(ds.ImagePositionPatient)] = stored / quantity.stored_per_unit
+    return planes
+
+
+def median_in_report(report: Dataset, quantity: Quantity) -> float:
+    """The median that the report states for the quantity; NaN when it states none."""
+    for group in _measurement_groups(report):
+        for item in group.get("ContentSequence") or []:
+            if item.ValueType == "NUM" and _same(item.ConceptNameCodeSequence[0], quantity.concept) and _median(item):
+                return float(item.MeasuredValueSequence[0].NumericValue)
+    return float("nan")
+
+
+def _measurement_groups(report: Dataset) -> Iterator[Dataset]:
+    for item in report.ContentSequence:
+        if _same(item.ConceptNameCodeSequence[0], codes.IMAGING_MEASUREMENTS):
+            yield from item.get("ContentSequence") or []
+
+
+def _median(item: Dataset) -> bool:
+    return any(
+        _same(child.ConceptNameCodeSequence[0], codes.DERIVATION) and _same(child.ConceptCodeSequence[0], codes.MEDIAN)
+        for child in item.get("ContentSequence") or []
+        if child.ValueType == "CODE"
+    )
+
+
+def _same(left: Dataset, right: Dataset) -> bool:
+    return bool(left.CodeValue == right.CodeValue and left.CodingSchemeDesignator == right.CodingSchemeDesignator)
+
+
+def _maps(ds: Dataset, quantity: Quantity) -> bool:
+    where = ds if "RealWorldValueMappingSequence" in ds else ds.SharedFunctionalGroupsSequence[0]
+    definition = where.RealWorldValueMappingSequence[0].QuantityDefinitionSequence[0]
+    return _same(definition.ConceptCodeSequence[0], quantity.concept)
+
+
+def _positions(ds: Dataset) -> list[tuple[float, ...]]:
+    shared = ds.SharedFunctionalGroupsSequence[0]
+    return [
+        _key((group if "PlanePositionSequence" in group else shared).PlanePositionSequence[0].ImagePositionPatient)
+        for group in ds.PerFrameFunctionalGroupsSequence
+    ]
+
+
+def _key(position: Sequence[float]) -> tuple[float, ...]:
+    return tuple(round(float(v), 3) + 0.0 for v in position)

@@ -1,0 +1,148 @@
+"""Classic MR images of the maps: one image per slice whose 16-bit stored value is the physical value.
+
+Any viewer's region tool then reads the number without a transformation to get wrong; float maps display almost
+nowhere. The MR Image IOD has no Modality LUT (PS3.3 A.4.3), so the unit is chosen such that no rescale is needed.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+from pydicom.uid import MRImageStorage
+
+from sr_templates import codes
+from sr_templates.envelope import BuildContext, Placement, stamp
+from sr_templates.geometry import decimal, set_plane
+from sr_templates.header import repaired_date, repaired_time, without_value_warnings
+from sr_templates.quantities import LIC, Quantity, ResultMaps
+from sr_templates.references import referenced_series, source_items
+
+SERIES_NUMBER_BASE = 9100  # sorts after the scanner's own series
+NO_VALUE = 0
+SMALLEST_STORED = 1
+LARGEST_STORED = 65535
+
+# MR Image module (PS3.3 C.8.3.1): what is copied from a classic source, and what a multi-frame source (which keeps
+# these in functional groups or under other names) is given instead; type 1 must have a value, type 2 may be empty.
+_ACQUISITION_DEFAULTS = {
+    "ScanningSequence": "GR",
+    "SequenceVariant": "NONE",
+    "ScanOptions": "",
+    "MRAcquisitionType": "",
+    "RepetitionTime": "",
+    "EchoTrainLength": "",
+    "FlipAngle": None,
+    "ImagingFrequency": None,
+    "AcquisitionNumber": None,
+    "PatientPosition": "",
+}
+
+
+def build_maps(maps: ResultMaps, context: BuildContext) -> list[tuple[Placement, Dataset]]:
+    """The images of every map, map by map, slices ascending."""
+    return [
+        (placement, _image(quantity, values[z], context, placement))
+        for quantity, values in maps.items()
+        for z in range(len(values))
+        for placement in [_placement(quantity, z, context)]
+    ]
+
+
+def stored_values(quantity: Quantity, values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+    """Stored values of a map: rounded, 0 exactly where there is no value. A value below 1 is stored as 1 and one
+    above 65535 as 65535 (65.5 mg/g, 65535 /s, 655 ms), which no liver reaches."""
+    scaled = np.rint(np.nan_to_num(values.astype(np.float64)) * quantity.stored_per_unit)
+    limited = np.clip(scaled, SMALLEST_STORED, LARGEST_STORED)
+    return np.where(np.isfinite(values), limited, NO_VALUE).astype(np.uint16)
+
+
+def _placement(quantity: Quantity, z: int, context: BuildContext) -> Placement:
+    return Placement(
+        role=f"map.{quantity.key}",
+        series_number=SERIES_NUMBER_BASE + quantity.series,
+        description=context.describe(f"{quantity.label} map [{quantity.stored_text}]"),
+        modality="MR",
+        index=z,
+    )
+
+
+def _image(quantity: Quantity, values: npt.NDArray[np.float32], context: BuildContext, placement: Placement) -> Dataset:
+    z = placement.index
+    ds = Dataset()
+    ds.SOPClassUID = MRImageStorage
+    ds.ImageType = ["DERIVED", "PRIMARY", "OTHER", "QUANTITY"]
+    set_plane(ds, context, z)
+    _set_acquisition(ds, context, z)
+    _set_pixels(ds, stored_values(quantity, values))
+    _set_meaning(ds, quantity)
+    echoes = context.source.frames[z]
+    ds.DerivationDescription = (
+        f"{quantity.explanation}; stored value is {quantity.label} in {quantity.stored_text}; 0 means no value"
+    )
+    ds.SourceImageSequence = source_items(context.source, echoes, codes.SOURCE_FOR_PROCESSING)
+    ds.ReferencedSeriesSequence = referenced_series(context.source, echoes)
+    return stamp(ds, context, placement)
+
+
+def _set_acquisition(ds: Dataset, context: BuildContext, z: int) -> None:
+    source = context.source.datasets[context.source.frames[z][0].dataset_index]
+    with without_value_warnings():
+        for keyword, default in _ACQUISITION_DEFAULTS.items():
+            if source.get(keyword) not in (None, ""):
+                ds.add(source[keyword])
+            elif default is not None:
+                setattr(ds, keyword, default)
+        ds.AcquisitionDate = repaired_date(str(source.get("AcquisitionDate") or ""))
+        ds.AcquisitionTime = repaired_time(str(source.get("AcquisitionTime") or ""))
+    ds.EchoTime = ""  # a map has no echo time; type 2
+    if context.result.acquisition is not None:
+        ds.MagneticFieldStrength = decimal(context.result.acquisition.field_t)
+
+
+def _set_pixels(ds: Dataset, stored: npt.NDArray[np.uint16]) -> None:
+    ds.SamplesPerPixel = 1
+    ds.PhotometricInterpretation = "MONOCHROME2"
+    ds.BitsAllocated = ds.BitsStored = 16
+    ds.HighBit = 15
+    ds.PixelRepresentation = 0
+    ds.SmallestImagePixelValue = int(stored.min())
+    ds.LargestImagePixelValue = int(stored.max())
+    ds.BurnedInAnnotation = "NO"
+    ds.RecognizableVisualFeatures = "NO"
+    ds.LossyImageCompression = "00"
+    ds.PixelData = stored.astype("<u2").tobytes()
+
+
+def _set_meaning(ds: Dataset, quantity: Quantity) -> None:
+    upper = quantity.window_upper * quantity.stored_per_unit
+    ds.WindowCenter = decimal(upper / 2)
+    ds.WindowWidth = decimal(upper)
+    ds.WindowCenterWidthExplanation = f"{quantity.label} [{quantity.stored_text}]"
+    ds.RealWorldValueMappingSequence = [_mapping(quantity, 1 / quantity.stored_per_unit)]
+    if quantity.key == LIC.key:
+        in_ug = _mapping(quantity, 1.0)
+        in_ug.LUTLabel = "LIC ug/g"
+        in_ug.MeasurementUnitsCodeSequence = [codes.UG_PER_G]
+        ds.RealWorldValueMappingSequence.insert(0, in_ug)
+
+
+def _mapping(quantity: Quantity, slope: float) -> Dataset:
+    """Real World Value Mapping item (PS3.3 C.7.6.16.2.11) for the stored values that mean something."""
+    item = Dataset()
+    item.RealWorldValueFirstValueMapped = SMALLEST_STORED
+    item.RealWorldValueLastValueMapped = LARGEST_STORED
+    item.RealWorldValueSlope = slope
+    item.RealWorldValueIntercept = 0.0
+    item.LUTExplanation = quantity.explanation
+    item.LUTLabel = f"{quantity.label} {quantity.unit.value}"
+    item.MeasurementUnitsCodeSequence = [quantity.unit]
+    item.QuantityDefinitionSequence = [quantity_definition(quantity)]
+    return item
+
+
+def quantity_definition(quantity: Quantity) -> Dataset:
+    """Item of Quantity Definition Sequence (0040,9220): a CODE content item that names the quantity."""
+    item = Dataset()
+    item.ValueType = "CODE"
+    item.ConceptNameCodeSequence = [codes.QUANTITY]
+    item.ConceptCodeSequence = [quantity.concept]
+    return item

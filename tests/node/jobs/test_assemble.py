@@ -1,0 +1,168 @@
+"""From the inbox to jobs: order of arrival, duplicates, late images, incomplete grids, what is not ours."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+
+from node.model import AcquisitionState
+from tests.nodekit.fast_node import make_result
+from tests.nodekit.quiet_node import Archive, QuietNode
+from tests.nodekit.small_study import write_study
+
+
+def states(node: QuietNode) -> list[tuple[str, str | None, tuple[str, ...]]]:
+    from node.jobs.overview import Overview
+
+    return [(a.state, a.code, a.missing) for a in Overview(node.ledger.database).acquisitions()]
+
+
+def test_a_whole_grid_becomes_one_job_after_the_short_quiet_time(quiet_node, study) -> None:
+    quiet_node.receive(study)
+    assert quiet_node.assembler.step() == 0
+    assert states(quiet_node) == [(AcquisitionState.RECEIVING, None, ())]
+    quiet_node.clock.pass_s(3)
+    assert quiet_node.assembler.step() == 1
+    (job,) = quiet_node.jobs()
+    assert (job.revision, job.n_instances) == (1, 8)
+    assert states(quiet_node) == [(AcquisitionState.JOBBED, None, ())]
+    assert quiet_node.assembler.step() == 0
+    assert all(quiet_node.spool.find(dcmread(f).SOPInstanceUID) for f in study)
+
+
+def test_the_order_of_arrival_does_not_matter(tmp_path, clock, config, study) -> None:
+    job_ids = set()
+    for seed in range(3):
+        node = QuietNode(tmp_path / f"root{seed}", Archive(), clock, config)
+        shuffled = random.Random(seed).sample(study, len(study))
+        for part in (shuffled[:3], shuffled[3:]):
+            node.receive(part)
+            node.assembler.step()
+        clock.pass_s(3)
+        assert node.assembler.step() == 1
+        job_ids.add(node.jobs()[0].job_id)
+        node.close()
+    assert len(job_ids) == 1
+
+
+def test_a_grid_with_holes_waits_for_the_settle_time_and_names_them(quiet_node, study) -> None:
+    quiet_node.receive(study[:-1])
+    quiet_node.clock.pass_s(10)
+    assert quiet_node.assembler.step() == 0
+    ((state, _, missing),) = states(quiet_node)
+    assert state == AcquisitionState.RECEIVING
+    assert len(missing) == 1
+    assert "4.8" in missing[0]
+    quiet_node.clock.pass_s(11)
+    assert quiet_node.assembler.step() == 1
+    (job,) = quiet_node.jobs()
+    found = quiet_node.ledger.find(job.job_id)
+    assert found is not None
+    assert found.missing == missing
+
+
+def test_late_images_make_a_new_revision_that_knows_its_predecessor(quiet_node, study) -> None:
+    quiet_node.receive(study[:-1])
+    quiet_node.clock.pass_s(30)
+    quiet_node.assembler.step()
+    quiet_node.receive(study[-1:])
+    quiet_node.settle()
+    first, second = quiet_node.jobs()
+    assert [(j.revision, j.n_instances) for j in (first, second)] == [(1, 7), (2, 8)]
+    found = quiet_node.ledger.find(second.job_id)
+    assert found is not None
+    assert found.predecessor_job_id == first.job_id
+
+
+def test_the_revision_is_given_its_predecessors_report(quiet_node, study) -> None:
+    seen = []
+
+    def run(job):
+        seen.append((job.revision, job.predecessor_sr))
+        return make_result(job)
+
+    quiet_node.run = run
+    quiet_node.receive(study[:-1])
+    quiet_node.clock.pass_s(30)
+    quiet_node.assembler.step()
+    quiet_node.receive(study[-1:])
+    quiet_node.settle()
+    first, _ = quiet_node.jobs()
+    assert seen == [(1, None), (2, quiet_node.outbox.path(first.job_id) / "dicom" / "2.dcm")]
+
+
+def test_images_that_come_again_change_nothing(quiet_node, study) -> None:
+    quiet_node.receive(study)
+    quiet_node.settle()
+    quiet_node.receive(study[:3])  # as a listener without memory would
+    quiet_node.settle()
+    assert [j.revision for j in quiet_node.jobs()] == [1]
+    assert not list(quiet_node.spool.inbox_folder.iterdir())
+
+
+def test_new_settings_do_not_measure_old_studies_again(quiet_node, study, config) -> None:
+    quiet_node.receive(study)
+    quiet_node.settle()
+    quiet_node.config = config.model_copy(
+        update={"report": config.report.model_copy(update={"institution": "elsewhere"})}
+    )
+    assert quiet_node.config.method_digest() != config.method_digest()
+    quiet_node.restart()
+    with quiet_node.ledger.database.writing() as connection:
+        connection.exec_driver_sql("UPDATE study SET open = 1")
+    quiet_node.settle()
+    assert len(quiet_node.jobs()) == 1
+
+
+def test_own_results_coming_back_are_declined_with_a_code_and_told_once(quiet_node, study, caplog) -> None:
+    caplog.set_level("INFO", logger="ironnode")
+    image = dcmread(study[0])
+    image.ImageType = ["DERIVED", "PRIMARY", "OTHER"]
+    image.SOPInstanceUID, image.SeriesInstanceUID = "1.2.3.4", "1.2.3"
+    image.save_as(study[0])
+    quiet_node.receive(study[:1])
+    quiet_node.settle()
+    ((state, code, _),) = states(quiet_node)
+    assert (state, code) == (AcquisitionState.DECLINED, "derived_map")
+    assert quiet_node.jobs() == []
+    assert [r.message for r in caplog.records].count("acquisition_declined") == 1
+    assert quiet_node.ledger.studies.open_studies() == []
+
+
+def test_a_file_that_cannot_be_read_is_set_aside_and_holds_nobody_back(quiet_node, study) -> None:
+    (quiet_node.spool.inbox_folder / "1.2.3.dcm").write_bytes(b"no DICOM")
+    quiet_node.receive(study)
+    quiet_node.settle()
+    assert len(quiet_node.jobs()) == 1
+    (aside,) = quiet_node.spool.unreadable_folder.iterdir()
+    assert aside.name.startswith("1.2.3.")
+    assert not list(quiet_node.spool.inbox_folder.iterdir())
+
+
+def test_a_file_under_another_instances_name_is_set_aside(quiet_node, study) -> None:
+    (quiet_node.spool.inbox_folder / "1.2.3.dcm").write_bytes(study[0].read_bytes())
+    quiet_node.assembler.step()
+    assert len(list(quiet_node.spool.unreadable_folder.iterdir())) == 1
+
+
+def test_two_studies_do_not_disturb_each_other(quiet_node, study, tmp_path) -> None:
+    other = write_study(tmp_path / "other", 2)
+    for a, b in zip(study, other, strict=True):
+        quiet_node.receive([a, b])
+        quiet_node.assembler.step()
+    quiet_node.settle()
+    assert [j.n_instances for j in quiet_node.jobs()] == [8, 8]
+    assert len({j.study_instance_uid for j in quiet_node.jobs()}) == 2
+
+
+@pytest.mark.timeout(60)
+def test_a_whole_abdomen_is_indexed_in_a_few_seconds(quiet_node, tmp_path: Path) -> None:
+    quiet_node.receive(write_study(tmp_path / "abdomen", slices=90))
+    began = time.perf_counter()
+    quiet_node.assembler.step()
+    quiet_node.clock.pass_s(3)
+    assert quiet_node.assembler.step() == 1
+    assert quiet_node.jobs()[0].n_instances == 360
+    assert time.perf_counter() - began < 10  # measured 1.5 to 2.5 s on a busy machine

@@ -1,0 +1,122 @@
+"""What a worker does with a job: errors, retries, parking, lost leases, heartbeats."""
+
+import threading
+
+import pytest
+
+from node.errors import InputError, StorageError
+from node.jobs.overview import Overview
+from node.model import JobState
+from tests.nodekit.fast_node import make_result
+
+
+@pytest.fixture
+def job_id(quiet_node, study) -> str:
+    quiet_node.receive(study)
+    quiet_node.clock.pass_s(30)
+    quiet_node.assembler.step()
+    return quiet_node.jobs()[0].job_id
+
+
+def test_a_job_is_done_once(quiet_node, job_id) -> None:
+    assert quiet_node.workshop.do(job_id, "one") == JobState.DONE
+    assert quiet_node.workshop.do(job_id, "two") is None
+    assert quiet_node.workshop.do("unknown", "two") is None
+    assert (quiet_node.outbox.path(job_id) / "result.json").is_file()
+
+
+def test_a_failing_job_is_tried_again_ever_later_and_then_parked_with_its_error(quiet_node, job_id) -> None:
+    def broken(job):
+        raise RuntimeError("the fit diverged")
+
+    quiet_node.run = broken
+    waits = []
+    for attempt in range(1, 5):
+        assert quiet_node.workshop.do(job_id, f"run {attempt}") == JobState.QUEUED
+        (line,) = quiet_node.jobs()
+        waits.append((line.not_before - quiet_node.clock()).total_seconds())
+        assert quiet_node.workshop.do(job_id, "too early") is None
+        quiet_node.clock.pass_s(waits[-1])
+    assert waits == [10, 20, 40, 80]
+    assert quiet_node.workshop.do(job_id, "run 5") == JobState.PARKED
+    (line,) = quiet_node.jobs()
+    assert line.error == "RuntimeError: the fit diverged"
+    assert line.attempts == 5
+
+
+def test_what_cannot_heal_is_parked_at_once(quiet_node, job_id) -> None:
+    def unreadable(job):
+        raise InputError("a.dcm: no Pixel Spacing (0028,0030)")
+
+    quiet_node.run = unreadable
+    assert quiet_node.workshop.do(job_id, "one") == JobState.PARKED
+    assert quiet_node.jobs()[0].error == "a.dcm: no Pixel Spacing (0028,0030)"
+
+
+def test_an_instance_that_is_gone_from_the_spool_is_named(quiet_node, job_id, study) -> None:
+    job = quiet_node.ledger.find(job_id)
+    gone = job.sop_instance_uids[2]
+    quiet_node.spool.find(gone).unlink()
+    assert quiet_node.workshop.do(job_id, "one") == JobState.QUEUED
+    assert quiet_node.jobs()[0].error == f"instance {gone} is not in the spool"
+
+
+def test_a_result_that_stands_is_not_made_again(quiet_node, job_id) -> None:
+    runs = []
+
+    def run(job):
+        runs.append(job.job_id)
+        return make_result(job)
+
+    quiet_node.run = run
+    job = quiet_node.ledger.find(job_id)
+    quiet_node.outbox.put(job_id, make_result(quiet_node.workshop._input(job)))
+    assert quiet_node.workshop.do(job_id, "one") == JobState.DONE
+    assert runs == []
+
+
+def test_a_worker_that_lost_its_lease_changes_nothing(quiet_node, job_id) -> None:
+    def slow(job):
+        quiet_node.clock.pass_s(31)
+        quiet_node.ledger.expire(quiet_node.clock(), 5)
+        quiet_node.run = make_result
+        assert quiet_node.workshop.do(job_id, "the other") == JobState.DONE
+        return make_result(job)
+
+    quiet_node.run = slow
+    assert quiet_node.workshop.do(job_id, "the slow one") is None
+    names = [t.name for t in Overview(quiet_node.ledger.database).trail(job_id)]
+    assert names.count("job_done") == 1
+    assert quiet_node.jobs()[0].n_deliveries == 3
+
+
+def test_a_failure_after_the_lease_was_lost_changes_nothing(quiet_node, job_id) -> None:
+    def slow(job):
+        quiet_node.clock.pass_s(31)
+        quiet_node.ledger.expire(quiet_node.clock(), 5)
+        raise StorageError("too late")
+
+    quiet_node.run = slow
+    assert quiet_node.workshop.do(job_id, "the slow one") is None
+    assert quiet_node.jobs()[0].state == JobState.QUEUED
+
+
+def test_the_lease_is_renewed_while_a_job_runs(quiet_node, job_id, config) -> None:
+    renewed = threading.Event()
+    heartbeat = quiet_node.ledger.heartbeat
+
+    def heard(*args) -> None:
+        heartbeat(*args)
+        renewed.set()
+
+    quiet_node.ledger.heartbeat = heard
+
+    def slow(job):
+        quiet_node.clock.pass_s(0.3)
+        assert renewed.wait(20)
+        return make_result(job)
+
+    quiet_node.run = slow
+    short = config.model_copy(update={"queue": config.queue.model_copy(update={"lease_s": 0.4})})
+    object.__setattr__(quiet_node.workshop, "config", short)
+    assert quiet_node.workshop.do(job_id, "one") == JobState.DONE

@@ -1,0 +1,220 @@
+"""Results and pictures of typical cases, as the pipeline hands them to the reports."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+
+from node.policy import load_policy
+from node.report.pictures import PagePictures, PatientLines, make_pictures
+from quant.acquisition import Geometry, MultiEcho
+from quant.assess import AssessmentSettings, assess
+from quant.calibration import calibration_for
+from quant.result import (
+    AcquisitionSummary,
+    FitSummary,
+    LiverIronResult,
+    PriorComparison,
+    QcLine,
+    Reason,
+    RoiSummary,
+    Statistics,
+)
+from quant.uncertainty import Repeatability
+from tests.clinical_cases import BY_FIELD, ECHO_TIMES_S, decay_of, region_of
+
+PATIENT = PatientLines(
+    name="DOE^JANE^Q",
+    patient_id="12345678",
+    birth_date="1990-05-04",
+    sex="F",
+    study_date="2025-08-31",
+    accession_number="A-20250831-17",
+    study_description="MRI liver iron",
+    institution="General Hospital",
+)
+SPACING_MM = (8.0, 1.8, 1.8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One result with its pictures."""
+
+    result: LiverIronResult
+    pictures: PagePictures
+
+
+def abdomen(r2star_per_s: float) -> tuple[MultiEcho, np.ndarray, np.ndarray]:
+    """A body with a liver on its right side: acquisition, R2* map (z, y, x) with NaN outside, liver mask (z, y, x)."""
+    y, x = np.mgrid[:96, :128]
+    body = ((x - 64) / 55) ** 2 + ((y - 48) / 40) ** 2 < 1
+    liver = ((x - 42) / 24) ** 2 + ((y - 45) / 20) ** 2 < 1
+    vessel = (x - 44) ** 2 + (y - 48) ** 2 < 9
+    rate = np.where(liver, r2star_per_s, 45.0)
+    times = np.array(ECHO_TIMES_S)
+    noise = np.random.default_rng(3).normal(0, 6, (96, 128, 12))
+    signal = np.abs(np.where(body, 400.0, 0)[..., None] * np.exp(-rate[..., None] * times) + noise)
+    geometry = Geometry(
+        positions_mm=np.array([[0, 0, 8.0 * z] for z in range(3)]),
+        row_direction=np.array([1.0, 0, 0]),
+        column_direction=np.array([0, 1.0, 0]),
+        spacing_mm=SPACING_MM,
+        slice_thickness_mm=7,
+    )
+    acquisition = MultiEcho(
+        signal=np.repeat(signal[None].astype(np.float32), 3, axis=0), echo_times_s=times, field_t=1.5, geometry=geometry
+    )
+    stack = np.repeat(np.where(body, rate, np.nan)[None], 3, axis=0)
+    region = np.repeat((liver & ~vessel)[None], 3, axis=0)
+    region[0] = False
+    return acquisition, stack, region
+
+
+def base_result(field_t: float) -> LiverIronResult:
+    """What every result carries, before anything is measured."""
+    return LiverIronResult(
+        software_version="0.1.0",
+        method_version="1",
+        status="not_measurable",
+        reasons=(Reason(code="roi_position", text="The region found does not lie where the liver lies."),),
+        study_instance_uid="1.2.3",
+        source_series_instance_uids=("1.2.3.4",),
+        patient_id_hash="ab12",
+        acquisition=AcquisitionSummary(
+            field_t=field_t,
+            manufacturer="SIEMENS",
+            model="Avanto",
+            kind="magnitude",
+            echo_times_s=ECHO_TIMES_S,
+            n_slices=3,
+            rows=96,
+            columns=128,
+            spacing_mm=SPACING_MM,
+        ),
+        fit=FitSummary(
+            model="water and six-peak fat",
+            noise_model="first moment, 4 coils",
+            sigma=6.0,
+            echoes_used=12,
+            measurable_limit_per_s=785.0,
+            fraction_at_limit=0.0,
+            fraction_failed=0.01,
+        ),
+    )
+
+
+def measured(
+    r2star_per_s: float,
+    field_t: float = 1.5,
+    *,
+    fraction_at_limit: float = 0.0,
+    indication: str | None = None,
+    patient: PatientLines = PATIENT,
+    pdff_percent: Statistics | None = None,
+) -> Case:
+    """A measured result."""
+    settings = AssessmentSettings(
+        calibration_by_field=BY_FIELD,
+        grade_scheme="guglielmo-2023",
+        policy=load_policy(None, None, None),
+        repeatability=Repeatability(cov=0.055, floor_per_s=5.0),
+    )
+    found = assess(
+        region_of(r2star_per_s, fraction_at_limit=fraction_at_limit, pdff_percent=pdff_percent),
+        field_t=field_t,
+        echo_times_s=ECHO_TIMES_S,
+        echoes_used=12,
+        settings=settings,
+        study_date=date(2025, 8, 31),
+        indication=indication,
+        measurable_limit_per_s=785.0,
+    )
+    result = replace(
+        base_result(field_t),
+        status="measured",
+        reasons=(),
+        roi=RoiSummary(source="automatic", n_voxels=5000, volume_ml=102.3, n_slices=2, excluded={"vessel": 300}),
+        **{name: getattr(found, name) for name in found.__dataclass_fields__},
+    )
+    acquisition, rates, region = abdomen(r2star_per_s)
+    calibration = calibration_for(field_t, BY_FIELD)
+    pictures = make_pictures(
+        acquisition,
+        map_values=rates if calibration is None else calibration.lic_map(rates),
+        map_quantity="r2star_per_s" if calibration is None else "lic_mg_per_g",
+        region=region,
+        region_rejected=False,
+        decay=decay_of(r2star_per_s),
+        patient=patient,
+    )
+    return Case(result=result, pictures=pictures)
+
+
+def refused(*, candidate: bool = True, n_reasons: int = 1) -> Case:
+    """A result that could not be measured, with or without a rejected candidate."""
+    acquisition, rates, region = abdomen(67.73)
+    reasons = tuple(
+        Reason(code="roi_position", text=f"Reason {n + 1}: the region found does not lie where the liver lies.")
+        for n in range(n_reasons)
+    )
+    pictures = make_pictures(
+        acquisition,
+        map_values=rates,
+        map_quantity="r2star_per_s",
+        region=region if candidate else None,
+        region_rejected=candidate,
+        decay=None,
+        patient=PATIENT,
+    )
+    return Case(result=replace(base_result(1.5), reasons=reasons), pictures=pictures)
+
+
+def crowded() -> Case:
+    """Everything at its longest: long names, many warnings, prior, fat, borderline, approved to nobody."""
+    fat = Statistics(median=12.3, mean=12.5, sd=3.0, q1=10.1, q3=14.8, interval95=(11.9, 12.7))
+    patient = PatientLines(
+        name="Wolfeschlegelsteinhausenbergerdorff-Featherstonehaugh^Maximiliana Theodora^Ottilie",
+        patient_id="0123456789" * 6,
+        birth_date="1990-05-04",
+        sex="F",
+        study_date="2025-08-31",
+        accession_number="ACCESSION-1234567890",
+        institution="Universitätsklinikum für Radiologie und Nuklearmedizin am Rande der Stadt",
+    )
+    case = measured(
+        67.73, indication="mds-aplastic-anaemia-transplant", patient=patient, pdff_percent=fat, fraction_at_limit=0.2
+    )
+    warnings = tuple(
+        QcLine(code=f"w{n}", severity="warning", text=f"Warning {n}: {'something is not as it should be; ' * 3}.")
+        for n in range(12)
+    )
+    prior = PriorComparison(
+        date="2024-08-30",
+        lic_mg_per_g=3.4,
+        calibration_id="hernando-2023",
+        change_mg_per_g=None,
+        exceeds_repeatability=False,
+        comparable=False,
+        why_not="another calibration was used",
+    )
+    assert case.result.acquisition is not None
+    scanner = replace(case.result.acquisition, manufacturer="A VERY LONG MANUFACTURER NAME INC.", model="X" * 60)
+    return Case(
+        result=replace(case.result, qc=(*case.result.qc, *warnings), prior=prior, acquisition=scanner),
+        pictures=case.pictures,
+    )
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "mild": lambda: measured(67.73),
+    "normal at 3 T": lambda: measured(67.73, 3.0),
+    "below 0.5": lambda: measured(14.0),
+    "severe": lambda: measured(400, indication="thalassaemia-transfusion-dependent"),
+    "at least": lambda: measured(900, fraction_at_limit=0.6),
+    "at least moderate": lambda: measured(500, 3.0, fraction_at_limit=0.4),
+    "no calibration": lambda: measured(67.73, 7.0),
+    "refused": refused,
+    "refused, no candidate": lambda: refused(candidate=False, n_reasons=4),
+    "crowded": crowded,
+}

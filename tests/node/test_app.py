@@ -1,0 +1,130 @@
+"""What operators ask of a node: status, list, show, retry, rebuild."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.app import Node, open_node, rebuild
+from node.config import Config, DestinationConfig, StorageConfig
+from node.errors import ConfigError, InputError, StorageError
+from node.model import DeliveryState, JobState, StoreStatus
+from node.runtime import RunFolder, exclusive
+from tests.nodekit.quiet_node import Archive, Clock, QuietNode
+from tests.nodekit.small_study import write_study
+
+PACS = DestinationConfig(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return Config(storage=StorageConfig(root=tmp_path / "root"), destinations=(PACS,))
+
+
+@pytest.fixture
+def worked(config: Config, tmp_path: Path) -> Iterator[QuietNode]:
+    """A node that has one finished, half-delivered job and one declined group."""
+    worked = QuietNode(config.storage.root, Archive(), Clock(), config)
+    worked.receive(write_study(tmp_path / "study"))
+    worked.receive(write_study(tmp_path / "two echoes", 2, echoes=2))
+    worked.archive.refuse = lambda path: StoreStatus.FAILED if path.name == "2.dcm" else None
+    worked.settle()
+    yield worked
+    worked.close()
+
+
+@pytest.fixture
+def node(config: Config, worked: QuietNode) -> Iterator[Node]:
+    with open_node(config) as node:
+        yield node
+
+
+def test_the_status_tells_what_is_there_and_what_waits(node, config) -> None:
+    run = RunFolder(config.storage.root / "run")
+    run.announce("listener", port=1)
+    status = node.status()
+    assert status.roles == {"listener": True}
+    assert status.jobs == {JobState.QUEUED: 0, JobState.RUNNING: 0, JobState.DONE: 1, JobState.PARKED: 0}
+    assert (status.inbox, status.receiving, status.declined) == (0, 0, 1)
+    (pacs,) = status.destinations
+    assert (pacs.name, pacs.configured, pacs.pending, pacs.sent) == ("pacs", True, 1, 2)
+    assert pacs.last_detail == "answered failed"
+    assert status.free_mib > 0
+
+
+def test_a_destination_that_is_no_longer_configured_is_shown_as_such(worked, config) -> None:
+    with open_node(config.model_copy(update={"destinations": ()})) as node:
+        (pacs,) = node.status().destinations
+    assert (pacs.configured, pacs.pending) == (False, 1)
+
+
+def test_jobs_are_listed_by_state_and_shown_by_the_start_of_their_id(node) -> None:
+    (line,) = node.jobs(JobState.DONE)
+    assert node.jobs(JobState.PARKED) == []
+    assert (line.outcome, line.n_instances, line.n_deliveries, line.n_sent) == ("measured", 8, 3, 2)
+    details = node.show(line.job_id[:6])
+    assert details.job.job_id == line.job_id
+    assert details.record["status"] == "measured"
+    assert [d.state for d in details.deliveries].count(DeliveryState.SENT) == 2
+    assert details.trail[0].name == "job_accepted"
+    assert (details.result_folder / "result.json").is_file()
+
+
+@pytest.mark.parametrize("start", ["zz", "%", "_"])
+def test_an_unknown_job_is_named(node, start) -> None:
+    with pytest.raises(InputError, match=f"no job begins with '{start}'"):
+        node.show(start)
+
+
+def test_the_declined_group_says_why(node) -> None:
+    (declined,) = [a for a in node.acquisitions() if a.state == "declined"]
+    assert declined.code == "too_few_echoes"
+    assert "2 echo" in declined.text
+
+
+def test_retry_sends_what_waits_now(node, worked) -> None:
+    (line,) = node.jobs()
+    assert node.retry(line.job_id) == f"job {line.job_id} is done; 1 objects are sent now"
+    worked.archive.refuse = lambda path: None
+    worked.clock.now = max(d.next_try_at for d in node.show(line.job_id).deliveries)
+    worked.step()
+    assert node.retry(line.job_id) == f"job {line.job_id} is done and delivered"
+
+
+def test_retry_serves_a_destination_that_was_added_since(worked, config) -> None:
+    archive = DestinationConfig(name="archive", ae_title="A", host="127.0.0.1", port=104)
+    with open_node(config.model_copy(update={"destinations": (PACS, archive)})) as node:
+        (line,) = node.jobs()
+        assert node.retry(line.job_id).endswith("4 objects are sent now")
+
+
+def test_retry_queues_a_parked_job_and_leaves_a_running_one_alone(node, worked, tmp_path) -> None:
+    def broken(job):
+        raise InputError("unreadable")
+
+    worked.run = broken
+    worked.receive(write_study(tmp_path / "third", 3))
+    worked.settle()
+    (parked,) = node.jobs(JobState.PARKED)
+    assert node.retry(parked.job_id) == f"job {parked.job_id} is queued again"
+    worked.ledger.claim(parked.job_id, "worker", worked.clock(), 30)
+    with pytest.raises(InputError, match="is running now"):
+        node.retry(parked.job_id)
+
+
+def test_rebuild_keeps_the_old_ledger_and_refuses_while_a_node_runs(worked, config) -> None:
+    before = worked.jobs()
+    worked.ledger.close()
+    with exclusive(config.storage.root / "run"), pytest.raises(ConfigError, match="in use"):
+        rebuild(config)
+    rebuilt = rebuild(config)
+    assert (rebuilt.instances, rebuilt.jobs, rebuilt.results) == (12, 1, 1)
+    assert len(list(config.storage.root.glob("ledger-before-*.sqlite"))) == 1
+    with open_node(config) as node:
+        assert [j.job_id for j in node.jobs()] == [j.job_id for j in before]
+
+
+def test_an_unusable_storage_root_is_one_clear_error(tmp_path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StorageError, match=r"file.*cannot be made"):
+        Node(Config(storage=StorageConfig(root=tmp_path / "file")))

@@ -1,0 +1,178 @@
+"""The command line as its users run it: a process, its exit status, its words, its files."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+
+
+def ironnode(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run the command; never a traceback."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "node", *map(str, words)], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert "Traceback" not in answer.stderr + answer.stdout
+    return answer
+
+
+def phantom(out: Path, **options: Any) -> Path:
+    """A phantom's folder."""
+    words = [w for k, v in {"matrix": 128, "slices": 3, **options}.items() for w in (f"--{k.replace('_', '-')}", v)]
+    answer = ironnode("phantom", "--out", out, *words)
+    assert answer.returncode == 0, answer.stderr
+    return out
+
+
+def processed(folder: Path, out: Path, *words: object) -> dict[str, Any]:
+    """result.json of a measured folder."""
+    answer = ironnode("process", folder, "--out", out, *words)
+    assert answer.returncode == 0, answer.stderr + answer.stdout
+    return json.loads((out / "result.json").read_text())
+
+
+def test_the_case_every_release_must_get_right(tmp_path: Path) -> None:
+    record = processed(
+        phantom(tmp_path / "in", r2star_per_s=67.73, field_t="1.5", matrix=192, slices=6), tmp_path / "out"
+    )
+    assert 2.0 <= record["lic_mg_per_g"]["median"] <= 2.2
+    assert record["calibration"]["id"] == "garbowski-2014"
+    assert record["grade"]["label"] == "mild"
+    assert record["views"]["reference"] | {"text": ""} == {"limit_mg_per_g": 1.8, "above": True, "text": ""}
+    assert record["views"]["clinical"] | {"text": ""} == {"limit_mg_per_g": 7.0, "above": False, "text": ""}
+    follow_up = record["follow_up"]
+    assert (follow_up["min_months"], follow_up["max_months"]) == (12, 24)
+    assert follow_up["population_match"] is False
+    others = [other["lic_mg_per_g"] for other in record["other_calibrations"]]
+    assert min(others) == pytest.approx(1.4, abs=0.15)
+    assert max(others) == pytest.approx(1.9, abs=0.15)
+
+
+def test_three_tesla_uses_its_own_calibration(tmp_path: Path) -> None:
+    record = processed(phantom(tmp_path / "in", r2star_per_s=67.73, field_t="3.0"), tmp_path / "out")
+    assert record["calibration"] | {"equation": ""} == {
+        "id": "hernando-2023", "field_t": 3.0, "doi": "10.1148/radiol.213256", "equation": ""
+    } or record["calibration"]["doi"] == "10.1148/radiol.213256"  # fmt: skip
+    assert record["lic_mg_per_g"]["median"] == pytest.approx(
+        -0.03 + 0.01349 * record["r2star_per_s"]["median"], abs=0.01
+    )
+    assert record["grade"]["label"] == "normal"
+
+
+@pytest.mark.parametrize(
+    ("r2star_per_s", "label"), [(20, "normal"), (150, "moderate"), (400, "severe"), (800, "extreme")]
+)
+def test_grades_over_the_range(tmp_path: Path, r2star_per_s: float, label: str) -> None:
+    record = processed(phantom(tmp_path / "in", r2star_per_s=r2star_per_s), tmp_path / "out")
+    assert record["grade"]["label"] == label
+    assert record["r2star_per_s"]["median"] == pytest.approx(r2star_per_s, rel=0.04, abs=1.5)
+
+
+def test_same_input_same_bytes(tmp_path: Path) -> None:
+    source = phantom(tmp_path / "in")
+    first, second = tmp_path / "first", tmp_path / "second"
+    processed(source, first)
+    processed(source, second)
+    names = sorted(p.relative_to(first) for p in first.rglob("*") if p.is_file())
+    assert names == sorted(p.relative_to(second) for p in second.rglob("*") if p.is_file())
+    assert [n for n in names if (first / n).read_bytes() != (second / n).read_bytes()] == []
+    assert {n.suffix for n in names} >= {".json", ".html", ".pdf", ".png", ".dcm"}
+
+
+def test_numbers_agree_between_record_report_and_maps(tmp_path: Path) -> None:
+    record = processed(phantom(tmp_path / "in", r2star_per_s=150), tmp_path / "out")
+    datasets = {o["role"]: pydicom.dcmread(tmp_path / "out" / o["file"]) for o in record["objects"]}
+    printed = f"{record['lic_mg_per_g']['median']:.1f} mg/g"
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert f"{record['lic_mg_per_g']['median']:.1f}" in html
+    assert datasets["sr"].SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34"
+    assert printed.split()[0] in (tmp_path / "out" / "report.txt").read_text()
+    maps = [d for role, d in datasets.items() if role.startswith("map.r2star")]
+    assert all(int(np.max(d.pixel_array)) < 65536 for d in maps)
+
+
+def test_indication_is_taken(tmp_path: Path) -> None:
+    source = phantom(tmp_path / "in")
+    record = processed(source, tmp_path / "out", "--indication", "scd-chronic-transfusion")
+    assert record["follow_up"]["population_match"] is True
+    answer = ironnode("process", source, "--out", tmp_path / "out2", "--indication", "nonsense")
+    assert answer.returncode == 2
+    assert "nonsense" in answer.stderr
+
+
+def test_two_echoes_are_declined_in_words(tmp_path: Path) -> None:
+    answer = ironnode("process", phantom(tmp_path / "in", echoes=2), "--out", tmp_path / "out")
+    assert answer.returncode == 3
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert record["status"] == "declined"
+    assert [r["code"] for r in record["reasons"]] == ["too_few_echoes"]
+    assert record["lic_mg_per_g"] is None
+    assert record["reasons"][0]["text"] in " ".join(answer.stdout.split())
+
+
+def _broken(source: Path, break_it: Callable[[pydicom.Dataset], None]) -> None:
+    for file in source.rglob("*.dcm"):
+        dataset = pydicom.dcmread(file)
+        break_it(dataset)
+        dataset.save_as(file)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "code"),
+    [
+        (lambda d: delattr(d, "PixelData"), "no_pixel_data"),
+        (lambda d: setattr(d, "EchoTime", None), "no_echo_time"),
+    ],
+)
+def test_bad_headers_are_named(tmp_path: Path, break_it: Callable[[pydicom.Dataset], None], code: str) -> None:
+    source = phantom(tmp_path / "in", slices=1)
+    _broken(source, break_it)
+    answer = ironnode("process", source, "--out", tmp_path / "out")
+    assert answer.returncode in (2, 3)
+    assert code in answer.stderr + (tmp_path / "out" / "result.json").read_text()
+
+
+def test_truncated_file_is_named(tmp_path: Path) -> None:
+    source = phantom(tmp_path / "in", slices=1)
+    victim = sorted(source.rglob("*.dcm"))[0]
+    victim.write_bytes(victim.read_bytes()[:-3000])
+    answer = ironnode("process", victim, "--out", tmp_path / "out")
+    assert answer.returncode == 2
+    assert victim.name in answer.stderr
+
+
+def test_text_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not DICOM")
+    answer = ironnode("process", tmp_path / "notes.txt", "--out", tmp_path / "out")
+    assert answer.returncode == 2
+    assert "notes.txt" in answer.stderr
+
+
+def test_empty_folder_is_named(tmp_path: Path) -> None:
+    answer = ironnode("process", tmp_path, "--out", tmp_path / "out")
+    assert answer.returncode == 2
+    assert str(tmp_path) in answer.stderr
+
+
+@pytest.mark.parametrize("target", ["PACS", "PACS@host", "@host:104", "PACS@host:x", "ABCDEFGHIJKLMNOPQ@host:104"])
+def test_send_target_must_be_whole(tmp_path: Path, target: str) -> None:
+    answer = ironnode("send", tmp_path, "--to", target)
+    assert answer.returncode == 2
+    assert "AE@HOST:PORT" in answer.stderr
+
+
+def test_every_command_explains_itself() -> None:
+    words = ironnode("--help").stdout
+    for command in ("serve", "gateway", "worker", "process", "phantom", "demo", "send", "check", "status", "jobs",
+                    "show", "retry", "rebuild", "config"):  # fmt: skip
+        assert command in words
+        assert len(ironnode(command, "--help").stdout) > 100
+
+
+def test_schema_is_json() -> None:
+    assert json.loads(ironnode("config", "schema").stdout)["title"] == "ironnode configuration"

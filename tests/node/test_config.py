@@ -1,0 +1,80 @@
+"""The configuration: the example is complete and true, mistakes are named with their line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from node.config import Config, config_schema, load_config
+from node.errors import ConfigError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EXAMPLE = REPOSITORY / "config.example.yaml"
+
+
+def test_example_equals_the_defaults() -> None:
+    assert load_config(EXAMPLE) == Config()
+
+
+def test_example_names_every_key() -> None:
+    tree = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
+    for section, value in Config().model_dump().items():
+        assert section in tree
+        if isinstance(value, dict) and section != "calibration":
+            assert set(tree[section]) == set(value), section
+
+
+def test_commented_destination_in_the_example_is_valid_and_complete() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8").split("# destinations:\n", 1)[1].split("\n\n", 1)[0]
+    block = "destinations:\n" + "\n".join(line.removeprefix("# ") for line in text.splitlines())
+    (destination,) = Config.model_validate(yaml.safe_load(block)).destinations
+    (raw,) = yaml.safe_load(block)["destinations"]
+    assert set(raw) == set(destination.model_dump())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("receive:\n  port: 99999\n", "line 2: receive.port: Input should be less than or equal to 65535"),
+        ("storage:\n  root: x\n  rooot: y\n", "line 3: storage.rooot: unknown key"),
+        ("nonsense: 1\n", "line 1: nonsense: unknown key"),
+        ("queue: {time_limit_s: 10, visibility_timeout_s: 10}\n", "time_limit_s must be below visibility_timeout_s"),
+        ("destinations:\n  - {name: a, ae_title: A, host: h}\n", "line 2: destinations.0.port: Field required"),
+        ("receive: [\n", "not valid YAML"),
+        ("- 1\n", "the top level must be a mapping"),
+        ("follow_up: {signed_off_by: Dr A}\n", "signed_off_by and signed_off_on go together"),
+        ("follow_up: {policy_file: /nowhere/policy.yaml}\n", "follow_up.policy_file"),
+        ("web: {host: 0.0.0.0}\n", "web.host"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r".+") as caught:
+        load_config(file)
+    assert expected in str(caught.value)
+    assert str(file) in str(caught.value) or "policy_file" in expected
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read"):
+        load_config(tmp_path / "absent.yaml")
+
+
+def test_environment_places_the_storage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("IRONNODE_STORAGE_ROOT", str(tmp_path))
+    assert load_config(EXAMPLE).storage.root == tmp_path
+
+
+def test_method_digest_follows_what_can_change_a_result() -> None:
+    default = Config().method_digest()
+    moved = Config.model_validate({"receive": {"port": 1104}, "storage": {"root": "elsewhere"}})
+    chosen = Config.model_validate({"calibration": {"by_field": {"1.5": "hernando-2023"}}})
+    assert moved.method_digest() == default
+    assert chosen.method_digest() != default
+
+
+def test_schema_describes_every_key() -> None:
+    schema = config_schema()
+    assert set(schema["properties"]) == set(Config.model_fields)
+    assert schema["additionalProperties"] is False

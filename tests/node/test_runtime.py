@@ -1,0 +1,54 @@
+"""The run folder: one node on a storage root, ready files that tell the truth."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from node.errors import ConfigError, StorageError
+from node.runtime import RunFolder, exclusive
+
+HOLD = """
+import sys
+from pathlib import Path
+from node.runtime import exclusive
+with exclusive(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_node_is_refused_and_told_who_is_there(tmp_path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        held = pytest.raises(ConfigError, match=f"in use by another ironnode \\(process {holder.pid}\\)")
+        with held, exclusive(tmp_path / "run"):
+            pass
+        holder.kill()
+        holder.wait()
+        with exclusive(tmp_path / "run"):  # the kernel let go of a killed holder's lock
+            assert (tmp_path / "run" / "lock").read_text() == str(os.getpid())
+
+
+def test_a_ready_file_tells_who_is_ready(tmp_path) -> None:
+    run = RunFolder(tmp_path / "run")
+    assert run.facts("listener") is None
+    run.announce("listener", port=104)
+    assert run.facts("listener") == {"pid": os.getpid(), "port": 104}
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (run.folder / "worker.json").write_text(f'{{"pid": {ended.pid}}}')
+    assert run.roles_alive() == {"listener": True, "worker": False}
+    run.withdraw("listener")
+    run.withdraw("listener")
+    assert run.roles_alive() == {"worker": False}
+
+
+def test_a_damaged_ready_file_is_named(tmp_path) -> None:
+    run = RunFolder(tmp_path)
+    (tmp_path / "worker.json").write_text("{")
+    with pytest.raises(StorageError, match=r"worker\.json cannot be read"):
+        run.facts("worker")

@@ -1,0 +1,68 @@
+"""A node's worker with a measurement that takes no time: ``python fast_node.py worker ...`` in place of node.roles.
+
+While ``<storage.root>/hold`` exists a run does not end; every run leaves a file ``runs/<job id>.<process id>``.
+"""
+
+import functools
+import io
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+
+from node.config import Config
+from node.jobs.work import Pipeline
+from node.model import JobInput, PipelineOutput
+from node.roles import worker
+from node.roles.stage import run_role
+
+ROLES = ("map.r2star", "map.lic", "sr")
+
+
+def make_result(job: JobInput) -> PipelineOutput:
+    """Three small objects that depend on nothing but the job."""
+    files, objects = {}, []
+    for index, role in enumerate(ROLES):
+        uid = f"2.25.{int(job.job_id, 16) % 10**30}.{index}"
+        name = f"dicom/{index}.dcm"
+        files[name] = _object(uid, role, job)
+        objects.append({"role": role, "sop_class_uid": MRImageStorage, "sop_instance_uid": uid, "file": name})
+    record = {"status": "measured", "instances": len(job.files), "revision": job.revision, "objects": objects}
+    return PipelineOutput(record=record, files={**files, "result.json": json.dumps(record).encode()})
+
+
+def _object(uid: str, role: str, job: JobInput) -> bytes:
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.SOPClassUID, ds.SOPInstanceUID = MRImageStorage, uid
+    ds.StudyInstanceUID = dcmread(job.files[0]).StudyInstanceUID
+    ds.SeriesInstanceUID = f"{uid}.1"
+    ds.SeriesDescription = role
+    ds.ContentDate, ds.ContentTime = f"{job.accepted_at:%Y%m%d}", f"{job.accepted_at:%H%M%S.%f}"
+    buffer = io.BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def load_fast(config: Config) -> Pipeline:
+    """The measurement of this module, held back while the file ``hold`` exists."""
+    root = config.storage.root
+
+    def run(job: JobInput) -> PipelineOutput:
+        (root / "runs").mkdir(exist_ok=True)
+        (root / "runs" / f"{job.job_id}.{os.getpid()}").touch()
+        while Path(root / "hold").exists():
+            time.sleep(0.02)  # a computation that takes long
+        return make_result(job)
+
+    return run
+
+
+if __name__ == "__main__":
+    run_role(sys.argv[1:], play=functools.partial(worker.play, load_pipeline=load_fast))

@@ -1,0 +1,83 @@
+"""Each self-check fires on its own measure and on nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from quant.liver.checks import Measures, bimodality, refused_by
+
+GOOD = Measures(
+    area_mm2=9000,
+    radius_scaled_mm=45,
+    right_left=0.27,
+    front_back=0.45,
+    lateral_gap=0.08,
+    right_over_left=4,
+    explained=0.6,
+    body_share=0.2,
+    mirror_likeness=0.05,
+    solidity=0.93,
+    r2star_sd=0.08,
+    r2star_sd_expected=0.12,
+    bimodality=0.1,
+    structure_share=0.1,
+    r2star_per_s=70,
+    density=1.0,
+    first_echo_snr=40,
+    dark_share=0.05,
+    rival_score=0.1,
+)
+
+
+def test_a_good_region_passes() -> None:
+    assert refused_by(GOOD) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"area_mm2": 480}, "roi_too_small"),
+        ({"radius_scaled_mm": 18}, "roi_too_small"),
+        ({"right_left": 0.5}, "roi_position"),
+        ({"right_left": 0.1}, "roi_position"),
+        ({"front_back": 0.7}, "roi_position"),
+        ({"lateral_gap": 0.3}, "roi_position"),
+        ({"right_over_left": 0.5}, "roi_wrong_side"),
+        ({"right_over_left": 1.1, "explained": 0.4}, "roi_wrong_side"),
+        ({"explained": 0.15}, "roi_position"),
+        ({"body_share": 0.6}, "roi_position"),
+        ({"body_share": 0.04}, "roi_too_small"),
+        ({"mirror_likeness": 0.5}, "roi_symmetric"),
+        ({"solidity": 0.6}, "roi_heterogeneous"),
+        ({"r2star_sd": 0.3}, "roi_heterogeneous"),
+        ({"bimodality": 0.8, "r2star_sd": 0.15}, "roi_heterogeneous"),
+        ({"structure_share": 0.6}, "roi_heterogeneous"),
+        ({"r2star_per_s": 12}, "roi_implausible_r2star"),
+        ({"r2star_per_s": 2600}, "roi_implausible_r2star"),
+        ({"density": 0.5}, "roi_low_density"),
+        ({"density": 0.7, "r2star_per_s": 600}, "roi_low_density"),
+        ({"first_echo_snr": 2}, "roi_low_signal"),
+        ({"dark_share": 0.9}, "roi_dark_organ"),
+        ({"rival_score": 0.6}, "roi_rival"),
+    ],
+)
+def test_one_bad_measure_refuses_with_one_reason(changes: dict[str, float], code: str) -> None:
+    reasons, lines = refused_by(replace(GOOD, **changes))
+    assert [reason.code for reason in reasons] == [code]
+    assert reasons[0].text.endswith(".")
+    assert lines[0].severity == "failure"
+    assert lines[0].value is not None
+
+
+def test_wide_r2star_is_no_fault_where_noise_explains_it() -> None:
+    assert refused_by(replace(GOOD, r2star_sd=0.3, r2star_sd_expected=0.2)) == ((), ())
+
+
+def test_a_gaussian_has_one_mode_and_two_clusters_have_two() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.normal(4, 0.1, 5000)
+    two = np.r_[rng.normal(4, 0.02, 2500), rng.normal(4.5, 0.02, 2500)]
+    assert bimodality(one) < 0.05
+    assert bimodality(two) > 0.95
+    assert bimodality(np.ones(100)) == 0

@@ -1,0 +1,278 @@
+"""The whole assessment of a region: the cases every release must get right."""
+
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.policy import load_policy
+from quant.assess import Assessment, AssessmentSettings, assess
+from quant.result import ClinicianDecides, FollowUpInterval, QcLine
+from quant.uncertainty import Repeatability
+from quant.wording import format_lic
+from tests.clinical_cases import BY_FIELD, ECHO_TIMES_S, region_of
+
+SETTINGS = AssessmentSettings(
+    calibration_by_field=BY_FIELD,
+    grade_scheme="guglielmo-2023",
+    policy=load_policy(None, None, None),
+    repeatability=Repeatability(cov=0.055, floor_per_s=5.0),
+)
+
+
+def assessed(r2star_per_s: float, field_t: float = 1.5, **changes: Any) -> Assessment:
+    region_changes = {
+        key: changes.pop(key)
+        for key in ("fraction_at_limit", "fraction_failed", "pooled_ratio", "spread", "n_voxels")
+        if key in changes
+    }
+    arguments: dict[str, Any] = {
+        "field_t": field_t,
+        "echo_times_s": ECHO_TIMES_S,
+        "echoes_used": 12,
+        "settings": SETTINGS,
+        "study_date": date(2025, 8, 31),
+        "indication": None,
+        "measurable_limit_per_s": 1800.0,
+        **changes,
+    }
+    return assess(region_of(r2star_per_s, **region_changes), **arguments)
+
+
+def line(assessment: Assessment, code: str) -> QcLine:
+    found = [line for line in assessment.qc if line.code == code]
+    assert len(found) == 1, code
+    return found[0]
+
+
+def codes(assessment: Assessment) -> set[str]:
+    return {line.code for line in assessment.qc}
+
+
+def test_the_case_every_release_must_get_right() -> None:
+    result = assessed(67.73)
+    assert result.lic_mg_per_g is not None
+    assert result.lic_mg_per_g.median == pytest.approx(2.08, abs=0.005)
+    assert format_lic(result.lic_mg_per_g.median) == "2.1"
+    assert result.lic_umol_per_g_median == pytest.approx(37.3, abs=0.05)
+    assert result.t2star_ms is not None
+    assert result.t2star_ms.median == pytest.approx(14.76, abs=0.005)
+    assert result.calibration is not None
+    assert (result.calibration.id, result.calibration.doi) == ("garbowski-2014", "10.1186/1532-429X-16-40")
+    assert result.grade is not None
+    assert (result.grade.code, result.grade.scheme) == ("mild", "guglielmo-2023")
+    assert result.views is not None
+    assert result.views.reference.above is True
+    assert result.views.clinical.above is False
+    assert "2.1 mg/g (37 µmol/g), above the 1.8 mg/g upper reference limit" in result.views.reference.text
+    assert "Garbowski 2014 (1.5 T)" in result.views.reference.text
+    assert (
+        "other published 1.5 T calibrations give 1.4 to 1.9, so the value is borderline" in result.views.reference.text
+    )
+    assert result.views.clinical.text.startswith("Below the 3.2, 7 and 15 mg/g thresholds")
+    assert "No clinically significant overload by the 7 mg/g criterion." in result.views.clinical.text
+    assert isinstance(result.follow_up, FollowUpInterval)
+    assert (result.follow_up.min_months, result.follow_up.max_months) == (12, 24)
+    assert result.follow_up.population_match is False
+    assert result.follow_up.indication is None
+
+
+def test_the_same_value_at_3_t() -> None:
+    result = assessed(67.73, 3.0)
+    assert result.lic_mg_per_g is not None
+    assert result.lic_mg_per_g.median == pytest.approx(0.88, abs=0.005)
+    assert result.calibration is not None
+    assert (result.calibration.id, result.calibration.field_t) == ("hernando-2023", 3.0)
+    assert result.grade is not None
+    assert result.grade.code == "normal"
+    assert isinstance(result.follow_up, ClinicianDecides)
+    assert [other.id for other in result.other_calibrations] == ["hernando-2021"]
+    at_289 = assessed(67.73, 2.8936)
+    assert at_289.lic_mg_per_g is not None
+    assert at_289.lic_mg_per_g.median == pytest.approx(0.92, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("rate", "grade"), [(20, "normal"), (67.73, "mild"), (150, "moderate"), (400, "severe"), (800, "extreme")]
+)
+def test_grades_along_the_range(rate: float, grade: str) -> None:
+    result = assessed(rate)
+    assert result.grade is not None
+    assert result.grade.code == grade
+    assert result.lic_mg_per_g is not None
+    assert result.lic_mg_per_g.bound is None
+
+
+def test_statistics_follow_the_conversion() -> None:
+    result = assessed(150, 3.0, spread=0.1)
+    lic, rate = result.lic_mg_per_g, result.r2star_per_s
+    assert lic is not None
+    for name in ("median", "mean", "q1", "q3"):
+        assert getattr(lic, name) == pytest.approx(-0.03 + 0.01349 * getattr(rate, name))
+    assert lic.sd == pytest.approx(0.01349 * rate.sd)
+    assert result.t2star_ms is not None
+    assert result.t2star_ms.q1 == pytest.approx(1000 / rate.q3)
+    assert result.t2star_ms.interval95 == pytest.approx((1000 / rate.interval95[1], 1000 / rate.interval95[0]))
+
+
+def test_another_field_strength_gives_r2star_only() -> None:
+    result = assessed(67.73, 7.0)
+    assert result.r2star_per_s.median == 67.73
+    assert (result.lic_mg_per_g, result.grade, result.views, result.calibration) == (None, None, None, None)
+    assert result.lic_umol_per_g_median is None
+    assert result.other_calibrations == ()
+    assert line(result, "no_calibration_for_field").severity == "warning"
+    assert isinstance(result.follow_up, ClinicianDecides)
+    only_15 = replace(SETTINGS, calibration_by_field={"1.5": "garbowski-2014"})
+    assert line(assessed(67.73, 3.0, settings=only_15), "no_calibration_configured").value == 3.0
+
+
+def test_below_the_calibration_no_number_is_printed() -> None:
+    result = assessed(5.0)
+    assert (result.lic_mg_per_g, result.grade) == (None, None)
+    assert "LIC below 0.5 mg/g, no number and no grade" in line(result, "r2star_below_calibration").text
+    assert line(result, "r2star_below_normal_liver").limit == 23.7
+    assert result.t2star_ms is None  # the interval of R2* reaches 0
+    small = assessed(25.0, settings=replace(SETTINGS, calibration_by_field={"1.5": "hernando-2023"}))
+    assert small.lic_mg_per_g is not None
+    assert 0 < small.lic_mg_per_g.median < 0.5
+    assert small.lic_mg_per_g.interval95[0] == 0
+    assert line(small, "lic_below_reporting_limit").severity == "info"
+    assert small.views is not None
+    assert "LIC < 0.5 mg/g, below" in small.views.reference.text
+    assert "-0." not in small.views.reference.text
+
+
+@pytest.mark.parametrize(
+    ("rate", "fraction", "limit", "value", "bound"),
+    [
+        (900, 0.60, 785, 785, "at_least"),
+        (800, 0.10, 785, 785, "at_least"),
+        (600, 0.30, 785, 600, "at_least"),
+        (600, 0.20, 785, 600, None),
+        (60, 0.30, 785, 60, None),  # voxels with little decay are uncertain, not beyond the limit
+        (600, 0.30, None, 600, None),
+        (1500, 0.0, None, 1341.0, "at_least"),  # top of the calibration
+    ],
+)
+def test_lower_bounds(rate: float, fraction: float, limit: float | None, value: float, bound: str | None) -> None:
+    result = assessed(rate, fraction_at_limit=fraction, measurable_limit_per_s=limit)
+    assert result.lic_mg_per_g is not None
+    assert result.lic_mg_per_g.bound == bound
+    assert result.lic_mg_per_g.median == pytest.approx(31.94 * (1000 / value) ** -1.014, rel=2e-3)
+    assert ("lic_lower_bound" in codes(result)) == (bound is not None)
+    if bound:
+        assert isinstance(result.follow_up, ClinicianDecides)
+        assert "technical repeat" in result.follow_up.text
+        assert result.views is not None
+        assert f"LIC at least {format_lic(result.lic_mg_per_g.median)} mg/g" in result.views.reference.text
+
+
+def test_lower_bound_below_an_edge_does_not_deny_overload() -> None:
+    result = assessed(190, fraction_at_limit=0.5, measurable_limit_per_s=200)
+    assert result.grade is not None
+    assert result.grade.label == "at least moderate"
+    assert result.views is not None
+    assert result.views.clinical.above is False
+    assert "cannot be told" in result.views.clinical.text
+    assert "No clinically significant" not in result.views.clinical.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "severity"),
+    [
+        ({}, "echo_count", "info"),
+        ({"echoes_used": 5}, "echo_count", "warning"),
+        ({"echoes_used": 3}, "echo_count", "failure"),
+        ({"fraction_at_limit": 0.05}, "fraction_at_limit", "info"),
+        ({"fraction_at_limit": 0.06}, "fraction_at_limit", "warning"),
+        ({"fraction_failed": 0.10}, "fraction_failed", "info"),
+        ({"fraction_failed": 0.11}, "fraction_failed", "warning"),
+        ({"pooled_ratio": 0.91}, "pooled_disagreement", "info"),
+        ({"pooled_ratio": 1.12}, "pooled_disagreement", "warning"),
+        ({"n_voxels": 299}, "region_size", "warning"),
+        ({"n_voxels": 300}, "region_size", "info"),
+        ({"spread": 0.2}, "heterogeneity", "info"),
+        ({"spread": 0.4}, "heterogeneity", "warning"),
+        ({"echo_times_s": tuple(0.02 + t for t in ECHO_TIMES_S)}, "echo_times", "warning"),
+        ({"echo_times_s": ECHO_TIMES_S[:4]}, "echo_times", "warning"),
+        ({}, "measurable_limit", "info"),
+        ({}, "interval_parts", "info"),
+    ],
+)
+def test_quality_lines(changes: dict[str, Any], code: str, severity: str) -> None:
+    assert line(assessed(67.73, **changes), code).severity == severity
+
+
+def test_too_few_echoes_give_no_grade_and_no_interval() -> None:
+    result = assessed(67.73, echoes_used=3)
+    assert result.grade is None
+    assert "not_gradeable" in codes(result)
+    assert isinstance(result.follow_up, ClinicianDecides)
+
+
+def test_limit_that_cannot_reach_severe_iron_says_so() -> None:
+    assert (
+        "An LIC of 15 mg/g (1114 /s) cannot be measured"
+        in line(assessed(67.73, 3.0, measurable_limit_per_s=785.0), "measurable_limit").text
+    )
+    assert "cannot be measured" not in line(
+        assessed(67.73, 1.5, measurable_limit_per_s=785.0), "measurable_limit"
+    ).text  # fmt: skip
+
+
+def test_indication_decides_the_interval() -> None:
+    result = assessed(260, indication="thalassaemia-transfusion-dependent")
+    assert isinstance(result.follow_up, FollowUpInterval)
+    assert (result.follow_up.min_months, result.follow_up.max_months) == (6, 12)
+    assert result.follow_up.indication == "thalassaemia-transfusion-dependent"
+    with pytest.raises(ValueError, match="indication gout"):
+        assessed(260, indication="gout")
+
+
+def test_other_calibrations_on_the_other_side_of_7_are_named() -> None:
+    result = assessed(240)  # Garbowski 7.5, the linear ones 6.0 to 6.3
+    assert result.views is not None
+    assert result.views.clinical.above is True
+    assert "Borderline: calibrations disagree on the side" in result.views.clinical.text.replace(
+        "the 95 % interval includes 7 and ", ""
+    )
+
+
+def test_settings_are_checked_when_made() -> None:
+    with pytest.raises(ValueError, match=r"garbowski-2014 has no equation at 3\.0 T"):
+        replace(SETTINGS, calibration_by_field={"3.0": "garbowski-2014"})
+    with pytest.raises(ValueError, match=r"grading\.scheme"):
+        replace(SETTINGS, grade_scheme="none")
+
+
+def test_a_region_without_a_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        assessed(float("nan"))
+
+
+@given(rate=st.floats(11, 1300), field=st.sampled_from([1.5, 2.89, 3.0]))
+def test_every_liver_gets_consistent_statements(rate: float, field: float) -> None:
+    result = assessed(rate, field)
+    assert result.lic_mg_per_g is not None
+    assert result.views is not None
+    assert result.grade is not None
+    lic = result.lic_mg_per_g
+    assert lic.interval95[0] <= lic.median <= lic.interval95[1]
+    assert result.views.reference.above == (lic.median >= 1.8) == (result.grade.code != "normal")
+    assert result.views.clinical.above == (lic.median >= 7) == (result.grade.code in ("severe", "extreme"))
+    printed = format_lic(lic.median)
+    if not printed.startswith("<"):
+        assert (float(printed) >= 1.8) == result.views.reference.above
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(2.0833, "2.1"), (1.79, "1.79"), (1.8, "1.8"), (6.96, "6.96"), (0.49, "< 0.5"), (-0.1, "< 0.5")],
+)
+def test_printed_lic_stays_on_its_side_of_the_thresholds(value: float, text: str) -> None:
+    assert format_lic(value) == text
+    assert float(format_lic(1.799_999)) < 1.8

@@ -1,0 +1,105 @@
+"""Noise estimates against simulated truth and against the real and imaginary parts of a real scan."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from quant.fit import fit_r2star
+from quant.noise import NoiseModel, estimate_complex_noise, estimate_noise
+from tests.quant.decays import SIGMA, body_in_air, even_times
+
+TIMES = even_times(1.2, 1.2, 8)
+
+
+@pytest.mark.parametrize("echoes", [4, 6, 12])
+@pytest.mark.parametrize("coils", [1, 4, 8])
+def test_air_gives_sigma_and_coils(coils: int, echoes: int) -> None:
+    times = even_times(1.2, 1.2, echoes)
+    noise = estimate_noise(body_in_air(times, coils=coils), times)
+    assert noise.source == "background"
+    assert noise.sigma == pytest.approx(SIGMA, rel=0.05)
+    assert noise.coils == pytest.approx(coils, rel=0.1)
+
+
+def test_noise_that_varies_over_the_image_does_not_pass_for_another_coil_number() -> None:
+    signal = body_in_air(TIMES, coils=4) * np.linspace(0.8, 1.25, 64, dtype=np.float32)[:, None]
+    noise = estimate_noise(signal, TIMES)
+    assert noise.coils == pytest.approx(4, rel=0.1)
+    assert noise.sigma == pytest.approx(SIGMA, rel=0.10)  # one number for what varies by 22 % to either side
+
+
+@pytest.mark.parametrize("coils", [1, 8])
+def test_zeroed_background_leaves_sigma_of_the_body(coils: int) -> None:
+    signal = body_in_air(TIMES, coils=coils)
+    masked = np.where((np.mean(signal, axis=3) > 10 * SIGMA)[..., None], signal, 0)
+    noise = estimate_noise(masked, TIMES)
+    assert noise.source == "body residual"
+    assert not noise.from_background
+    assert noise.sigma == pytest.approx(SIGMA, rel=0.05)
+
+
+def test_without_any_air_sigma_comes_from_the_body() -> None:
+    noise = estimate_noise(body_in_air(TIMES, coils=1)[:, 16:48, 14:50], TIMES)
+    assert noise.source == "body residual"
+    assert noise.sigma == pytest.approx(SIGMA, rel=0.05)
+
+
+def test_the_floor_of_dark_decays_tells_the_coils_where_the_background_is_zeroed() -> None:
+    signal = body_in_air(TIMES, coils=8)
+    signal[:, :, 32:] = body_in_air(TIMES, coils=8, r2star=900.0, seed=2)[:, :, 32:]
+    y, x = np.mgrid[0:64, 0:64]
+    signal[:, (abs(y - 32) >= 18) | (abs(x - 32) >= 20)] = 0
+    fit = fit_r2star(signal, TIMES, field_t=1.5, model="magnitude_first_moment")
+    assert fit.noise_source == "body residual"
+    assert fit.coils == 8
+    assert fit.sigma == pytest.approx(SIGMA, rel=0.06)
+    assert np.nanmedian(fit.r2star_per_s[:, 20:44, 36:50]) == pytest.approx(900, rel=0.05)
+
+
+def test_complex_images_give_sigma_of_their_channels() -> None:
+    rng = np.random.default_rng(4)
+    signal = body_in_air(TIMES, coils=1, seed=9)
+    clean = np.where(signal > 6 * SIGMA, signal, 0) * np.exp(0.4j)
+    values = clean + SIGMA * (rng.standard_normal(signal.shape) + 1j * rng.standard_normal(signal.shape))
+    noise = estimate_complex_noise(values, TIMES)
+    assert noise.coils == 1
+    assert noise.sigma == pytest.approx(SIGMA, rel=0.05)
+    fit = fit_r2star(values, TIMES, field_t=1.5)
+    assert fit.noise_model == "rician (magnitude of complex)"
+    assert fit.model.startswith("magnitude_")
+
+
+@pytest.mark.parametrize("value", [0.0, 700.0])
+def test_an_image_without_noise_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="noise="):
+        estimate_noise(np.full((1, 40, 40, 6), value), even_times(1, 1, 6))
+
+
+@pytest.mark.parametrize(("sigma", "coils"), [(0.0, 1.0), (-1.0, 1.0), (float("nan"), 1.0), (1.0, 0.9), (1.0, 200.0)])
+def test_impossible_noise_is_refused(sigma: float, coils: float) -> None:
+    with pytest.raises(ValueError, match="sigma|coils"):
+        NoiseModel(sigma=sigma, coils=coils, source="test")
+
+
+def test_real_abdomen_agrees_with_its_own_real_and_imaginary_parts(shared_data: Callable[[str], Path]) -> None:
+    """GE stores magnitude, real and imaginary (0043,102F): the corners of the late real images are sigma itself."""
+    images: dict[int, dict[tuple[float, float], np.ndarray]] = {0: {}, 2: {}}
+    for path in sorted((shared_data("ge-mfgre-abdomen") / "dicom").rglob("*")):
+        if not path.is_file():
+            continue
+        dataset = pydicom.dcmread(path)
+        kind = int(dataset[0x0043, 0x102F].value)
+        if kind in images:
+            place = (float(dataset.SliceLocation), float(dataset.EchoTime))
+            images[kind][place] = dataset.pixel_array.astype(np.float32)
+    slices, times = (sorted({key[i] for key in images[0]}) for i in (0, 1))
+    magnitude = np.array([[images[0][z, t] for t in times] for z in slices]).transpose(0, 2, 3, 1)
+    corners = [images[2][z, t][rows, cols] for z in slices for t in times[-3:]
+               for rows in (slice(0, 24), slice(-24, None)) for cols in (slice(0, 24), slice(-24, None))]  # fmt: skip
+    noise = estimate_noise(magnitude, 1e-3 * np.array(times))
+    assert noise.source == "background"
+    assert noise.coils == 1
+    assert noise.sigma == pytest.approx(np.median([np.std(corner) for corner in corners]), rel=0.1)

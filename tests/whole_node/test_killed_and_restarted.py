@@ -1,0 +1,121 @@
+"""SIGKILL at bad moments: whatever was acknowledged is delivered exactly once after the restart."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+from tests.whole_node.harness import Orthanc, RunningNode, wait_until
+from tests.whole_node.test_the_whole_way import MakeNode, Push, delivered, pacs_destination
+
+pytestmark = [pytest.mark.whole_node, pytest.mark.peer]
+
+
+def child_pids(node: RunningNode, role: str) -> list[int]:
+    """The role's process and all below it, deepest last."""
+    pids = [int(node.ready_file(role)["pid"])]
+    for pid in pids:
+        pids.extend(_children(pid))
+    return pids
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def kill(pids: list[int]) -> None:
+    """SIGKILL, in one go."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def running_job(node: RunningNode) -> dict[str, Any] | None:
+    """The job that a worker holds now."""
+    return next((j for j in node.jobs() if j["state"] == "running"), None)
+
+
+def test_worker_killed_in_a_fit(
+    make_node: MakeNode, orthanc: Orthanc, storescu: Push, phantom_files: Callable[..., list[Path]]
+) -> None:
+    node = make_node(destinations=[pacs_destination(orthanc)])
+    assert storescu(node.port, phantom_files(slices=8, matrix=192)).returncode == 0
+    wait_until(lambda: running_job(node), "a worker runs the job")
+    kill(child_pids(node, "worker"))
+    delivered(node, orthanc)
+    (job,) = node.jobs()
+    assert job["attempts"] == 2
+
+
+def test_whole_tree_killed_while_receiving(
+    make_node: MakeNode, orthanc: Orthanc, storescu: Push, phantom_files: Callable[..., list[Path]]
+) -> None:
+    node = make_node(destinations=[pacs_destination(orthanc)])
+    files = phantom_files(slices=6)
+    answers: list[subprocess.CompletedProcess[str]] = []
+    sender = threading.Thread(target=lambda: answers.append(storescu(node.port, files, "-v")))
+    sender.start()
+    spool = node.root / "data" / "spool"
+    wait_until(lambda: sum(1 for _ in spool.rglob("*.dcm")) >= 10, "ten instances are stored")
+    node.kill_tree()
+    sender.join(60)
+    acknowledged = answers[0].stdout.count("Received Store Response (Success)") + answers[0].stderr.count(
+        "Received Store Response (Success)"
+    )
+    kept = {pydicom.dcmread(f, stop_before_pixels=True).SOPInstanceUID for f in spool.rglob("*.dcm")}
+    assert len(kept) >= acknowledged
+    assert answers[0].returncode != 0, "the push should have been cut off; make it longer"
+
+    node.start()
+    assert storescu(node.port, files).returncode == 0
+    record = delivered(node, orthanc)
+    assert record["status"] == "measured"
+
+
+def test_broker_killed_and_its_data_deleted(
+    make_node: MakeNode, orthanc: Orthanc, storescu: Push, phantom_files: Callable[..., list[Path]]
+) -> None:
+    node = make_node(destinations=[pacs_destination(orthanc)])
+    assert storescu(node.port, phantom_files()).returncode == 0
+    wait_until(node.jobs, "the job exists")
+    kill([int(node.ready_file("broker")["pid"])])
+    shutil.rmtree(node.root / "data" / "broker", ignore_errors=True)
+    delivered(node, orthanc)
+    assert len(node.jobs()) == 1
+
+
+def test_ledger_lost_is_rebuilt_and_nothing_is_sent_as_new(
+    make_node: MakeNode, orthanc: Orthanc, storescu: Push, phantom_files: Callable[..., list[Path]]
+) -> None:
+    node = make_node(destinations=[pacs_destination(orthanc)])
+    assert storescu(node.port, phantom_files()).returncode == 0
+    record = delivered(node, orthanc)
+    before = node.jobs()
+    node.stop()
+    for file in (node.root / "data").glob("ledger.sqlite*"):
+        file.unlink()
+    answer = node.command("rebuild")
+    assert answer.returncode == 0, answer.stderr
+    node.start()
+    after = wait_until(lambda: [j for j in node.jobs() if j["state"] == "done"], "the job is known again")
+    assert [j["job_id"] for j in after] == [j["job_id"] for j in before]
+
+    def all_sent() -> bool:
+        shown = json.loads(node.command("show", before[0]["job_id"], "--json").stdout)
+        return bool(shown["deliveries"]) and all(d["state"] == "sent" for d in shown["deliveries"])
+
+    wait_until(all_sent, "everything is sent again under the same identifiers")
+    assert orthanc.sop_uids() == sorted(o["sop_instance_uid"] for o in record["objects"])

@@ -1,0 +1,293 @@
+"""The supervisor and its processes: what dies is started again, nobody is left behind, nothing is lost.
+
+The processes are the real ones; only the measurement is replaced by one that takes no time.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from node.app import open_node
+from node.config import Config, load_config
+from node.dimse import scu
+from node.dimse.store_peer import StorePeer
+from node.model import JobState
+from node.runtime import RunFolder
+from tests.nodekit.small_study import write_study
+
+pytestmark = [pytest.mark.whole_node, pytest.mark.timeout(120)]
+SERVE = Path(__file__).parent.parent / "nodekit" / "serve_fast.py"
+OBJECTS = 3
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], what: str, timeout_s: float = 60) -> T:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"{what}: not within {timeout_s:g} s")
+
+
+def is_there(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def descendants(pid: int) -> set[int]:
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    found, new = set(), {pid}
+    while new:
+        new = {child for child, parent in parents.items() if parent in new}
+        found |= new
+    return found
+
+
+class FastNode:
+    """A running node, its PACS, and what a test does to them."""
+
+    def __init__(self, folder: Path, pacs: StorePeer) -> None:
+        self.folder = folder
+        self.pacs = pacs
+        self.root = folder / "root"
+        self.run = RunFolder(self.root / "run")
+        self.config_file = folder / "config.json"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.config_file.write_text(json.dumps(self.settings()))
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "storage": {"root": str(self.root), "min_free_mib": 0},
+            "receive": {"host": "127.0.0.1", "port": 0, "allow": [{"ae_title": "SCANNER", "host": "127.0.0.1"}]},
+            "assemble": {"settle_s": 2, "complete_quiet_s": 0.3},
+            "queue": {"lease_s": 3, "retry_base_s": 0.5},
+            "web": {"port": 0},
+            "destinations": [
+                {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": self.pacs.port, "retry_base_s": 0.5}
+            ],
+        }
+
+    @property
+    def config(self) -> Config:
+        return load_config(self.config_file)
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> "FastNode":
+        log = (self.folder / "node.log").open("ab")
+        with log:
+            self.process = subprocess.Popen([sys.executable, str(SERVE), str(self.config_file)], stderr=log)
+        wait_until(self._ready, "the node is ready")
+        return self
+
+    def _ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log()
+        return (self.run.facts("node") or {}).get("pid") == self.process.pid
+
+    def log(self) -> str:
+        return (self.folder / "node.log").read_text()
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == name]
+
+    def pid_of(self, role: str, fact: str = "pid") -> int:
+        return int(wait_until(lambda: self.run.facts(role), f"{role} is ready")[fact])
+
+    def kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not is_there(pid), f"{pid} is gone")
+
+    def send(self, number: int) -> None:
+        files = write_study(self.folder / f"study{number}", number)
+        peer = scu.Peer(ae_title="IRONNODE", host="127.0.0.1", port=self.pid_of("listener", "port"))
+        assert all(o.stored for o in scu.send(files, peer, calling_ae_title="SCANNER"))
+
+    def hold_runs(self) -> None:
+        self.root.mkdir(exist_ok=True)
+        (self.root / "hold").touch()
+
+    def let_runs_end(self) -> None:
+        (self.root / "hold").unlink()
+
+    def runs(self) -> list[Path]:
+        return sorted((self.root / "runs").glob("*"))
+
+    def delivered(self, studies: int) -> None:
+        """Wait until everything is done and sent; nothing may be there twice or with other bytes."""
+        self.pacs.wait_for(OBJECTS * studies, 60)
+
+        def all_sent() -> bool:
+            with open_node(self.config) as node:
+                lines = node.jobs()
+            return len(lines) == studies and all(j.state == JobState.DONE and j.n_sent == OBJECTS for j in lines)
+
+        wait_until(all_sent, "every job is done and sent")
+        assert len(self.pacs.files()) == OBJECTS * studies
+        assert self.pacs.conflicts() == []
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(60)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[FastNode]:
+    with StorePeer(tmp_path / "pacs") as pacs:
+        node = FastNode(tmp_path, pacs)
+        yield node
+        if node.process is not None and node.process.poll() is None:
+            left = descendants(node.pid)
+            node.process.kill()
+            node.process.wait()
+            wait_until(lambda: not any(map(is_there, left)), "the children are gone")
+
+
+def test_the_whole_way_health_and_an_orderly_end(node) -> None:
+    node.start().send(1)
+    node.delivered(1)
+    port = node.pid_of("web", "port")
+    answers = {}
+    for path in ("live", "ready", "status"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}") as answer:
+            answers[path] = (answer.status, json.loads(answer.read()))
+    assert answers["live"] == (200, {"live": True})
+    assert answers["ready"][1]["ready"] is True
+    assert answers["status"][1]["jobs"]["done"] == 1
+    foreign = urllib.request.Request(f"http://127.0.0.1:{port}/status", headers={"Host": "evil.example:80"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(foreign)
+    refused.value.close()
+    assert refused.value.code == 403
+    family = descendants(node.pid)
+    assert len(family) >= 8  # six roles, the Valkey server, a pool process
+    assert node.stop() == 0
+    assert not any(map(is_there, family))
+    assert node.run.roles_alive() == {}
+    assert [e["event"] for e in node.events("node_started") + node.events("node_stopped")] == [
+        "node_started", "node_stopped",
+    ]  # fmt: skip
+    assert not [line for line in node.log().splitlines() if not line.startswith("{")]
+    assert "Doe" not in node.log()
+
+
+def test_every_role_that_is_killed_is_started_again(node) -> None:
+    node.start()
+    before = {role: node.pid_of(role) for role in ("listener", "assembler", "deliverer", "worker", "broker", "web")}
+    for pid in before.values():
+        node.kill(pid)
+    for role, pid in before.items():
+        wait_until(lambda role=role, pid=pid: (node.run.facts(role) or {"pid": pid})["pid"] != pid, f"{role} is back")
+    node.send(1)
+    node.delivered(1)
+    assert {e["role"] for e in node.events("role_died")} == before.keys()
+
+
+def test_nobody_outlives_a_killed_supervisor_and_its_work_is_finished_by_the_next(node) -> None:
+    node.hold_runs()
+    node.start().send(1)
+    wait_until(node.runs, "the measurement runs")
+    family = descendants(node.pid)
+    node.kill(node.pid)
+    node.process.wait()
+    wait_until(lambda: not any(map(is_there, family)), "the children are gone")
+    node.let_runs_end()
+    node.start()
+    node.delivered(1)
+    assert len(node.runs()) == 2
+
+
+def test_a_worker_killed_in_the_middle_of_a_fit_does_no_harm(node) -> None:
+    node.hold_runs()
+    node.start().send(1)
+    (run,) = wait_until(node.runs, "the measurement runs")
+    pool_process = int(run.suffix[1:])
+    node.kill(node.pid_of("worker"))
+    wait_until(lambda: not is_there(pool_process), "its pool process is gone")
+    node.let_runs_end()
+    node.delivered(1)
+    assert [e["state"] for e in node.events("lease_expired")] == ["queued"]
+
+
+def test_a_pool_process_killed_in_the_middle_of_a_fit_does_no_harm(node) -> None:
+    node.hold_runs()
+    node.start().send(1)
+    (run,) = wait_until(node.runs, "the measurement runs")
+    node.kill(int(run.suffix[1:]))
+    node.let_runs_end()
+    node.delivered(1)
+
+
+def test_a_broker_killed_and_emptied_with_jobs_waiting_loses_nothing(node) -> None:
+    node.hold_runs()
+    node.start()
+    for number in (1, 2, 3):
+        node.send(number)
+    wait_until(node.runs, "the first measurement runs")
+    wait_until(lambda: len(node.events("job_accepted")) == 3, "all jobs are accepted")
+    node.kill(node.pid_of("broker", "server_pid"))
+    shutil.rmtree(node.root / "broker")
+    node.let_runs_end()
+    node.delivered(3)
+
+
+def test_a_second_node_on_the_same_storage_is_refused(node) -> None:
+    node.start()
+    second = subprocess.run(
+        [sys.executable, str(SERVE), str(node.config_file)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert second.returncode == 2
+    assert f"is in use by another ironnode (process {node.pid})" in second.stderr
+    node.send(1)
+    node.delivered(1)
+
+
+def test_a_role_that_cannot_start_ends_the_node_with_its_reason(node) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        settings = node.settings()
+        settings["receive"]["port"] = port
+        node.config_file.write_text(json.dumps(settings))
+        found = subprocess.run(
+            [sys.executable, str(SERVE), str(node.config_file)], capture_output=True, text=True, timeout=60, check=False
+        )
+    assert found.returncode == 2
+    assert f"ironnode: listener: cannot listen on 127.0.0.1 port {port}: Address already in use" in found.stderr
+
+
+def test_a_taken_web_port_does_not_stop_the_node(node) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        settings = node.settings()
+        settings["web"]["port"] = taken.getsockname()[1]
+        node.config_file.write_text(json.dumps(settings))
+        node.start().send(1)
+        node.delivered(1)

@@ -1,0 +1,170 @@
+"""Scanner push in, maps and report back in the PACS: real processes, DCMTK as the scanner, Orthanc as the PACS."""
+
+import io
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+
+from tests.whole_node.harness import Orthanc, RunningNode, wait_until
+
+pytestmark = [pytest.mark.whole_node, pytest.mark.peer]
+
+MakeNode = Callable[..., RunningNode]
+Push = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pacs_destination(pacs: Orthanc, **more: Any) -> dict[str, Any]:
+    """The node's destination entry for an Orthanc."""
+    return {
+        "name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.dicom_port, "retry_base_s": 0.5,
+        "retry_max_s": 2, **more,
+    }  # fmt: skip
+
+
+def outbox_record(node: RunningNode, job_id: str) -> dict[str, Any]:
+    """result.json of one job."""
+    return json.loads((node.root / "data" / "outbox" / job_id / "result.json").read_text())
+
+
+def delivered(node: RunningNode, pacs: Orthanc) -> dict[str, Any]:
+    """Wait until the one job's whole result set is in the PACS; its record."""
+    (job,) = wait_until(lambda: [j for j in node.jobs() if j["state"] == "done"], "a job is done")
+    record = outbox_record(node, job["job_id"])
+    expected = sorted(o["sop_instance_uid"] for o in record["objects"])
+    wait_until(lambda: pacs.sop_uids() == expected, "the PACS holds exactly the result set")
+    return record
+
+
+def test_phantom_push_ends_in_a_report_in_the_pacs(
+    make_node: MakeNode, orthanc: Orthanc, storescu: Push, peer: Callable[[str], Path], dciodvfy: Path,
+    phantom_files: Callable[..., list[Path]], tmp_path: Path,
+) -> None:  # fmt: skip
+    node = make_node(destinations=[pacs_destination(orthanc)])
+    files = phantom_files(r2star_per_s=67.73)
+    source = pydicom.dcmread(files[0], stop_before_pixels=True)
+
+    answer = storescu(node.port, files)
+    assert answer.returncode == 0, answer.stderr
+    record = delivered(node, orthanc)
+
+    assert record["status"] == "measured", record["reasons"]
+    assert 2.0 <= record["lic_mg_per_g"]["median"] <= 2.2
+    (study,) = orthanc.get("/studies?expand")
+    assert study["MainDicomTags"]["StudyInstanceUID"] == source.StudyInstanceUID
+    stored = [pydicom.dcmread(io.BytesIO(orthanc.file(i["ID"]))) for i in orthanc.instances()]
+    assert {d.Modality for d in stored} >= {"MR", "SR", "SEG"}
+    assert {d.PatientID for d in stored} == {source.PatientID}
+    for index, dataset in enumerate(stored):
+        path = tmp_path / f"{index}.dcm"
+        dataset.save_as(path)
+        verdict = subprocess.run([dciodvfy, "-new", path], capture_output=True, text=True, check=False, timeout=60)
+        assert not re.search(r"^Error", verdict.stderr + verdict.stdout, re.MULTILINE), verdict.stderr
+    _report_prints_the_numbers(stored, record, peer("dsrdump"), tmp_path)
+    _lic_map_agrees_with_the_record(stored, record)
+
+
+def _report_prints_the_numbers(
+    stored: list[pydicom.Dataset], record: dict[str, Any], dsrdump: Path, folder: Path
+) -> None:
+    (report,) = [d for d in stored if d.Modality == "SR"]
+    report.save_as(folder / "report.dcm")
+    text = subprocess.run(
+        [dsrdump, folder / "report.dcm"], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    assert f'"{record["lic_mg_per_g"]["median"]:.2f}"' in text or f'"{record["lic_mg_per_g"]["median"]:.1f}"' in text
+    for words in ("Liver iron concentration", "R2*", "10.1186/1532-429X-16-40", "Recommended Follow-up Interval"):
+        assert words in text
+
+
+def _lic_map_agrees_with_the_record(stored: list[pydicom.Dataset], record: dict[str, Any]) -> None:
+    def position(dataset: pydicom.Dataset) -> float:
+        return float(dataset.ImagePositionPatient[2])
+
+    maps = sorted((d for d in stored if d.Modality == "MR" and "LIC" in d.SeriesDescription and "Rows" in d
+                   and "NumberOfFrames" not in d), key=position)  # fmt: skip
+    (segmentation,) = [d for d in stored if d.Modality == "SEG"]
+    region = {
+        round(float(group.PlanePositionSequence[0].ImagePositionPatient[2]), 3): plane > 0
+        for group, plane in zip(
+            segmentation.PerFrameFunctionalGroupsSequence, np.atleast_3d(segmentation.pixel_array), strict=True
+        )
+    }
+    values = np.concatenate(
+        [m.pixel_array[region[round(position(m), 3)]] for m in maps if round(position(m), 3) in region]
+    )
+    assert np.median(values[values > 0]) == pytest.approx(record["lic_mg_per_g"]["median"] * 1000, abs=2)
+
+
+def test_results_coming_back_and_other_series_are_declined_quietly(
+    make_node: MakeNode, orthanc: Orthanc, storescu: Push, phantom_files: Callable[..., list[Path]], tmp_path: Path
+) -> None:
+    node = make_node(destinations=[pacs_destination(orthanc)])
+    assert storescu(node.port, phantom_files()).returncode == 0
+    delivered(node, orthanc)
+    returned = tmp_path / "returned"
+    returned.mkdir()
+    for instance in orthanc.instances():
+        dataset = pydicom.dcmread(io.BytesIO(orthanc.file(instance["ID"])))
+        if dataset.Modality in {"MR", "SR", "SEG"}:
+            dataset.save_as(returned / f"{dataset.SOPInstanceUID}.dcm")
+    answer = storescu(node.port, sorted(returned.iterdir()), "-R")
+    assert answer.returncode == 0, answer.stderr
+
+    def status() -> dict[str, Any]:
+        return json.loads(node.command("status", "--json").stdout)
+
+    wait_until(lambda: "own_result" in json.dumps(status()), "our own results are declined as such")
+    assert len(node.jobs()) == 1
+
+
+def test_late_slices_make_a_new_revision(
+    make_node: MakeNode, orthanc: Orthanc, storescu: Push, phantom_files: Callable[..., list[Path]]
+) -> None:
+    node = make_node(destinations=[pacs_destination(orthanc, objects=["sr"])])
+    files = phantom_files(slices=4)
+    by_position: dict[float, list[Path]] = {}
+    for file in files:
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+        by_position.setdefault(float(header.ImagePositionPatient[2]), []).append(file)
+    late = by_position.pop(max(by_position))
+    first = [f for group in by_position.values() for f in group]
+    assert storescu(node.port, first).returncode == 0
+    wait_until(lambda: len(orthanc.instances()) == 1, "the first report")
+    assert storescu(node.port, late + first).returncode == 0
+    wait_until(lambda: len(orthanc.instances()) == 2, "the second report")
+    reports = [pydicom.dcmread(io.BytesIO(orthanc.file(i["ID"]))) for i in orthanc.instances()]
+    predecessors = {
+        ref.ReferencedSOPInstanceUID
+        for report in reports
+        for study in report.get("PredecessorDocumentsSequence", [])
+        for series in study.ReferencedSeriesSequence
+        for ref in series.ReferencedSOPSequence
+    }
+    assert len(predecessors & {r.SOPInstanceUID for r in reports}) == 1
+    assert sorted(j["revision"] for j in node.jobs()) == [1, 2]
+
+
+def test_destination_away_is_waited_for(
+    make_node: MakeNode, orthanc: Orthanc, storescu: Push, phantom_files: Callable[..., list[Path]]
+) -> None:
+    refuses = {**pacs_destination(orthanc), "name": "wrong", "ae_title": "NOTPACS"}
+    node = make_node(destinations=[refuses, pacs_destination(orthanc)])
+    assert storescu(node.port, phantom_files()).returncode == 0
+    record = delivered(node, orthanc)
+    (job,) = node.jobs()
+    shown = wait_until(
+        lambda: _failed_deliveries(node, job["job_id"]), "the refusing destination's failures are visible"
+    )
+    assert len(shown) == len(record["objects"])
+
+
+def _failed_deliveries(node: RunningNode, job_id: str) -> list[dict[str, Any]]:
+    job = json.loads(node.command("show", job_id, "--json").stdout)
+    return [d for d in job["deliveries"] if d["destination"] == "wrong" and d["attempts"] > 0 and d["last_detail"]]
