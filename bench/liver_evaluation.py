@@ -2,8 +2,8 @@
 
     python bench/liver_evaluation.py --set plain --count 100 --first-seed 0
 
-Sets: ``plain`` and ``hard`` hold a right-sided liver, ``impossible`` none that may be measured. Seeds below 10000 are for
-testing, those above for development: never tune to the former.
+Sets: ``plain`` and ``hard`` hold a right-sided liver, ``impossible`` none that may be measured. Seeds below
+10000 are for testing, those above for development: never tune to the former.
 """
 
 import argparse

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from node.dimse.scu import Peer, send
 from node.dimse.store_peer import StorePeer
 from node.errors import InputError, IronnodeError, StorageError
+from node.model import StoreOutcome
 from node.runtime import RunFolder
 from node.simulate.command import make_phantom_files
 
@@ -154,9 +155,11 @@ def _phantom(out: Path) -> list[Path]:
 def _push(files: Sequence[Path], port: int) -> None:
     node = Peer(ae_title="IRONNODE", host="127.0.0.1", port=port)
     with tqdm(total=len(files), unit="image", disable=None, leave=False) as bar:
-        outcomes = send(
-            files, node, calling_ae_title="DEMOSCANNER", timeout_s=30, on_outcome=lambda _outcome: bar.update() and None
-        )
+
+        def advance(_outcome: StoreOutcome) -> None:
+            bar.update()
+
+        outcomes = send(files, node, calling_ae_title="DEMOSCANNER", timeout_s=30, on_outcome=advance)
     refused = [outcome for outcome in outcomes if not outcome.stored]
     if refused:
         raise DemoError(f"the node refused {len(refused)} images, first: {refused[0].detail}")

@@ -9,6 +9,7 @@ IronnodeError
 +-- PeerError              another system did not answer, or refused
 +-- BrokerError            the queue's broker is away
 +-- LeaseLostError         another worker owns the job now
++-- TimeLimitError         a run took longer than queue.time_limit_s
 """
 
 
@@ -77,3 +78,11 @@ class LeaseLostError(IronnodeError):
     """The job's lease ran out and another worker took it; this run's outcome is dropped."""
 
     code = "lease_lost"
+
+
+class TimeLimitError(IronnodeError):
+    """A run took too long and was ended, so that the worker is free for other jobs."""
+
+    code = "time_limit"
+    retryable = True
+    hint = "Raise queue.time_limit_s (and queue.visibility_timeout_s above it), or give the worker more cores."

@@ -6,18 +6,24 @@ noisy or wrong. So fat is fitted where both hold:
 1. the echo times can tell: they hold an echo with fat close to opposed to water and one with fat close to in phase
    (``_OPPOSED``, ``_IN_PHASE``), there are at least four of them, and the Cramer-Rao SD of PDFF in a voxel of typical
    tissue (its own SNR, R2* 50/s, PDFF 10 %) is at most ``_LARGEST_SD_PDFF``;
-2. the data ask for it: in at least ``_LEAST_SHARE`` of the tissue voxels sampled, adding fat lowers chi squared by
-   more than the 1 % point of its law (scaled by the residual that remains with fat, so that a sigma estimated too low
-   does not count as fat), with a water-dominant fat fraction above ``_LEAST_PDFF``. Voxels of mostly fat (subcutaneous)
-   have no vote. Or the pooled decay of the iron-loaded voxels that are each too dark to tell fat shows it.
+2. the data ask for it, in any of three ways. In at least ``_LEAST_SHARE`` of the tissue voxels sampled, adding fat
+   lowers chi squared by more than the 1 % point of its law (scaled by the residual that remains with fat, so that a
+   sigma estimated too low does not count as fat), with a water-dominant fat fraction above ``_LEAST_PDFF``; voxels of
+   mostly fat (subcutaneous) have no vote. Or the gain is small in each voxel but general: its mean is above
+   ``_GENERAL_GAIN`` (1 without fat) and the median fat fraction above ``_LEAST_PDFF``. Or the pooled decay of the
+   iron-loaded voxels that are each too dark to tell fat shows it.
 
 Those iron-loaded voxels are fitted with the fat fraction of their pooled decay.
+
+Measured at 1.5 T (TE 1.2 ms + 1.1 to 1.4) and 3 T (TE 1.0 ms + 0.75 to 1.25), 6 to 12 echoes, SNR 50, one coil, sigma
+known, PDFF 0 to 30 %, R2* 25 to 600/s, 1500 voxels a case: the median R2* of "auto" is within 1.2 % or two standard
+errors of the truth, except 600/s at 3 T with 5 % of fat (down to -4 %: fat is not asked for there). Water alone is off
+by up to -90 and +32 %.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import chi2 as chi_squared
 
 from quant.models import SignalModel, fat_phasor, sd_with_fat
@@ -30,6 +36,7 @@ _LARGEST_SD_PDFF = 0.05
 _TYPICAL_R2STAR_PER_S, _TYPICAL_PDFF = 50.0, 0.10
 _LEAST_SHARE = 0.05
 _LEAST_PDFF = 0.02
+_GENERAL_GAIN = 1.1
 _SAMPLES = 16384
 _TISSUE_SNR = 5.0  # of the first echo
 _IMPROVEMENT = float(chi_squared.isf(0.01, 1))
@@ -64,8 +71,8 @@ def choose_model(signal: Signal, voxels: Voxels, setup: Setup, wanted: SignalMod
     with_fat = Choice(model=SignalModel.FAT_FIRST_MOMENT, setup=setup)
     if wanted is not None or pooled_pdff > _LEAST_PDFF:
         return with_fat
-    share = float(np.mean(_asks_for_fat(water, fit_voxels(signal, sample, setup, SignalModel.FAT_FIRST_MOMENT))))
-    return with_fat if share >= _LEAST_SHARE else without_fat
+    asked = _asks_for_fat(water, fit_voxels(signal, sample, setup, SignalModel.FAT_FIRST_MOMENT))
+    return with_fat if asked else without_fat
 
 
 def echo_times_show_fat(setup: Setup, snr: float) -> bool:
@@ -116,10 +123,14 @@ def _pooled_pdff(signal: Signal, sample: Voxels, water: VoxelFit, setup: Setup) 
     return pdff
 
 
-def _asks_for_fat(water: VoxelFit, with_fat: VoxelFit) -> npt.NDArray[np.bool_]:
-    """Voxels (k,) that are significantly better explained with a water-dominant mixture."""
+def _asks_for_fat(water: VoxelFit, with_fat: VoxelFit) -> bool:
+    """Condition 2 above for single voxels (k,)."""
     assert with_fat.pdff is not None
-    pdff = np.nan_to_num(with_fat.pdff, nan=0.0)
+    watery = with_fat.pdff < 0.5  # not NaN: the voxel told its fat
+    if not np.any(watery):
+        return False
     scale = np.maximum(with_fat.chi2 / np.maximum(with_fat.dof, 1), 1.0)
-    better = water.chi2 - with_fat.chi2 > _IMPROVEMENT * scale
-    return better & (pdff > _LEAST_PDFF) & (pdff < 0.5)
+    gain = (water.chi2 - with_fat.chi2) / scale
+    share = np.mean(watery & (gain > _IMPROVEMENT) & (with_fat.pdff > _LEAST_PDFF))
+    general = np.mean(gain[watery]) > _GENERAL_GAIN and np.median(with_fat.pdff[watery]) > _LEAST_PDFF
+    return bool(share >= _LEAST_SHARE or general)

@@ -4,7 +4,6 @@ LIC has one decimal, and a second one where rounding would put the printed value
 threshold than the unrounded value that is graded (1.79 is printed "1.79", not "1.8").
 """
 
-import math
 from collections.abc import Sequence
 
 LIC_THRESHOLDS_MG_PER_G = (1.8, 3.2, 7.0, 15.0)  # St Pierre 2005, Blood 105:855
@@ -63,8 +62,3 @@ def join_words(words: Sequence[str]) -> str:
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def is_number(value: float | None) -> bool:
-    """Whether ``value`` is there and finite."""
-    return value is not None and math.isfinite(value)

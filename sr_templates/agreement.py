@@ -58,7 +58,7 @@ def _compare(ds: Dataset, quantity: Quantity, bounds: tuple[float, float], expec
     low, high = bounds
     if not low - tolerance <= expected <= high + tolerance:  # NaN fails
         unit = quantity.unit.value
-        found = f"{low:g}" if low == high else f"between {low:g} and {high:g}"
+        found = f"between {low:g} and {high:g}" if low < high else f"{low:g}"
         raise ObjectError(
             f"{name_of(ds)}: median {quantity.label} is {found} {unit}, the result says {expected:g} {unit}"
         )

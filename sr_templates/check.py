@@ -18,6 +18,8 @@ from sr_templates.header import without_value_warnings
 
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")  # PS3.5 9.1
 
+_REFERENCED_SOP_INSTANCE_UID = 0x00081155
+
 _VALUED = (
     "SOPClassUID",
     "SOPInstanceUID",
@@ -179,7 +181,14 @@ def _check_pixel_length(ds: Dataset) -> None:
 
 
 def _referenced(ds: Dataset) -> set[str]:
-    return {str(element.value) for element in ds.iterall() if element.keyword == "ReferencedSOPInstanceUID"}
+    """Every Referenced SOP Instance UID (0008,1155) below ``ds``; looks at nothing else, as objects are large."""
+    found: set[str] = set()
+    for tag in ds.keys():  # noqa: SIM118 - iterating a data set decodes every element
+        if tag == _REFERENCED_SOP_INSTANCE_UID:
+            found.add(str(ds[tag].value))
+        elif ds.get_item(tag).VR == "SQ":
+            found |= set().union(*(_referenced(item) for item in ds[tag].value))
+    return found
 
 
 def _check_evidence(ds: Dataset) -> None:

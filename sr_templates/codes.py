@@ -87,10 +87,10 @@ _TABLE = (
         v4023="reference-terms: L2 mild overload",
         v4024="reference-terms: L3 moderate overload",
         v4025="reference-terms: L4 severe overload",
-        v4031="brazilian-cardiology-2021: normal",
-        v4032="brazilian-cardiology-2021: mild",
-        v4033="brazilian-cardiology-2021: moderate",
-        v4034="brazilian-cardiology-2021: severe",
+        v4031="brazilian-cardiology: normal",
+        v4032="brazilian-cardiology: mild",
+        v4033="brazilian-cardiology: moderate",
+        v4034="brazilian-cardiology: severe",
         v4041="clinically-significant-7: normal",
         v4042="clinically-significant-7: not significant",
         v4043="clinically-significant-7: significant overload",
@@ -330,7 +330,7 @@ _GRADES: Mapping[str, Mapping[str, tuple[str, CodedConcept | None]]] = {
         "L3": ("4024", _MODERATE),
         "L4": ("4025", _SEVERE),
     },
-    "brazilian-cardiology-2021": {
+    "brazilian-cardiology": {
         "normal": ("4031", _NONE),
         "mild": ("4032", _MILD),
         "moderate": ("4033", _MODERATE),

@@ -50,9 +50,9 @@ def build_maps(maps: ResultMaps, context: BuildContext) -> list[tuple[Placement,
 def stored_values(quantity: Quantity, values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
     """Stored values of a map: rounded, 0 exactly where there is no value. A value below 1 is stored as 1 and one
     above 65535 as 65535 (65.5 mg/g, 65535 /s, 655 ms), which no liver reaches."""
-    scaled = np.rint(np.nan_to_num(values.astype(np.float64)) * quantity.stored_per_unit)
-    limited = np.clip(scaled, SMALLEST_STORED, LARGEST_STORED)
-    return np.where(np.isfinite(values), limited, NO_VALUE).astype(np.uint16)
+    valued = np.isfinite(values)
+    scaled = np.rint(np.where(valued, values, 0).astype(np.float64) * quantity.stored_per_unit)
+    return np.where(valued, np.clip(scaled, SMALLEST_STORED, LARGEST_STORED), NO_VALUE).astype(np.uint16)
 
 
 def _placement(quantity: Quantity, z: int, context: BuildContext) -> Placement:

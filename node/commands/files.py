@@ -8,6 +8,7 @@ import click
 
 from node.config import load_config
 from node.errors import InputError
+from node.model import StoreOutcome
 
 EXIT_MEASURED, EXIT_NOT_MEASURED = 0, 3
 
@@ -97,9 +98,13 @@ def send(context: click.Context, paths: tuple[Path, ...], target: str, calling: 
     if not files:
         raise InputError(f"no DICOM file in {', '.join(map(str, paths))}")
     with tqdm(total=len(files), unit="object", disable=None) as bar:
+
+        def advance(_outcome: StoreOutcome) -> None:
+            bar.update()
+
         outcomes = send_files(
             files, Peer(ae_title=peer[0], host=peer[1], port=peer[2]), calling_ae_title=calling, timeout_s=timeout_s,
-            on_outcome=lambda _outcome: bar.update() and None,
+            on_outcome=advance,
         )  # fmt: skip
     refused = [o for o in outcomes if not o.stored]
     for outcome in refused:

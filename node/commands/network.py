@@ -11,9 +11,11 @@ _config = click.option("--config", "config_path", type=click.Path(path_type=Path
 
 def _run(config_path: Path | None, part: str) -> None:
     from node.ops.events import configure_logging
+    from node.process.pipeline import settings_of
     from node.supervisor import ROLES_OF, run_node
 
     config = load_config(config_path)
+    settings_of(config)  # a calibration or policy that does not exist must not wait for the first patient
     configure_logging()
     raise SystemExit(run_node(config, config_path, ROLES_OF[part]))
 

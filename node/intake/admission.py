@@ -28,7 +28,7 @@ from pydicom.uid import (
 
 from node.intake.planes import MULTI_FRAME, Plane, is_multi_frame
 from node.intake.tags import items, number, text, whole, words
-from node.vendors import b_value, made_by_ironnode, single_channel
+from node.intake.vendors import b_value, made_by_ironnode, single_channel
 
 Reason = tuple[str, str]
 
@@ -67,6 +67,7 @@ _MAP_WORDS = frozenset(
 """Image and frame type words of maps and separated images (seen: Siemens, Philips; PS3.3 C.8.13.3.1.1)."""
 
 _FIELD_MAP_WORDS = frozenset({"FIELD_MAP", "FIELD MAP", "FIELDMAP", "B0 MAP", "B0"})
+_LARGEST_MATRIX = 4096  # no MR image is larger; above it the number is damage, and memory is not to be filled with it
 _FIELD_MAP_ECHOES = 3  # a field map is made of one or two echoes; with more it rides along
 _DIFFUSION_WORDS = frozenset({"DIFFUSION", "ADC", "TRACEW", "DWI"})
 _MEAN_WORDS = frozenset({"MEAN", "RMS", "SUM", "SOS"})
@@ -99,7 +100,7 @@ def decline_planes(planes: tuple[Plane, ...]) -> Reason | None:
 
 def decline_plane(plane: Plane) -> Reason | None:
     """Why the plane cannot be an echo of an acquisition; ``None`` when it can."""
-    found = _type_words(plane.image_type)
+    found = _type_words(plane.image_type, lossy=plane.lossy)
     if found is not None:
         return found
     if plane.units not in ("", "1", "mrad", "rad", "[arb'U]") and plane.units.lower() != "no units":
@@ -122,12 +123,15 @@ def _object_type(ds: Dataset) -> Reason | None:
     """By the Image Type of a classic image; a multi-frame object's frames speak for themselves."""
     if is_multi_frame(ds):
         return None
-    return _type_words(tuple(word.upper() for word in words(ds, "ImageType")))
+    image_type = tuple(word.upper() for word in words(ds, "ImageType"))
+    return _type_words(image_type, lossy=text(ds, "LossyImageCompression") == "01")
 
 
-def _type_words(image_type: tuple[str, ...]) -> Reason | None:
+def _type_words(image_type: tuple[str, ...], *, lossy: bool) -> Reason | None:
+    """What the words of an image or frame type rule out. Lossy compression alone may make an image DERIVED
+    (PS3.3 C.7.6.1.1.2), so that word then proves nothing."""
     written = "\\".join(image_type)
-    told = frozenset(image_type[2:]) | frozenset(image_type[:1])
+    told = frozenset(image_type[2:]) | (frozenset() if lossy else frozenset(image_type[:1]))
     for code, listed, meaning in (
         ("localiser", frozenset({"LOCALIZER", "LOCALISER", "SCOUT"}), "a localiser"),
         ("diffusion", _DIFFUSION_WORDS, "a diffusion image"),
@@ -186,7 +190,7 @@ def _pixel_format(ds: Dataset) -> Reason | None:
     rows, columns, samples = whole(ds, "Rows"), whole(ds, "Columns"), whole(ds, "SamplesPerPixel")
     if samples not in (None, 1):
         return "colour", f"A colour image ({samples} samples per pixel) cannot be measured."
-    if not rows or not columns or min(rows, columns) < 1:
+    if not rows or not columns or not 1 <= min(rows, columns) <= max(rows, columns) <= _LARGEST_MATRIX:
         return "no_geometry", f"Rows and Columns say {rows} x {columns}."
     if single_channel(ds):
         return "single_channel", "The image of one receive channel, not the combined image."

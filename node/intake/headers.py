@@ -15,8 +15,8 @@ from node.errors import InputError
 from node.intake.admission import decline_object, decline_plane, decline_planes
 from node.intake.planes import Layers, Plane, first_number, first_numbers, first_text, layers_of, planes_of
 from node.intake.tags import ODD_DATA, seconds_of, text
+from node.intake.vendors import RECONSTRUCTION_WORDS, Private, private_text, promise
 from node.model import InstanceHeader, PlaneHeader
-from node.vendors import RECONSTRUCTION_WORDS, Private, private_text, promise
 
 _IDENTITY = {
     "SOPClassUID": "SOP Class UID (0008,0016)",

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage
 
 from node.intake.tags import items, number, numbers, text, words
-from node.vendors import Private, philips_frame, private_number, vendor_kind
+from node.intake.vendors import Private, philips_frame, private_number, vendor_kind
 
 MULTI_FRAME = frozenset({str(EnhancedMRImageStorage), str(LegacyConvertedEnhancedMRImageStorage)})
 
@@ -51,7 +51,7 @@ class Plane:
     kind: str
     kind_told: bool
     image_type: tuple[str, ...]
-    component: str
+    lossy: bool
     echo_time_s: float | None
     position_mm: Vector | None
     orientation: Cosines | None
@@ -119,7 +119,7 @@ def _plane(layers: Layers, frame_number: int | None) -> Plane:
         kind=kind or "magnitude",
         kind_told=kind is not None,
         image_type=image_type,
-        component=first_text(layers, "ComplexImageComponent").upper(),
+        lossy=first_text(layers, "LossyImageCompression") == "01",
         echo_time_s=_echo_time_s(layers),
         position_mm=_position(layers),
         orientation=_orientation(layers),

@@ -20,8 +20,8 @@ from node.intake.grid import (
     nearest,
     normal_of,
 )
+from node.intake.vendors import NORMALISED
 from node.model import InstanceHeader
-from node.vendors import NORMALISED
 
 _COSINE_TOLERANCE = 1e-3  # 0.06 degrees: far above rounding, far below any prescription
 _ORIGIN_TOLERANCE_MM = 0.1

@@ -6,6 +6,7 @@ reconnection.
 """
 
 import os
+import signal
 import socket
 import uuid
 import warnings
@@ -13,13 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from celery import Celery, signals
+from celery import Celery, bootsteps, signals
 from celery.exceptions import SecurityWarning
+from celery.worker import state
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from node.config import QueueConfig
-from node.errors import BrokerError
+from node.errors import BrokerError, TimeLimitError
+from node.ops.events import Event, emit
 
 TASK = "ironnode.process"
 QUEUE = "ironnode"
@@ -27,6 +30,8 @@ _SOFT_LIMIT = 0.95  # of the hard limit: the run ends with a named error before 
 _POOL_PROCESS_START_S = 300.0  # a pool process compiles or loads its kernels before it takes work
 _CONNECT_TIMEOUT_S = 5.0
 _SOCKET_TIMEOUT_S = 20.0
+_WATCH_EVERY_S = 2.0
+_IDLE_LOOKS = 3
 
 Handler = Callable[[str, str], object]
 """Takes a job id and the name of this run; what it returns is not looked at."""
@@ -113,6 +118,43 @@ class Doorbell:
             raise BrokerError(f"the broker does not answer: {error}") from error
 
 
+class _Watch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """Ends a worker that takes no messages although some wait; the supervisor starts it afresh.
+
+    A worker whose broker dies while it runs a job cannot acknowledge that job's message, goes on counting it against
+    its prefetch of 1 and never takes another (seen with a killed broker; celery issues 8030, 8091, 10205).
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, *, doorbell: Doorbell, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self._doorbell = doorbell
+        self._timer: Any = None
+        self._idle_looks = 0
+
+    def start(self, parent: Any) -> None:
+        """The worker consumes (again)."""
+        self._idle_looks = 0
+        self._timer = parent.timer.call_repeatedly(_WATCH_EVERY_S, self._look)
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """The worker does not consume for now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        try:
+            idle = not state.reserved_requests and self._doorbell.waiting() > 0
+        except BrokerError:
+            idle = False  # then there is nothing to take
+        self._idle_looks = self._idle_looks + 1 if idle else 0
+        if self._idle_looks >= _IDLE_LOOKS:
+            emit(Event.WORKER_DEAF)
+            state.should_stop = 0
+
+
 def serve_worker(
     broker_url: str, queue: QueueConfig, make_handler: Callable[[], Handler], on_ready: Callable[[], None]
 ) -> None:
@@ -122,10 +164,15 @@ def serve_worker(
     nothing that must not cross a fork is open, in the process that calls this.
     """
     app = _make_app(broker_url, queue)
+    app.steps["consumer"].add(_Watch)
     handlers: list[Handler] = []
+
+    def end_run(_number: int, _frame: object) -> None:
+        raise TimeLimitError(f"the run was ended after {queue.time_limit_s * _SOFT_LIMIT:g} s (queue.time_limit_s)")
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]  # Celery has no types
     def process(job_id: str) -> None:
+        signal.signal(signal.SIGUSR1, end_run)  # what Celery sends at the soft limit; its own handler has no words
         handlers[0](job_id, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
 
     def prepare(**_: Any) -> None:
@@ -152,6 +199,7 @@ def serve_worker(
         without_mingle=True,
         without_heartbeat=True,
         quiet=True,
+        doorbell=Doorbell(broker_url, queue),  # Celery hands unknown options to every step
     )
     worker.start()
     raise SystemExit(worker.exitcode or 0)

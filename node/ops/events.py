@@ -37,6 +37,7 @@ class Event(StrEnum):
     JOB_RUNG_AGAIN = "job_rung_again"  # the reconciler announced a job anew
     RESULT_KEPT = "result_kept"  # a repeated run made other bytes; the result set that stood first stays
     HEARTBEAT_MISSED = "heartbeat_missed"  # a worker could not renew its lease; it tries again
+    WORKER_DEAF = "worker_deaf"  # a worker took no message although some waited; it is started afresh
     LEASE_EXPIRED = "lease_expired"  # a worker went silent; its job is queued again
     DELIVERY_SENT = "delivery_sent"  # a destination has objects of a job
     DELIVERY_FAILED = "delivery_failed"  # a destination did not take objects; tried again later

@@ -23,7 +23,8 @@ from node.intake.tags import ODD_DATA, number, text, whole
 
 StoredPlane = npt.NDArray[np.integer[Any]]
 
-_LOSSY = frozenset(str(syntax) for syntax in (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000))
+_ALWAYS_LOSSY = frozenset(str(syntax) for syntax in (JPEGBaseline8Bit, JPEGExtended12Bit))
+_PERHAPS_LOSSY = frozenset(str(syntax) for syntax in (JPEGLSNearLossless, JPEG2000))
 
 _BROKEN_PIXELS = (*ODD_DATA, OSError, RuntimeError, MemoryError, AssertionError)
 """What pydicom's decoders and their plug-ins raise on pixel data that are absent, short or corrupt."""
@@ -62,7 +63,8 @@ def _first_line(error: BaseException) -> str:
 def is_lossy(ds: Dataset) -> bool:
     """Whether the pixels ever went through lossy compression (PS3.3 C.7.6.1.1.5)."""
     syntax = text(ds.file_meta, "TransferSyntaxUID")
-    return text(ds, "LossyImageCompression") == "01" or syntax in _LOSSY
+    told = text(ds, "LossyImageCompression")
+    return told == "01" or syntax in _ALWAYS_LOSSY or (syntax in _PERHAPS_LOSSY and told != "00")
 
 
 def stored_limit(ds: Dataset) -> int:

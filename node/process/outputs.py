@@ -15,6 +15,7 @@ from node.report.page import render_page
 from node.report.picture_files import picture_files
 from node.report.pictures import MapQuantity, PagePictures, PatientLines, make_pictures
 from node.report.text import render_text
+from quant.acquisition import BoolArray
 from quant.calibration import Calibration
 from quant.fit import R2StarMap
 from quant.flags import FitFlag
@@ -32,22 +33,24 @@ class Material:
     """What the outputs are drawn and built from; ``measurement`` is ``None`` for a refusal."""
 
     loaded: LoadedAcquisition
-    fit: R2StarMap
-    region: LiverRegion
+    fit: R2StarMap | None
+    region: LiverRegion | None
     measurement: RegionMeasurement | None
     calibration: Calibration | None
 
 
 def folder_of(result: LiverIronResult, material: Material, job: JobInput, institution: str | None) -> PipelineOutput:
     """The whole result folder of a measured or not measurable acquisition."""
-    maps = _maps(material)
+    calibration = None if material.measurement is None else material.calibration  # without a region no LIC at all
+    maps = None if material.fit is None else _maps(material.fit, calibration)
+    measured_region = material.region if material.measurement is not None else None
     pictures = _pictures(material, maps, institution)
     page = render_page(result, pictures)
     built = build_result_set(
         result=result,
         maps=maps,
-        mask=material.region.mask if material.measurement is not None else None,
-        organ=material.region.organ if material.measurement is not None else None,
+        mask=None if measured_region is None else measured_region.mask,
+        organ=None if measured_region is None else measured_region.organ,
         page_rgb=page.rgb,
         source=material.loaded.source,
         identity=ResultIdentity(
@@ -75,41 +78,57 @@ def _folder(result: LiverIronResult, pictures: PagePictures | None, more: dict[s
     return PipelineOutput(record=record, files=words | more)
 
 
-def _maps(material: Material) -> ResultMaps:
-    fit = material.fit
-    r2star = np.where(fit.flags & (FitFlag.NOISE_ONLY | FitFlag.FAILED), np.nan, fit.r2star_per_s).astype(np.float32)
+def _maps(fit: R2StarMap, calibration: Calibration | None) -> ResultMaps:
+    unfit = fit.flags & (FitFlag.NOISE_ONLY | FitFlag.FAILED) != 0
+    r2star = np.where(unfit, np.nan, fit.r2star_per_s).astype(np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
         t2star_ms = np.where(r2star > 0, 1000 / r2star, np.nan).astype(np.float32)
     return ResultMaps(
         r2star_per_s=r2star,
-        lic_mg_per_g=None if material.calibration is None else material.calibration.lic_map(r2star),
+        lic_mg_per_g=None if calibration is None else calibration.lic_map(r2star),
         t2star_ms=t2star_ms,
         pdff_percent=None if fit.pdff is None else (100 * fit.pdff).astype(np.float32),
     )
 
 
-def _pictures(material: Material, maps: ResultMaps, institution: str | None) -> PagePictures:
-    rejected = material.measurement is None
-    quantity: MapQuantity = "r2star_per_s" if rejected or maps.lic_mg_per_g is None else "lic_mg_per_g"
-    patient = material.loaded.patient
-    birth_date, study_date = patient.birth_date, material.loaded.study_date
+def _pictures(material: Material, maps: ResultMaps | None, institution: str | None) -> PagePictures:
+    quantity, values = _shown_map(material, maps)
     return make_pictures(
         material.loaded.acquisition,
-        map_values=maps.lic_mg_per_g if quantity == "lic_mg_per_g" else maps.r2star_per_s,
+        map_values=values,
         map_quantity=quantity,
-        region=material.region.candidate if rejected else material.region.mask,
-        region_rejected=rejected,
+        region=_shown_region(material),
+        region_rejected=material.measurement is None,
         decay=None if material.measurement is None else material.measurement.pooled_decay,
-        patient=PatientLines(
-            name=patient.name,
-            patient_id=patient.patient_id,
-            birth_date="" if birth_date is None else birth_date.isoformat(),
-            sex=patient.sex,
-            study_date="" if study_date is None else study_date.isoformat(),
-            accession_number=patient.accession_number,
-            study_description=patient.study_description,
-            institution=institution or "",
-        ),
+        patient=_patient_lines(material.loaded, institution),
+    )
+
+
+def _shown_map(material: Material, maps: ResultMaps | None) -> tuple[MapQuantity, _Map | None]:
+    if maps is None:
+        return "r2star_per_s", None
+    if material.measurement is None or maps.lic_mg_per_g is None:
+        return "r2star_per_s", maps.r2star_per_s
+    return "lic_mg_per_g", maps.lic_mg_per_g
+
+
+def _shown_region(material: Material) -> BoolArray | None:
+    if material.region is None:
+        return None
+    return material.region.candidate if material.measurement is None else material.region.mask
+
+
+def _patient_lines(loaded: LoadedAcquisition, institution: str | None) -> PatientLines:
+    patient = loaded.patient
+    return PatientLines(
+        name=patient.name,
+        patient_id=patient.patient_id,
+        birth_date="" if patient.birth_date is None else patient.birth_date.isoformat(),
+        sex=patient.sex,
+        study_date="" if loaded.study_date is None else loaded.study_date.isoformat(),
+        accession_number=patient.accession_number,
+        study_description=patient.study_description,
+        institution=institution or "",
     )
 
 

@@ -32,11 +32,14 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class _Measured:
-    """What the numerics made of an acquisition; ``measurement`` is ``None`` exactly when there are ``refusals``."""
+    """What the numerics made of an acquisition; ``measurement`` is ``None`` exactly when there are ``refusals``.
+
+    ``fit`` and ``region`` are ``None`` when the signal itself cannot be fitted.
+    """
 
     loaded: LoadedAcquisition
-    fit: R2StarMap
-    region: LiverRegion
+    fit: R2StarMap | None
+    region: LiverRegion | None
     measurement: RegionMeasurement | None
     refusals: tuple[Reason, ...]
 
@@ -52,6 +55,8 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
     """
     tell = report or (lambda _stage: None)
     settings = settings_of(config)
+    if job.indication is not None:
+        _known_indication(settings, job.indication, "indication")
     tell("reading pixels")
     try:
         loaded = read_acquisition(job.files)
@@ -79,12 +84,12 @@ def settings_of(config: Config) -> AssessmentSettings:
     """The site's choices as the numerics take them.
 
     Raises:
-        ConfigError: the policy file is wrong, or a calibration or grade scheme does not exist.
+        ConfigError: the policy file is wrong, or a calibration, grade scheme or indication does not exist.
     """
     follow_up = config.follow_up
     policy = load_policy(follow_up.policy_file, follow_up.signed_off_by, follow_up.signed_off_on)
     try:
-        return AssessmentSettings(
+        settings = AssessmentSettings(
             calibration_by_field=config.calibration.by_field,
             grade_scheme=config.grading.scheme,
             policy=policy,
@@ -94,6 +99,15 @@ def settings_of(config: Config) -> AssessmentSettings:
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    _known_indication(settings, follow_up.default_indication, "follow_up.default_indication")
+    return settings
+
+
+def _known_indication(settings: AssessmentSettings, indication: str | None, key: str) -> None:
+    try:
+        settings.policy.indication(indication)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def declined_output(plans: Sequence[AcquisitionPlan], config: Config) -> PipelineOutput:
@@ -106,7 +120,11 @@ def _measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> _Measured
     acquisition = loaded.acquisition
     tell("fitting R2*")
     threads = config.queue.threads_per_job or max(1, (os.cpu_count() or 1) // config.queue.concurrency)
-    fit = fit_r2star(acquisition.signal, acquisition.echo_times_s, field_t=acquisition.field_t, threads=threads)
+    try:
+        fit = fit_r2star(acquisition.signal, acquisition.echo_times_s, field_t=acquisition.field_t, threads=threads)
+    except ValueError as error:
+        reason = Reason(code="fit_not_possible", text=f"R2* cannot be fitted to this signal: {error}.")
+        return _Measured(loaded=loaded, fit=None, region=None, measurement=None, refusals=(*loaded.refusals, reason))
     tell("finding the liver")
     region = find_liver(acquisition, fit)
     refusals = (*loaded.refusals, *region.refusals)
@@ -131,7 +149,7 @@ def _result(measured: _Measured, job: JobInput, config: Config, settings: Assess
         patient_id_hash=loaded.patient_id_hash,
         acquisition=loaded.summary,
         fit=_fit_summary(measured),
-        qc=(*_missing_line(job.missing), *loaded.qc, *measured.region.qc),
+        qc=(*_missing_line(job.missing), *loaded.qc, *(measured.region.qc if measured.region else ())),
         research_use_only=config.report.intended_use_signed_by is None,
     )
     if measured.measurement is None:
@@ -147,6 +165,7 @@ def _assessed(
     config: Config,
     settings: AssessmentSettings,
 ) -> LiverIronResult:
+    assert measured.fit is not None  # there is a measurement
     assessment = assess(
         measurement,
         field_t=measured.loaded.acquisition.field_t,
@@ -176,8 +195,10 @@ def _assessed(
     )
 
 
-def _fit_summary(measured: _Measured) -> FitSummary:
+def _fit_summary(measured: _Measured) -> FitSummary | None:
     fit, measurement = measured.fit, measured.measurement
+    if fit is None:
+        return None
     if measurement is not None:
         at_limit, failed = measurement.fraction_at_limit, measurement.fraction_failed
     else:
@@ -197,8 +218,9 @@ def _fit_summary(measured: _Measured) -> FitSummary:
 
 
 def _roi_summary(measured: _Measured, measurement: RegionMeasurement) -> RoiSummary:
+    assert measured.region is not None  # there is a measurement
     mask = measured.region.mask
-    assert mask is not None  # there is a measurement
+    assert mask is not None
     geometry = measured.loaded.acquisition.geometry
     return RoiSummary(
         source="automatic",

@@ -19,7 +19,8 @@ from node.intake.assembly import AcquisitionPlan, plan_study
 from node.intake.grid import PlaneRef, build_grid
 from node.intake.headers import header_of, patient_id_hash, quiet_pydicom, read_dataset
 from node.intake.planes import Plane, first_number, layers_of, planes_of
-from node.intake.tags import day_of, text
+from node.intake.tags import day_of, text, whole
+from node.intake.vendors import NORMALISED
 from node.process.facts import (
     IndicationFacts,
     PatientFacts,
@@ -33,7 +34,6 @@ from node.process.geometry import stack_geometry
 from node.process.scaling import scales_disagree
 from node.process.selection import Selection, select
 from node.process.signal import Signal, SourceFile, read_signal
-from node.vendors import NORMALISED
 from quant.acquisition import Geometry, MultiEcho
 from quant.result import AcquisitionSummary, QcLine, Reason
 from sr_templates.evidence import FrameRef, SourceSeries
@@ -82,7 +82,7 @@ def read_acquisition(files: Sequence[Path]) -> LoadedAcquisition:
             [sources[ref.sop_instance_uid].planes[ref.frame_number] for ref in references],
             first_number(layers, "SpacingBetweenSlices"),
         )
-        signal = read_signal(selection, sources, (int(header.Rows), int(header.Columns)))
+        signal = read_signal(selection, sources, _shape(header))
         source = _source_series(selection, sources, signal, located.geometry)
         acquisition = MultiEcho(
             signal=signal.values,
@@ -118,6 +118,13 @@ def _the_plan(sources: Mapping[str, SourceFile]) -> AcquisitionPlan:
     nearest = max(plans, key=lambda plan: (not plan.final, len(plan.headers)))
     assert nearest.declined is not None  # none is measurable
     raise DeclinedError(*nearest.declined)
+
+
+def _shape(header: Dataset) -> tuple[int, int]:
+    rows, columns = whole(header, "Rows"), whole(header, "Columns")
+    assert rows, "the intake declines images without Rows"
+    assert columns, "the intake declines images without Columns"
+    return rows, columns
 
 
 def _reference_plane(selection: Selection, z: int, e: int) -> PlaneRef:

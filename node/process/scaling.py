@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from node.intake.planes import Plane
 from node.intake.tags import number, text
-from node.vendors import SIEMENS_PHASE_STEPS
+from node.intake.vendors import SIEMENS_PHASE_STEPS
 
 Float32Plane = npt.NDArray[np.float32]
 

@@ -57,6 +57,7 @@ def read_signal(selection: Selection, files: Mapping[str, SourceFile], shape: tu
     lines.
     """
     reader = _Reader(selection, files, shape)
+    reader.try_one()
     magnitude, saturated = reader.magnitude()
     complex_values, qc = _with_phase(reader, magnitude)
     values = magnitude if complex_values is None else complex_values
@@ -103,6 +104,10 @@ class _Reader:
         self.shape = (len(selection.slices), *shape, len(selection.echoes))
         self.used: set[PlaneRef] = set()
         self.qc: list[QcLine] = []
+
+    def try_one(self) -> None:
+        """Decode one plane before memory is taken for all: its header may claim any size."""
+        next(self._planes(self._magnitude_or_parts))
 
     def magnitude(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """Magnitude (z, y, x, e), from real and imaginary where a cell has no magnitude; saturated voxels (z, y, x)."""

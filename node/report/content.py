@@ -139,14 +139,12 @@ def _r2star_headline(r2star: Statistics) -> Headline:
 
 def _lic_interval(lic: LicStatistics, umol_per_g: float | None) -> str:
     low, high = lic.interval95
-    interval = f"95 % lower limit {format_lic(low)} mg/g" if lic.bound else f"95 % interval {_range(low, high)} mg/g"
+    interval = (
+        f"95 % lower limit {format_lic(low)} mg/g" if lic.bound else f"95 % interval {format_lic_range(low, high)} mg/g"
+    )
     if umol_per_g is None or format_lic(lic.median).startswith("<"):
         return interval
     return f"{umol_per_g:.0f} µmol/g · {interval}"
-
-
-def _range(low: float, high: float) -> str:
-    return format_lic_range(low, high)
 
 
 def _grade_detail(grade: Grade | None) -> str:
@@ -191,7 +189,7 @@ def _numbers(result: LiverIronResult) -> tuple[tuple[str, str], ...]:
             molar = f" = {result.lic_umol_per_g_median:.0f} µmol/g"
         rows.append(("LIC, dry weight", f"{bound}{format_lic(lic.median)} mg/g{molar}"))
         if lic.bound is None:
-            rows.append(("quartiles", f"{_range(lic.q1, lic.q3)} mg/g"))
+            rows.append(("quartiles", f"{format_lic_range(lic.q1, lic.q3)} mg/g"))
     if result.r2star_per_s is not None:
         rows += _relaxation(result, result.r2star_per_s)
         pdff = result.pdff_percent
@@ -294,5 +292,5 @@ def _scanner(result: LiverIronResult) -> tuple[tuple[str, str], ...]:
     if result.fit is not None:
         fit = result.fit
         limit = "" if fit.measurable_limit_per_s is None else f"; measurable to {fit.measurable_limit_per_s:.0f} /s"
-        rows.append(("Fit", f"{fit.model}, {fit.noise_model}; {fit.echoes_used} echoes used{limit}"))
+        rows.append(("Fit", f"{fit.model.replace('_', ' ')}, {fit.noise_model}; {fit.echoes_used} echoes used{limit}"))
     return tuple(rows)

@@ -98,9 +98,10 @@ class Sheet:
         return style.size_pt * self.dpi / 72 * LINE_HEIGHT
 
     def width(self, text: str, style: Style) -> float:
-        """Width of one line of text in pixels, at most two or three too large."""
+        """Width of one line of text in pixels, side bearings included."""
         shown = drawable(text, style.weight)
-        return sum(_advance(word, style.size_pt, style.weight, self.dpi) for word in shown.split(" "))
+        words = sum(_advance(word, style.size_pt, style.weight, self.dpi) for word in shown.split(" "))
+        return words - _advance("", style.size_pt, style.weight, self.dpi)
 
     def wrap(self, text: str, style: Style, width_px: float) -> list[str]:
         """``text`` in lines no wider than ``width_px``; a word that is wider is cut, a number keeps its unit."""
@@ -157,10 +158,12 @@ class Sheet:
             top += self.line_px(style)
         return top
 
-    def largest(self, texts: Sequence[str], style: Style, width: float, height: float, sizes: Sequence[float]) -> Style:
-        """``style`` in the largest of ``sizes`` (descending) at which all paragraphs fit; else the smallest."""
+    def largest(
+        self, entries: Sequence[tuple[str, Style]], width: float, height: float, sizes: Sequence[float]
+    ) -> float:
+        """The largest of ``sizes`` (points, descending) at which all paragraphs fit; else the smallest."""
         for size in sizes:
-            sized = replace(style, size_pt=size)
-            if sum(len(self.wrap(text, sized, width)) for text in texts) * self.line_px(sized) <= height:
-                return sized
-        return replace(style, size_pt=sizes[-1])
+            styled = [(text, replace(style, size_pt=size)) for text, style in entries]
+            if sum(len(self.wrap(text, style, width)) * self.line_px(style) for text, style in styled) <= height:
+                return size
+        return sizes[-1]

@@ -139,7 +139,7 @@ def _cell(sheet: Sheet, label: str, value: str, left: float, top: float, width: 
 def _verdict(sheet: Sheet, content: ReportContent, result: LiverIronResult, top: float) -> float:
     head = content.headline
     scale = result.lic_mg_per_g is not None and result.grade is not None
-    height = 240 if scale else 158
+    height = 248 if scale else 166
     _rectangle(sheet, (_MARGIN, top, _WIDTH, height), _PANEL)
     left = _MARGIN + 22
     small = Style(size_pt=11, weight="bold", colour="#3c4a57")
@@ -152,11 +152,11 @@ def _verdict(sheet: Sheet, content: ReportContent, result: LiverIronResult, top:
             base = top + 26 + (sheet.line_px(big) - sheet.line_px(style)) * 0.78
             sheet.put(text, x, base, style)
             x += sheet.width(text, style) + 16
-    sheet.put(head.interval, left, top + 120, Style(size_pt=11.5))
+    sheet.put(head.interval, left, top + 127, Style(size_pt=11.5))
     _grade(sheet, content, top, x)
     if scale:
         assert result.lic_mg_per_g is not None and result.grade is not None  # noqa: PT018 - as `scale` says
-        ax = sheet.figure.add_axes(sheet.box(left, top + 156, _WIDTH - 44, 52), facecolor="none")
+        ax = sheet.figure.add_axes(sheet.box(left, top + 164, _WIDTH - 44, 52), facecolor="none")
         draw_scale(ax, result.lic_mg_per_g, scheme_by_id(result.grade.scheme), 9.5)
     return top + height + 10
 
@@ -168,7 +168,8 @@ def _grade(sheet: Sheet, content: ReportContent, top: float, value_end: float) -
     small = Style(size_pt=11, weight="bold", colour="#3c4a57")
     sheet.put("Grade", left, top + 8, small)
     grade = head.grade[:1].upper() + head.grade[1:]
-    style = sheet.largest([grade], Style(weight="bold", colour=_INK), width, 76, (27, 22, 18, 15))
+    style = Style(weight="bold", colour=_INK)
+    style = replace(style, size_pt=sheet.largest([(grade, style)], width, 76, (27, 22, 18, 15)))
     sheet.put(sheet.shorten(grade, style, width), left, top + 34, style)
     sheet.put(sheet.shorten(head.grade_detail, _BODY, width), left, top + 102, _BODY)
     if head.borderline:
@@ -273,18 +274,23 @@ def _quality(sheet: Sheet, content: ReportContent, top: float) -> None:
 
 
 def _fill(sheet: Sheet, entries: Sequence[tuple[str, Style]], left: float, top: float) -> None:
-    """Paragraphs in one column down to the footer, as large as fits; what does not fit is counted, not dropped."""
-    space = _FOOT - 8 - top
-    size = sheet.largest([text for text, _ in entries], _BODY, _COLUMN, space, _SIZES).size_pt
-    for index, (text, style) in enumerate(entries):
-        sized = replace(style, size_pt=size)
-        needed = len(sheet.wrap(text, sized, _COLUMN)) * sheet.line_px(sized)
-        last = index == len(entries) - 1
-        if top + needed + (0 if last else sheet.line_px(sized)) > _FOOT - 8:
-            more = f"… and {len(entries) - index} more in the full report"
-            sheet.put(more, left, top, replace(_LABEL, size_pt=size))
-            return
-        top = sheet.paragraph(text, left, top, _COLUMN, sized)
+    """Paragraphs in one column down to the footer, as large as fits; what does not fit is announced, not dropped."""
+    bottom = _FOOT - 8
+    size = sheet.largest(entries, _COLUMN, bottom - top, _SIZES)
+    lines = [
+        (line, index, replace(style, size_pt=size))
+        for index, (text, style) in enumerate(entries)
+        for line in sheet.wrap(text, style=replace(style, size_pt=size), width_px=_COLUMN)
+    ]
+    height = sheet.line_px(Style(size_pt=size))
+    room = int((bottom - top) // height)
+    shown = lines if len(lines) <= room else lines[: max(room - 1, 0)]
+    for line, _, style in shown:
+        sheet.put(line, left, top, style)
+        top += height
+    if len(shown) < len(lines):
+        more = f"… continued in the full report ({len(entries) - lines[len(shown)][1]} more)"
+        sheet.put(more, left, top, replace(_LABEL, size_pt=size))
 
 
 def _footer(sheet: Sheet, content: ReportContent) -> None:

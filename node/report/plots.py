@@ -84,7 +84,8 @@ def map_top(quantity: MapQuantity, typical: float) -> float:
 
 def draw_colour_bar(figure: Figure, ax: Axes, image: ScalarMappable, size_pt: float) -> None:
     """A colour bar in ``ax``; its top is open where the map may exceed it."""
-    figure.colorbar(image, cax=ax, extend="max", extendfrac=0.03)
+    bar = figure.colorbar(image, cax=ax, extend="max", extendfrac=0.03)
+    bar.set_ticks([float(tick) for tick in bar.get_ticks() if tick <= image.get_clim()[1]])
     for label in ax.get_yticklabels():
         label.set_fontfamily(FAMILY)
         label.set_fontsize(size_pt)
@@ -102,6 +103,7 @@ def _finish(ax: Axes, pictures: PagePictures, rows: slice, columns: slice, colou
         _outline(ax, pictures.region[rows, columns], colour, rejected=pictures.region_rejected)
     left, right, _, _ = pictures.edges
     text: Any = {"family": FAMILY, "fontsize": 9, "fontweight": "bold", "color": "white", "va": "bottom"}
+    text["bbox"] = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1.5}
     ax.text(0.02, 0.02, left, ha="left", transform=ax.transAxes, **text)
     ax.text(0.98, 0.02, right, ha="right", transform=ax.transAxes, **text)
 
@@ -150,6 +152,7 @@ def draw_decay(ax: Axes, decay: PooledDecay, size_pt: float) -> None:
     ax.axhline(scale * decay.noise_floor, color="#b3541e", lw=1.3, ls="--", label="noise floor")
     ax.set_xlim(0, 1050 * float(decay.echo_times_s[-1]))
     ax.set_ylim(0, 105)
+    ax.set_yticks((0, 25, 50, 75, 100))
     ax.set_xticks([tick for tick in ax.get_xticks() if tick <= ax.get_xlim()[1]])
     ax.set_xlabel("Echo time, ms", family=FAMILY, fontsize=size_pt, labelpad=2)
     for label in (*ax.get_xticklabels(), *ax.get_yticklabels()):

@@ -9,7 +9,8 @@ from pathlib import Path
 from node.app import open_node, wall_clock
 from node.config import Config, DestinationConfig
 from node.deliver.dispatch import Dispatcher, OnOutcome, Sender
-from node.dimse import scu
+from node.dimse.scu import Peer
+from node.dimse.scu import send as send_files
 from node.errors import StorageError
 from node.model import StoreOutcome
 from node.ops.events import Event, emit
@@ -24,9 +25,9 @@ def dicom_sender(config: Config) -> Sender:
     """C-STORE to a destination."""
 
     def send(files: Sequence[Path], destination: DestinationConfig, on_outcome: OnOutcome) -> Sequence[StoreOutcome]:
-        return scu.send(
+        return send_files(
             files,
-            scu.Peer(ae_title=destination.ae_title, host=destination.host, port=destination.port),
+            Peer(ae_title=destination.ae_title, host=destination.host, port=destination.port),
             calling_ae_title=destination.calling_ae_title or config.receive.ae_title,
             timeout_s=destination.timeout_s,
             on_outcome=on_outcome,

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from node.config import Config, load_config
-from node.errors import BrokerError, IronnodeError
+from node.errors import IronnodeError
+from node.jobs.broker import EmbeddedBroker
 from node.ops.events import Event, configure_logging, emit
 from node.ops.lifeline import end_with
 from node.runtime import RunFolder
@@ -39,17 +40,12 @@ class Stage:
             signal.signal(number, lambda *_: self.stop.set())
 
     def broker_url(self) -> str:
-        """The configured broker, or the private one of the gateway on this machine.
-
-        Raises:
-            BrokerError: neither is there.
-        """
+        """The configured broker, or the private one of the gateway on this machine (it may be away just now)."""
         if self.config.broker.url is not None:
             return self.config.broker.url
-        facts = RunFolder(self.config.storage.root / "run").facts("broker")
-        if facts is None:
-            raise BrokerError("broker.url is not set, and no gateway with a private broker runs on this storage root")
-        return str(facts["url"])
+        root = self.config.storage.root
+        announced = RunFolder(root / "run").facts("broker") or {}
+        return str(announced.get("url") or EmbeddedBroker(root / "broker").url)
 
 
 Play = Callable[[Stage], None]

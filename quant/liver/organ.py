@@ -113,11 +113,10 @@ def _candidates(
 ) -> list[Candidate]:
     organ_of = join_pieces(pieces, prior, images.plane, parameters)
     volume = _organ_volumes(pieces, organ_of, prior, images.voxel_mm3)
-    largest = np.argsort(-volume, kind="stable")[: parameters.max_candidates]
+    enough = max(parameters.min_candidate_mm3, parameters.min_candidate_share * float(volume.max(initial=0)))
     return [
         _candidate(organ_of[pieces.labels] == number, float(volume[number]), tissue, torso, images, parameters, prior)
-        for number in largest
-        if volume[number] > parameters.min_candidate_mm3
+        for number in np.flatnonzero(volume > enough)
     ]
 
 

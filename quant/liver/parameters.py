@@ -54,7 +54,7 @@ class FinderParameters:
     prior_right: tuple[float, float, float, float] = (0.04, 0.11, 0.40, 0.54)  # rise and fall, right (0) to left (1)
     prior_front: tuple[float, float, float, float] = (0.06, 0.17, 0.74, 0.86)  # rise and fall, front (0) to back (1)
     min_candidate_mm3: float = 400.0
-    max_candidates: int = 6
+    min_candidate_share: float = 0.05  # of the largest prior-weighted volume: smaller ones cannot win or rival
 
     # Refill and thick part
     refill_opening_mm: float = 2.6

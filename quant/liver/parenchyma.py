@@ -84,7 +84,7 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
         & tissue.lean
     )
     if np.median(tissue.r2star_per_s[organ.pieces]) < _KIDNEY_R2STAR_PER_S:
-        core &= kidney_bed(torso) < 0.5
+        core &= ~kidney_bed(torso)
     if core.sum() * images.plane.pixel_mm2 < _MIN_CORE_MM2:
         raise RegionNotFoundError("roi_too_small", "The organ that looks like liver has no part deep enough inside.")
     return core

@@ -56,7 +56,7 @@ def find_pieces(tissue: Tissue, torso: Torso, plane: Plane, parameters: FinderPa
 
     def medians(feature: FloatArray) -> FloatArray:
         flat = feature.ravel()
-        return np.array([0.0, *(np.median(flat[piece]) for piece in of_piece if len(piece))])
+        return np.array([0.0, *(_upper_median(flat[piece]) for piece in of_piece if len(piece))])
 
     return Pieces(
         labels=labels,
@@ -69,6 +69,11 @@ def find_pieces(tissue: Tissue, torso: Torso, plane: Plane, parameters: FinderPa
         log_r2star_sd3=medians(tissue.log_r2star_sd3),
         neighbours=_neighbour_lists(pairs, count),
     )
+
+
+def _upper_median(values: FloatArray) -> float:
+    middle = len(values) // 2
+    return float(np.partition(values, middle)[middle])
 
 
 def _grow(labels: IntArray, within: BoolArray, plane: Plane, reach_mm: float) -> IntArray:

@@ -13,7 +13,7 @@ from quant.liver.plane import Plane, fill_holes, keep_largest, keep_touching
 from quant.liver.types import RegionNotFoundError
 
 _FRAME_PERCENTILES = (0.3, 99.7)  # bounds of the torso without stray pixels
-_KIDNEY_RIGHT_LEFT, _KIDNEY_FRONT_BACK = (0.17, 0.23), (0.48, 0.56)  # rise: right to left, front to back
+_KIDNEY_RIGHT_LEFT, _KIDNEY_FRONT_BACK = (0.30, 0.13), (0.66, 0.17)  # centre and half axis of an ellipse
 _REGROW_MM = 2.0  # beyond the opening radius, so that the torso regains its outline
 
 
@@ -142,7 +142,8 @@ def liver_prior(torso: Torso, parameters: FinderParameters, *, mirrored: bool = 
     return np.asarray(prior * torso.mask)
 
 
-def kidney_bed(torso: Torso) -> FloatArray:
-    """Where the right kidney lies behind the liver, 0..1, (z, y, x): with like R2* nothing else parts the two."""
-    side = ramp(torso.right_left, *_KIDNEY_RIGHT_LEFT) * (torso.right_left < 0.5)
-    return np.asarray(np.minimum(side, ramp(torso.front_back, *_KIDNEY_FRONT_BACK)))
+def kidney_bed(torso: Torso) -> BoolArray:
+    """Where the right kidney may lie behind the liver, (z, y, x): with like R2* nothing else parts the two."""
+    (right, half_width), (front, half_depth) = _KIDNEY_RIGHT_LEFT, _KIDNEY_FRONT_BACK
+    side, back = (torso.right_left - right) / half_width, (torso.front_back - front) / half_depth
+    return np.asarray(side**2 + back**2 < 1)

@@ -156,7 +156,7 @@ def test_several_values_in_one_pdu_and_an_empty_last_one(
 def test_those_who_stall_do_not_hold_up_others_and_are_dropped(
     start_listener: StartListener, spool: Spool, associate: Associate, state: str
 ) -> None:
-    listener = start_listener(pdu_timeout_s=1.0, idle_timeout_s=1.5, max_associations=20)
+    listener = start_listener(pdu_timeout_s=1.5, idle_timeout_s=1.5, max_associations=20)
     stalled: list[socket.socket] = []
     raw: list[RawCaller] = []
     for _ in range(8):
@@ -175,13 +175,13 @@ def test_those_who_stall_do_not_hold_up_others_and_are_dropped(
             association._socket.sendall(struct.pack(">BBL", P_DATA, 0, 1000) + bytes(10))
     started = time.monotonic()
     still_serves(listener, associate, "1.2.3.9")
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 1.4  # before any of them was dropped
     for connection in stalled:
         connection.settimeout(10)
         with contextlib.suppress(ConnectionError):
             while connection.recv(1000):
                 continue
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 12
     eventually(lambda: listener.counts.open == 0)
     assert everything_under(spool.folder) == ["inbox/1.2.3.9.dcm"]
     for caller in raw:
@@ -213,7 +213,7 @@ def test_idle_associations_cost_next_to_nothing(listener: Listener, associate: A
         associate(listener)
     before = time.process_time()
     threading.Event().wait(1.0)
-    assert time.process_time() - before < 0.05  # measured: about 0.01
+    assert time.process_time() - before < 0.16  # 2 % of a core each would be 0.16; measured: 0.01 for all eight
 
 
 def test_no_descriptors_or_threads_are_left(listener: Listener, associate: Associate) -> None:
@@ -233,3 +233,12 @@ def test_no_descriptors_or_threads_are_left(listener: Listener, associate: Assoc
             associate(listener).release()
     eventually(lambda: descriptors() <= before)
     eventually(lambda: threading.active_count() <= threads)
+
+
+def test_a_stop_does_not_wait_for_those_who_stall(listener: Listener, spool: Spool, associate: Associate) -> None:
+    begin_store(associate(listener), encoded(image())[:100])
+    eventually(lambda: bool(everything_under(spool.folder)))
+    with RawCaller(listener):
+        listener.stop(timeout_s=0.2)
+    assert everything_under(spool.folder) == []
+    assert listener.counts.open == 0

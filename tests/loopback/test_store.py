@@ -8,11 +8,13 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from node.dimse.command import command_pdu, data_pdu_head, encode_store_request
 from node.dimse.contexts import STORED_SOP_CLASSES, STORED_TRANSFER_SYNTAXES
 from node.dimse.requestor import Requestor
 from node.dimse.scp import Listener
 from node.dimse.scu import Peer, echo, send
 from node.dimse.status import Status
+from node.intake.durable_io import DurableIo
 from node.intake.file_meta import decode_file_meta, head_bytes
 from node.intake.spool import Spool
 from node.model import StoreStatus
@@ -141,10 +143,52 @@ def test_a_stop_lets_an_arriving_instance_finish(listener: Listener, spool: Spoo
     stopping.start()
     assert idle._reader.read_pdu(1000).kind == 7
     rest = data[1000:]
-    from node.dimse.command import data_pdu_head
 
     association._socket.sendall(data_pdu_head(1, len(rest), command=False, last=True) + rest)
     assert association._response().status == Status.SUCCESS
     stopping.join(10)
     assert not stopping.is_alive()
     assert data_set_of(spool.inbox()[0].path) == data
+
+
+@pytest.mark.parametrize("operation", ["flush_files", "rename", "flush_folder"])
+def test_no_answer_before_the_disk_has_done_its_part(
+    start_listener: Callable[..., Listener], associate: Associate, tmp_path: Path, operation: str
+) -> None:
+    reached, proceed = threading.Event(), threading.Event()
+    disk = DurableIo()
+    undisturbed = getattr(disk, operation)
+
+    def held(*arguments: object) -> None:
+        reached.set()
+        assert proceed.wait(10)
+        undisturbed(*arguments)
+
+    spool = Spool(tmp_path / "held", disk=disk)
+    association = associate(start_listener(into=spool))
+    setattr(disk, operation, held)
+    association._socket.sendall(
+        command_pdu(1, encode_store_request(association.next_message_id(), MR_IMAGE, "1.2.3.4"))
+    )
+    data = encoded(image())
+    association._socket.sendall(data_pdu_head(1, len(data), command=False, last=True) + data)
+    assert reached.wait(10)
+    association._socket.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        association._socket.recv(1)
+    association._socket.settimeout(10)
+    proceed.set()
+    assert association._response().status == Status.SUCCESS
+    assert len(spool.inbox()) == 1
+
+
+def test_association_after_association(listener: Listener, spool: Spool, tmp_path: Path) -> None:
+    """Scanners that associate for every image are common."""
+    target = Peer(ae_title="IRONNODE", host="127.0.0.1", port=listener.port)
+    for number in range(30):
+        path = tmp_path / f"{number}.dcm"
+        path.write_bytes(written(image(f"1.2.{number}")))
+        assert send([path], target, calling_ae_title="MR1")[0].status is StoreStatus.SUCCESS
+    assert len(spool.inbox()) == 30
+    eventually(lambda: listener.counts.open == 0)
+    assert listener.counts.accepted == 30

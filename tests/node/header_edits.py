@@ -1,4 +1,4 @@
-"""Random damage to the header elements that the reader touches, made on the bytes so that any nonsense can be written."""
+"""Random damage to the header elements that the reader touches, made on the bytes (any nonsense can be written)."""
 
 import struct
 from collections.abc import Iterable

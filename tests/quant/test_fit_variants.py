@@ -23,7 +23,7 @@ def median(model: str, r2star: float) -> float:
         ("magnitude_first_moment", (-0.01, 0.01), (-0.02, 0.02)),
         ("magnitude_squared", (-0.02, 0.02), (-0.03, 0.03)),
         ("magnitude_plain", (-0.10, -0.06), (-0.38, -0.31)),
-        ("magnitude_truncated", (-0.10, -0.05), (-0.20, -0.10)),
+        ("magnitude_truncated", (-0.10, -0.05), (-0.24, -0.10)),
         ("magnitude_plus_constant", (0.02, 0.15), (0.10, 0.45)),
     ],
 )
@@ -40,7 +40,7 @@ def test_plain_is_the_ordinary_least_squares_exponential() -> None:
     fit = fit_r2star(signal, TIMES, field_t=3.0, model="magnitude_plain", noise=NOISE)
     for decay, r2star, sd in zip(signal[0, 0], fit.r2star_per_s[0, 0], fit.sd_r2star_per_s[0, 0], strict=True):
         (_, peer), _ = curve_fit(lambda t, a, r: a * np.exp(-r * t), TIMES, decay, (600.0, 200.0))
-        assert r2star == pytest.approx(peer, abs=0.01 * sd)
+        assert r2star == pytest.approx(peer, abs=0.01 * float(sd))
 
 
 def test_plus_constant_is_the_ordinary_least_squares_with_a_floor() -> None:

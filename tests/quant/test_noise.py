@@ -80,7 +80,7 @@ def test_an_image_without_noise_is_refused(value: float) -> None:
 
 @pytest.mark.parametrize(("sigma", "coils"), [(0.0, 1.0), (-1.0, 1.0), (float("nan"), 1.0), (1.0, 0.9), (1.0, 200.0)])
 def test_impossible_noise_is_refused(sigma: float, coils: float) -> None:
-    with pytest.raises(ValueError, match="sigma|coils"):
+    with pytest.raises(ValueError, match=r"sigma|coils"):
         NoiseModel(sigma=sigma, coils=coils, source="test")
 
 

@@ -25,7 +25,7 @@ def everything(n: int) -> np.ndarray:
 @pytest.mark.parametrize("coils", [1, 8])
 @pytest.mark.parametrize(("r2star", "tolerance"), [(30, 0.02), (200, 0.01), (700, 0.015), (1000, 0.025), (1400, 0.045)])
 def test_region_is_right_where_single_voxels_are_not(r2star: float, tolerance: float, coils: int) -> None:
-    """400 voxels, SNR 50: at 1400/s the bound of the pooled fit is 1.2 %, tolerances are three times the bound."""
+    """400 voxels, SNR 50. The larger of the relative tolerance and four standard errors is allowed."""
     scan = acquisition(block(TIMES, r2star, VOXELS, coils=coils), TIMES, 3.0)
     fit = fit_r2star(scan.signal, TIMES, field_t=3.0, model=MONO, noise=known(coils))
     region = measure_region(scan, fit, everything(VOXELS))
@@ -54,7 +54,7 @@ def test_pooled_decay_shows_the_curve_through_the_means() -> None:
     scan = acquisition(block(TIMES, 400, 5000, coils=8), TIMES, 3.0)
     fit = fit_r2star(scan.signal, TIMES, field_t=3.0, model=MONO, noise=known(8))
     pooled = measure_region(scan, fit, everything(5000)).pooled_decay
-    assert pooled.signal == pytest.approx(scan.magnitude.mean(axis=(0, 1, 2)), rel=1e-6)
+    assert pooled.signal == pytest.approx(scan.magnitude.astype(float).mean(axis=(0, 1, 2)), rel=1e-6)
     assert pooled.model == pytest.approx(pooled.signal, abs=4 * SIGMA / np.sqrt(5000))
     assert np.interp(TIMES, pooled.curve_times_s, pooled.curve) == pytest.approx(pooled.model, rel=0.01)
     assert pooled.noise_floor == pytest.approx(np.sqrt(16) * SIGMA * (1 - 1 / 64), rel=0.01)

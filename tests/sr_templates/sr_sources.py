@@ -297,3 +297,11 @@ def build(source: SourceSeries, result: LiverIronResult | None = None, **changes
 def build_refusal(source: SourceSeries, **changes: object) -> BuiltSet:
     """The result set of a study in which no liver was found."""
     return build(source, make_refusal(), mask=None, **changes)
+
+
+def build_two_maps(source: SourceSeries, **changes: object) -> BuiltSet:
+    """As ``build`` with R2* and LIC only, which is quicker."""
+    n_slices = len(source.frames)
+    maps, mask = make_maps(n_slices), make_mask(n_slices)
+    result = make_result(maps, mask, t2star_ms=None, pdff_percent=None)
+    return build(source, result, maps=replace(maps, t2star_ms=None, pdff_percent=None), **changes)

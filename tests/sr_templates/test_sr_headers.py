@@ -21,6 +21,7 @@ from sr_templates.result_set import BuiltSet
 from tests.sr_templates.sr_sources import (
     build,
     build_refusal,
+    build_two_maps,
     make_classic,
     make_enhanced,
     make_geometry,
@@ -126,7 +127,7 @@ def test_a_defect_is_put_right_named_and_passes_the_validator(
     name: str, write_set: Callable[[BuiltSet], dict[str, Path]], dciodvfy: Path
 ) -> None:
     edit, keyword = DEFECTS[name]
-    built = build(received(make_classic(make_geometry(n_slices=1)), edit))
+    built = build_two_maps(received(make_classic(make_geometry(n_slices=1)), edit))
     assert keyword in built.header_defects
     assert built.result.status == "measured"
     paths = write_set(built)
@@ -138,7 +139,7 @@ def test_a_defect_is_put_right_named_and_passes_the_validator(
 @pytest.mark.parametrize("name", HARMLESS)
 def test_other_oddities_change_nothing_of_the_patient(name: str) -> None:
     source = received(make_classic(make_geometry(n_slices=1)), HARMLESS[name])
-    built = build(source)
+    built = build_two_maps(source)
     assert built.header_defects == ()
     for item in built.objects:
         read = dcmread(BytesIO(encode(item.dataset)))
@@ -153,7 +154,7 @@ def test_no_warning_quotes_the_patient(recwarn: pytest.WarningsRecorder) -> None
         for one in edits:
             one(ds)
 
-    built = build(received(make_classic(make_geometry(n_slices=1)), edit))
+    built = build_two_maps(received(make_classic(make_geometry(n_slices=1)), edit))
     for item in built.objects:
         encode(item.dataset)
     assert [str(warning.message) for warning in recwarn] == []
@@ -163,7 +164,7 @@ def test_no_warning_quotes_the_patient(recwarn: pytest.WarningsRecorder) -> None
 def test_without_study_or_series_there_is_a_plain_refusal(keyword: str) -> None:
     source = make_classic(make_geometry(n_slices=1), **{keyword: None})
     with pytest.raises(SourceHeaderError, match=f"no {keyword}"):
-        build(source)
+        build_two_maps(source)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -174,7 +175,7 @@ def test_names_in_five_scripts_arrive_byte_for_byte(script: str) -> None:
         ds.SpecificCharacterSet = character_set
         raw(0x00100010, "PN", name_bytes)(ds)
 
-    built = build(received(make_classic(make_geometry(n_slices=1)), edit))
+    built = build_two_maps(received(make_classic(make_geometry(n_slices=1)), edit))
     for item in built.objects:
         read = dcmread(BytesIO(encode(item.dataset)))
         assert read.get_item("PatientName").value.rstrip(b" ") == name_bytes
@@ -187,7 +188,7 @@ def test_a_name_in_another_character_set_than_declared_keeps_its_bytes() -> None
         lambda ds: None,
         lambda content: content.replace(b"ISO_IR 100", b"ISO_IR 192"),
     )
-    built = build(source)
+    built = build_two_maps(source)
     assert built.header_defects == ("SpecificCharacterSet",)
     for item in built.objects:
         read = dcmread(BytesIO(encode(item.dataset)))
@@ -220,7 +221,7 @@ def test_patient_and_study_are_copied_to_every_object() -> None:
 
     source = received(make_classic(make_geometry(n_slices=1)), edit)
     first = source.datasets[0]
-    for item in build(source).objects:
+    for item in build_two_maps(source).objects:
         for keyword in (
             "PatientName",
             "PatientID",
@@ -245,16 +246,16 @@ def test_patient_and_study_are_copied_to_every_object() -> None:
 def test_the_received_headers_stay_as_they_were() -> None:
     source = make_classic(make_geometry(n_slices=2), PatientSex="U", StudyTime=None)
     before = [ds.to_json() for ds in source.datasets]
-    build(source)
+    build_two_maps(source)
     assert [ds.to_json() for ds in source.datasets] == before
 
 
 def test_times_follow_the_offset_of_the_source() -> None:
     """11:22:33 UTC is 16:52:33 where the source's clock says +0530."""
-    for item in build(make_classic(make_geometry(n_slices=1), TimezoneOffsetFromUTC="+0530")).objects:
+    for item in build_two_maps(make_classic(make_geometry(n_slices=1), TimezoneOffsetFromUTC="+0530")).objects:
         assert item.dataset.TimezoneOffsetFromUTC == "+0530"
         assert item.dataset.ContentTime == "165233.456789"
-    for item in build(make_classic(make_geometry(n_slices=1))).objects:
+    for item in build_two_maps(make_classic(make_geometry(n_slices=1))).objects:
         assert "TimezoneOffsetFromUTC" not in item.dataset
         assert item.dataset.ContentTime == "112233.456789"
 
@@ -264,7 +265,11 @@ def test_a_missing_frame_of_reference_is_shared_within_the_series_and_only_there
     enhanced = make_enhanced(make_geometry(n_slices=2))
     del enhanced.datasets[0].FrameOfReferenceUID
     uids = [
-        {item.dataset.FrameOfReferenceUID for item in build(source).objects if "FrameOfReferenceUID" in item.dataset}
+        {
+            item.dataset.FrameOfReferenceUID
+            for item in build_two_maps(source).objects
+            if "FrameOfReferenceUID" in item.dataset
+        }
         for source in (classic, enhanced)
     ]
     assert len(uids[0]) == len(uids[1]) == 1

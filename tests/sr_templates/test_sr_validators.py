@@ -91,7 +91,7 @@ def clinician_decides(n_slices: int) -> LiverIronResult:
     )
 
 
-@pytest.fixture(params=list(SETS))
+@pytest.fixture(scope="module", params=list(SETS))
 def any_set(request: pytest.FixtureRequest) -> BuiltSet:
     return SETS[request.param]()
 

@@ -256,6 +256,23 @@ def test_a_broker_killed_and_emptied_with_jobs_waiting_loses_nothing(node) -> No
     node.delivered(3)
 
 
+def test_a_run_beyond_its_time_limit_is_parked_with_that_reason_and_the_next_job_is_done(node) -> None:
+    settings = node.settings()
+    settings["queue"] |= {"time_limit_s": 2, "max_attempts": 1}
+    node.config_file.write_text(json.dumps(settings))
+    node.hold_runs()
+    node.start().send(1)
+
+    def parked() -> list[str | None]:
+        with open_node(node.config) as there:
+            return [job.error for job in there.jobs(JobState.PARKED)]
+
+    assert wait_until(parked, "the job is parked") == ["the run was ended after 1.9 s (queue.time_limit_s)"]
+    node.let_runs_end()
+    node.send(2)
+    node.pacs.wait_for(OBJECTS, 60)
+
+
 def test_a_second_node_on_the_same_storage_is_refused(node) -> None:
     node.start()
     second = subprocess.run(

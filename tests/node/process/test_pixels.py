@@ -374,7 +374,7 @@ def test_broken_pixel_data_is_an_error_that_names_the_file(tmp_path: Path, damag
         read_acquisition(files)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=st.lists(EDITS, min_size=1, max_size=2), everywhere=st.booleans())
 def test_edited_headers_give_a_result_or_a_refusal(tmp_path: Path, edits: list[Edit], everywhere: bool) -> None:
     files = save_all(classics(Scan(echo_times_ms=(1.2, 2.4, 3.6), n_slices=2)), tmp_path)
@@ -422,7 +422,7 @@ def test_no_files_is_a_plain_refusal() -> None:
 
 @pytest.mark.parametrize("kind", ["magnitude", "complex"])
 def test_every_dialect_gives_the_same_acquisition(tmp_path: Path, kind: Any) -> None:
-    phantom = make_abdomen(n_slices=2, matrix=48, kind=kind)
+    phantom = make_abdomen(n_slices=2, matrix=32, kind=kind)
     truth = phantom.acquisition
     for dialect in ("generic", "siemens", "ge", "philips", "enhanced"):
         loaded = read_acquisition(write_phantom(phantom, tmp_path / dialect, dialect=dialect))  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
+from node.report.content import report_content
 from node.report.flow import Sheet, Style, drawable
 from node.report.page import PAGE_HEIGHT_PX, PAGE_WIDTH_PX, draw_page, render_page
 from tests.node.report.report_cases import CASES, PATIENT, measured, refused
@@ -101,8 +102,17 @@ def test_lower_bound_is_worded_everywhere() -> None:
 def test_what_does_not_fit_is_counted() -> None:
     case = CASES["crowded"]()
     words = words_on(draw_page(case.result, case.pictures))
-    assert "more in the full report" in words
+    assert "continued in the full report" in words
     assert "Quality: 13 warnings" in words
+
+
+@pytest.mark.parametrize("name", ["mild", "normal at 3 T", "severe", "refused"])
+def test_usual_reports_fit_whole(name: str) -> None:
+    case = CASES[name]()
+    words = " ".join(words_on(draw_page(case.result, case.pictures)).split())
+    content = report_content(case.result)
+    for text in (content.follow_up_flags, content.follow_up_text, *content.warnings, *content.notes):
+        assert " ".join(text.split()) in words
 
 
 def test_research_label_goes_only_with_a_signature() -> None:

@@ -4,11 +4,11 @@ from itertools import product
 
 import numpy as np
 import pytest
-from tests.quant.liver.storage import stored_otherwise
 
 from quant.acquisition import Geometry, MultiEcho
 from quant.liver.orientation import axial_axes
 from quant.liver.types import RegionNotFoundError
+from tests.quant.liver.storage import stored_otherwise
 
 
 def _acquisition(row: tuple[float, ...] = (1.0, 0, 0), column: tuple[float, ...] = (0, 1.0, 0)) -> MultiEcho:

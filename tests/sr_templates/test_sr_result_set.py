@@ -1,0 +1,263 @@
+"""The set as a whole: what is in it, in which order, and that a repeat gives the same bytes."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from quant.acquisition import Geometry
+from sr_templates.check import encode
+from sr_templates.result_set import BuiltSet, ResultIdentity, ResultMaps
+from tests.sr_templates.sr_sources import (
+    COLUMNS,
+    ROWS,
+    STUDY,
+    build,
+    build_refusal,
+    build_two_maps,
+    make_classic,
+    make_enhanced,
+    make_geometry,
+    make_identity,
+    make_maps,
+    make_mask,
+    make_page,
+    make_result,
+)
+
+
+def of_role(built: BuiltSet, role: str) -> list[Dataset]:
+    return [item.dataset for item in built.objects if item.role == role]
+
+
+def roles(built: BuiltSet) -> list[str]:
+    return list(dict.fromkeys(item.role for item in built.objects))
+
+
+def test_roles_come_in_the_order_of_sending(measured: BuiltSet) -> None:
+    assert roles(measured) == [
+        "map.r2star",
+        "map.lic",
+        "map.t2star",
+        "map.pdff",
+        "page",
+        "sr",
+        "seg",
+        "pm.r2star",
+        "pm.lic",
+        "pm.t2star",
+        "pm.pdff",
+    ]
+
+
+def test_the_result_lists_every_object(measured: BuiltSet) -> None:
+    assert [(o.role, o.sop_instance_uid, o.file) for o in measured.result.objects] == [
+        (item.role, item.dataset.SOPInstanceUID, f"dicom/{item.file}") for item in measured.objects
+    ]
+    assert len({item.file for item in measured.objects}) == len(measured.objects)
+
+
+def test_one_series_per_role_after_the_scanners_own(measured: BuiltSet) -> None:
+    series = {(item.role, item.dataset.SeriesInstanceUID, item.dataset.Modality) for item in measured.objects}
+    numbers = [item.dataset.SeriesNumber for item in measured.objects]
+    assert len(series) == len(roles(measured))
+    assert len({uid for _, uid, _ in series}) == len(series)
+    assert min(numbers) > 9100
+    assert len(set(numbers)) == len(series)
+
+
+def test_built_twice_the_bytes_are_the_same() -> None:
+    sets = [build(make_enhanced(make_geometry("oblique", 2))) for _ in range(2)]
+    first, second = ([encode(item.dataset) for item in built.objects] for built in sets)
+    assert first == second
+
+
+def test_another_job_has_other_uids_and_the_same_tracking() -> None:
+    source = make_classic(make_geometry(n_slices=2))
+    one, other = build_two_maps(source), build_two_maps(source, identity=make_identity(job_id="job-2"))
+    uids = [
+        {item.dataset.SOPInstanceUID for item in built.objects}
+        | {item.dataset.SeriesInstanceUID for item in built.objects}
+        for built in (one, other)
+    ]
+    assert not uids[0] & uids[1]
+    tracked = [of_role(built, "seg")[0].SegmentSequence[0].TrackingUID for built in (one, other)]
+    assert tracked[0] == tracked[1]
+
+
+def test_every_time_comes_from_the_frozen_one() -> None:
+    later = make_identity(accepted_at=make_identity().accepted_at + timedelta(days=3))
+    built = build_two_maps(make_classic(make_geometry(n_slices=1)), identity=later)
+    for item in built.objects:
+        for element in item.dataset.iterall():
+            if element.keyword in ("StudyDate", "PatientBirthDate", "AcquisitionDate", "Date") or not element.value:
+                continue
+            if element.VR == "DA":
+                assert element.value == "20260206", element
+            if element.VR == "DT":
+                assert str(element.value).startswith("20260206112233"), element
+
+
+def test_a_revision_names_its_predecessor_and_itself() -> None:
+    source = make_classic(make_geometry(n_slices=1))
+    (first,) = of_role(build_two_maps(source), "sr")
+    second = build_two_maps(source, identity=make_identity(job_id="job-2", revision=2), predecessor=first)
+    (report,) = of_role(second, "sr")
+    (study,) = report.PredecessorDocumentsSequence
+    (instance,) = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert instance.ReferencedSOPInstanceUID == first.SOPInstanceUID
+    assert study.StudyInstanceUID == STUDY
+    assert all(item.dataset.SeriesDescription.endswith("(revision 2)") for item in second.objects)
+
+
+def test_descriptions_carry_unit_and_research_label_until_signed() -> None:
+    source, maps, mask = make_classic(make_geometry(n_slices=1)), make_maps(1), make_mask(1)
+    research = build_two_maps(source)
+    product = build(source, replace(make_result(maps, mask), research_use_only=False))
+    assert of_role(research, "map.lic")[0].SeriesDescription == "LIC map [ug/g dry weight] - research use only"
+    assert of_role(product, "map.lic")[0].SeriesDescription == "LIC map [ug/g dry weight]"
+    for built, qualification in ((research, "RESEARCH"), (product, "PRODUCT")):
+        found = {i.dataset.ContentQualification for i in built.objects if "ContentQualification" in i.dataset}
+        assert found == {qualification}
+    longest = build_two_maps(source, identity=make_identity(revision=9999))
+    assert max(len(item.dataset.SeriesDescription) for item in longest.objects) <= 64
+
+
+def test_the_report_is_automatic_and_says_so(measured: BuiltSet) -> None:
+    (report,) = of_role(measured, "sr")
+    flags = (report.CompletionFlag, report.VerificationFlag, report.PreliminaryFlag)
+    assert flags == ("COMPLETE", "UNVERIFIED", "PRELIMINARY")
+    assert report.AuthorObserverSequence[0].ObserverType == "DEV"
+
+
+def test_the_report_lists_all_evidence(measured: BuiltSet) -> None:
+    (report,) = of_role(measured, "sr")
+    listed = {
+        instance.ReferencedSOPInstanceUID
+        for study in report.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for instance in series.ReferencedSOPSequence
+    }
+    source = {ds.SOPInstanceUID for ds in make_classic(make_geometry()).datasets}
+    others = {item.dataset.SOPInstanceUID for item in measured.objects if item.role != "sr"}
+    assert listed == source | others
+
+
+def test_every_container_of_the_report_is_separate(measured: BuiltSet) -> None:
+    (report,) = of_role(measured, "sr")
+    values = [element.value for element in report.iterall() if element.keyword == "ContinuityOfContent"]
+    assert set(values) == {"SEPARATE"}
+    assert len(values) >= 6
+
+
+def test_the_page_keeps_every_pixel(measured: BuiltSet) -> None:
+    (page,) = of_role(measured, "page")
+    assert page.BurnedInAnnotation == "YES"
+    stored = np.frombuffer(page.PixelData, np.uint8)[: 33 * 21 * 3].reshape(33, 21, 3)
+    np.testing.assert_array_equal(stored, make_page())
+    assert len(page.PixelData) % 2 == 0
+
+
+def test_float_maps_say_nan_for_no_value_and_begin_with_a_number(measured: BuiltSet) -> None:
+    (ds,) = of_role(measured, "pm.r2star")
+    values = np.frombuffer(ds.FloatPixelData, "<f4").reshape(-1, ROWS, COLUMNS)
+    truth = make_maps().r2star_per_s
+    assert values[0, 0, 0] == 0
+    assert np.isnan(ds.FloatPixelPaddingValue)
+    assert np.isnan(ds.FloatPixelPaddingRangeLimit)
+    np.testing.assert_array_equal(np.isnan(values)[1:], np.isnan(truth)[1:])
+
+
+def test_values_beyond_sixteen_bits_and_below_one_stay_values() -> None:
+    maps = make_maps(1)
+    assert maps.lic_mg_per_g is not None
+    lic = maps.lic_mg_per_g.copy()
+    lic[0, 1, 1:4] = (70.0, -0.03, np.inf)
+    (ds,) = of_role(build(make_classic(make_geometry(n_slices=1)), maps=replace(maps, lic_mg_per_g=lic)), "map.lic")
+    stored = np.frombuffer(ds.PixelData, "<u2").reshape(ROWS, COLUMNS)
+    assert list(stored[1, 1:4]) == [65535, 1, 0]
+
+
+def test_real_world_mapping_gives_the_value_in_the_unit(measured: BuiltSet) -> None:
+    for role, unit, slope in (
+        ("map.r2star", "/s", 1.0),
+        ("map.lic", "mg/g", 0.001),
+        ("map.t2star", "ms", 0.01),
+        ("map.pdff", "%", 0.1),
+    ):
+        mappings = {
+            m.MeasurementUnitsCodeSequence[0].CodeValue: m
+            for m in of_role(measured, role)[0].RealWorldValueMappingSequence
+        }
+        assert mappings[unit].RealWorldValueSlope == slope
+        assert mappings[unit].RealWorldValueIntercept == 0
+    units = of_role(measured, "map.lic")[0].RealWorldValueMappingSequence
+    assert [m.MeasurementUnitsCodeSequence[0].CodeValue for m in units] == ["ug/g", "mg/g"]
+    assert "RescaleSlope" not in of_role(measured, "map.lic")[0]
+
+
+def test_the_organ_is_a_second_segment() -> None:
+    organ = make_mask(2)
+    organ[:, 2:20, 2:18] = True
+    (seg,) = of_role(build(make_classic(make_geometry(n_slices=2)), organ=organ), "seg")
+    assert [s.SegmentLabel for s in seg.SegmentSequence] == ["Liver, analysed region", "Liver"]
+    assert len({s.TrackingUID for s in seg.SegmentSequence}) == 2
+
+
+def test_a_refusal_has_no_region_and_no_numbers(refused: BuiltSet) -> None:
+    assert "seg" not in roles(refused)
+    without = build_refusal(make_classic(make_geometry(n_slices=2)), maps=None)
+    assert roles(without) == ["page", "sr"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mask": np.zeros((2, ROWS, COLUMNS), dtype=bool)}, "mask is empty"),
+        ({"mask": make_mask(3)}, "the mask have shape"),
+        ({"page_rgb": np.zeros((4, 4), dtype=np.uint8)}, "the page must be uint8"),
+    ],
+)
+def test_parts_that_do_not_fit_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(make_classic(make_geometry(n_slices=2)), **changes)
+
+
+def test_a_declined_acquisition_has_no_objects() -> None:
+    result = replace(build_refusal(make_classic(make_geometry(n_slices=1))).result, status="declined")
+    with pytest.raises(ValueError, match="declined"):
+        build(make_classic(make_geometry(n_slices=1)), result, mask=None)
+
+
+def test_maps_of_different_shape_are_named() -> None:
+    with pytest.raises(ValueError, match=r"the T2\* map has shape"):
+        ResultMaps(r2star_per_s=make_maps(2).r2star_per_s, t2star_ms=make_maps(1).t2star_ms)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"job_id": ""}, "job_id"), ({"revision": 0}, "revision"), ({"accepted_at": None}, "time zone")],
+)
+def test_an_identity_that_decides_nothing_is_refused(changes: dict[str, Any], message: str) -> None:
+    base = make_identity()
+    arguments = {"job_id": base.job_id, "accepted_at": base.accepted_at, **changes}
+    if changes.get("accepted_at", base) is None:
+        arguments["accepted_at"] = base.accepted_at.replace(tzinfo=None)
+    with pytest.raises(ValueError, match=message):
+        ResultIdentity(**arguments)
+
+
+def test_thin_slices_far_apart_keep_their_gap() -> None:
+    geometry = make_geometry(n_slices=2)
+    wide = Geometry(
+        positions_mm=geometry.positions_mm,
+        row_direction=geometry.row_direction,
+        column_direction=geometry.column_direction,
+        spacing_mm=geometry.spacing_mm,
+        slice_thickness_mm=3.0,
+    )
+    (ds, *_) = of_role(build(make_classic(wide)), "map.r2star")
+    assert (float(ds.SliceThickness), float(ds.SpacingBetweenSlices)) == (3.0, 12.0)
