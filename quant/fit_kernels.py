@@ -19,6 +19,7 @@ import numpy as np
 
 f32 = np.float32
 BLOCK = 256
+LEAST_ECHOES = 3  # kept by truncation whatever their size
 _FAST = {"contract", "arcp", "nsz", "afn", "nnan"}  # no reassociation: the order of summation is the result
 
 # Rows of the result of ``fit_mono``.
@@ -112,13 +113,13 @@ _STATE_ROWS = 35
 
 @_inner
 def _load(signal, voxels, low, inv_sigma, floor, y, w, s):  # type: ignore[no-untyped-def]
-    """Copy one block echo-major in units of sigma; a lane ends (weight 0) with its first echo at or below ``floor``."""
+    """Copy one block echo-major in units of sigma; a lane ends (weight 0) at its first low echo."""
     for i in range(BLOCK):
         voxel = voxels[low + i] if low + i < voxels.size else voxels[low]
         weight, energy, samples = _ONE, _ZERO, _ZERO
         for e in range(signal.shape[1]):
             m = signal[voxel, e] * inv_sigma
-            weight = weight if m > floor else _ZERO
+            weight = weight if (m > floor or e < LEAST_ECHOES) else _ZERO
             y[e * BLOCK + i] = m
             w[e * BLOCK + i] = weight
             energy += m * m
@@ -235,7 +236,8 @@ def fit_mono(signal, voxels, times, modulation, law, inv_sigma, floor, max_rate,
     """Fit A exp(-R t) m(t) to ``signal`` (n, e) float32 at the rows ``voxels`` (k,).
 
     ``times`` (e,) starts at 0; ``modulation`` (e,) is m, 1 for water alone. Samples from the first one at or below
-    ``floor`` (sigma) on are left out. The rate ends at ``max_rate``. Fills ``out`` (MONO_ROWS, k).
+    ``floor`` (sigma) on are left out, the first ``LEAST_ECHOES`` never. The rate ends at ``max_rate``. Fills ``out``
+    (MONO_ROWS, k).
     """
     n = voxels.size
     for block in nb.prange((n + BLOCK - 1) // BLOCK):

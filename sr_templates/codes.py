@@ -111,6 +111,7 @@ _TABLE = (
         v5104="Fit failed in too many voxels",
         v5105="Liver region not homogeneous enough",
         v5106="Contrast agent given before the acquisition",
+        v5107="Acquisition not suitable for an automatic region",
     ),
     _entry("6001", "LIC above upper reference limit", "Whether the LIC is above the upper limit of healthy livers."),
     _entry("6002", "LIC above clinical limit", "Whether the LIC is at a level linked to complications."),
@@ -169,7 +170,6 @@ MILLISECOND = _unit("ms", "ms")
 PERCENT = _unit("%", "%")
 MG_PER_G = _unit("mg/g", "mg/g")
 UG_PER_G = _unit("ug/g", "ug/g")
-UMOL_PER_G = _unit("umol/g", "umol/g")
 CUBIC_CENTIMETRE = _unit("cm3", "cm3")
 MILLIMETRE = _unit("mm", "mm")
 MONTH = _unit("mo", "mo")
@@ -357,7 +357,11 @@ _ABSENCE_VALUES: Mapping[str, str] = {
     "roi_low_signal": "5103",
     "region_not_measurable": "5104",
     "roi_heterogeneous": "5105",
+    "roi_no_liver": "5101",
+    "roi_no_torso": "5101",
     "contrast_given": "5106",
+    "roi_not_axial": "5107",
+    "roi_too_few_echoes": "5107",
 }
 
 

@@ -26,7 +26,6 @@ LARGEST_STORED = 65535
 _ACQUISITION_DEFAULTS = {
     "ScanningSequence": "GR",
     "SequenceVariant": "NONE",
-    "ScanOptions": "",
     "MRAcquisitionType": "",
     "RepetitionTime": "",
     "EchoTrainLength": "",
@@ -94,6 +93,7 @@ def _set_acquisition(ds: Dataset, context: BuildContext, z: int) -> None:
         ds.AcquisitionDate = repaired_date(str(source.get("AcquisitionDate") or ""))
         ds.AcquisitionTime = repaired_time(str(source.get("AcquisitionTime") or ""))
     ds.EchoTime = ""  # a map has no echo time; type 2
+    ds.ScanOptions = ""  # type 2; vendors write terms of their own
     if context.result.acquisition is not None:
         ds.MagneticFieldStrength = decimal(context.result.acquisition.field_t)
 

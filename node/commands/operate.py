@@ -80,9 +80,10 @@ def jobs(config_path: Path | None, as_json: bool, state: str | None) -> None:
         click.echo("no jobs" + (f" in state {state}" if state else ""))
     for line in lines:
         trouble = f"  {line.error}" if line.error else ""
+        delivered = f"{line.n_sent}/{line.n_deliveries} delivered"
         click.echo(
             f"{line.job_id[:12]}  {line.state:<8} {line.outcome or '-':<15} r{line.revision}  "
-            f"{_when(line.accepted_at)}  {line.n_sent}/{line.n_deliveries} delivered  {line.study_instance_uid}{trouble}"
+            f"{_when(line.accepted_at)}  {delivered}  {line.study_instance_uid}{trouble}"
         )
 
 

@@ -69,6 +69,7 @@ def configure_logging(level: int = logging.INFO) -> None:
     handler.setFormatter(_JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     _LOGGER.setLevel(level)
+    logging.getLogger("pydicom").setLevel(logging.ERROR)  # its warnings quote header values: patient data
 
 
 def emit(event: Event, level: int = logging.INFO, *, exc_info: bool = False, **fields: Any) -> None:

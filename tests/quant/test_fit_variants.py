@@ -23,7 +23,7 @@ def median(model: str, r2star: float) -> float:
         ("magnitude_first_moment", (-0.01, 0.01), (-0.02, 0.02)),
         ("magnitude_squared", (-0.02, 0.02), (-0.03, 0.03)),
         ("magnitude_plain", (-0.10, -0.06), (-0.38, -0.31)),
-        ("magnitude_truncated", (-0.10, -0.05), (-0.24, -0.10)),
+        ("magnitude_truncated", (-0.10, -0.05), (-0.20, -0.10)),
         ("magnitude_plus_constant", (0.02, 0.15), (0.10, 0.45)),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from highdicom.sr import CodedConcept
 from pydicom.sr._concepts_dict import concepts as dictionary
 
+import quant.liver
 from quant.calibration import CALIBRATIONS
 from quant.grading import SCHEMES
 from sr_templates import codes
@@ -94,3 +95,11 @@ def test_no_other_module_holds_a_code() -> None:
     for path in Path(codes.__file__).parent.glob("*.py"):
         if path.name != "codes.py":
             assert not re.search(r'"(DCM|SCT|UCUM|LN|RADLEX|UMLS)"', path.read_text("utf-8")), path.name
+
+
+def test_every_refusal_of_the_liver_search_has_a_code_of_its_own() -> None:
+    sources = (Path(quant.liver.__file__).parent).glob("*.py")
+    refusals = {code for path in sources for code in re.findall(r'"(roi_[a-z_]+)"', path.read_text("utf-8"))}
+    refusals -= {"roi_single_slice"}  # a warning
+    assert len(refusals) >= 10
+    assert sorted(code for code in refusals if codes.absence_reason(code).value == "5100") == []

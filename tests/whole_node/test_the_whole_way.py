@@ -95,6 +95,7 @@ def _lic_map_agrees_with_the_record(stored: list[pydicom.Dataset], record: dict[
         for group, plane in zip(
             segmentation.PerFrameFunctionalGroupsSequence, np.atleast_3d(segmentation.pixel_array), strict=True
         )
+        if group.SegmentIdentificationSequence[0].ReferencedSegmentNumber == 1  # the one the report refers to
     }
     values = np.concatenate(
         [m.pixel_array[region[round(position(m), 3)]] for m in maps if round(position(m), 3) in region]

@@ -160,9 +160,9 @@ def test_two_studies_do_not_disturb_each_other(quiet_node, study, tmp_path) -> N
 @pytest.mark.timeout(60)
 def test_a_whole_abdomen_is_indexed_in_a_few_seconds(quiet_node, tmp_path: Path) -> None:
     quiet_node.receive(write_study(tmp_path / "abdomen", slices=90))
-    began = time.perf_counter()
+    began = time.process_time()
     quiet_node.assembler.step()
     quiet_node.clock.pass_s(3)
     assert quiet_node.assembler.step() == 1
     assert quiet_node.jobs()[0].n_instances == 360
-    assert time.perf_counter() - began < 10  # measured 1.5 to 2.5 s on a busy machine
+    assert time.process_time() - began < 5  # processor time; measured 0.6 s
