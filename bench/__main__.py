@@ -4,11 +4,12 @@ import json
 
 from bench.fit import measure as measure_fit
 from bench.machine import this_machine
+from bench.net import measure as measure_net
 
 
 def main() -> None:
     """Print the record."""
-    print(json.dumps({"machine": this_machine().as_record(), "fit": measure_fit()}, indent=2))
+    print(json.dumps({"machine": this_machine().as_record(), "fit": measure_fit(), "net": measure_net()}, indent=2))
 
 
 if __name__ == "__main__":

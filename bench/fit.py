@@ -1,4 +1,4 @@
-"""The R2* fit against the textbook fit: scipy's curve_fit of a mono-exponential, voxel by voxel, same data, same run."""
+"""The R2* fit against the textbook one: curve_fit of a mono-exponential, voxel by voxel, same data, same run."""
 
 import time
 from collections.abc import Callable

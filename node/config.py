@@ -9,9 +9,10 @@ import json
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from node.errors import ConfigError
 
@@ -192,6 +193,21 @@ class ReportConfig(_Section):
         description='null keeps "for research use only, not for diagnosis"; a name (of who is responsible) removes it',
     )
     institution: str | None = Field(None, description="printed on the page and written to the result objects")
+    time_zone: str | None = Field(
+        None, description="IANA name, e.g. Europe/Vienna: dates and times in the objects; null = this machine's"
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str | None) -> str | None:
+        if name is not None and name not in available_timezones():
+            raise ValueError(f"{name} is not an IANA time zone")
+        return name
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The time zone of the objects; ``None`` is this machine's, as ``datetime.astimezone`` takes it."""
+        return None if self.time_zone is None else ZoneInfo(self.time_zone)
 
 
 class Config(_Section):
@@ -298,6 +314,6 @@ def config_schema() -> dict[str, Any]:
     """JSON Schema of the configuration, for editors."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "ironnode configuration",
         **Config.model_json_schema(),
+        "title": "ironnode configuration",
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,15 @@ from tqdm import tqdm
 from node.config import Config
 from node.errors import InputError, StorageError
 from node.intake.assembly import AcquisitionPlan, plan_study
+from node.intake.dataset_walk import walk_file
+from node.intake.file_meta import decode_file_meta, head_bytes
 from node.intake.headers import read_header
 from node.jobs.manifest import derive_job_id
 from node.model import InstanceHeader, JobInput, PipelineOutput
 from node.process.pipeline import declined_output, run
 from quant import METHOD_VERSION
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_DATE = datetime(1970, 1, 2)  # noqa: DTZ001 - placed in the scanner's time zone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,7 @@ def _headers(paths: Sequence[Path], show: Callable[[str], None]) -> dict[Path, I
     first_complaint: InputError | None = None
     for file in tqdm(dicom_files(paths), desc="reading headers", unit="file", disable=None, leave=False):
         try:
+            _check_whole(file)
             headers[file] = read_header(file)
         except InputError as error:
             if file in named:
@@ -93,6 +96,19 @@ def _headers(paths: Sequence[Path], show: Callable[[str], None]) -> dict[Path, I
     if not headers:
         raise first_complaint or InputError(f"no DICOM file in {', '.join(map(str, paths))}")
     return headers
+
+
+def _check_whole(file: Path) -> None:
+    """What the listener checks before it acknowledges: the data set is there to its last byte."""
+    try:
+        with file.open("rb") as opened:
+            meta, offset = decode_file_meta(opened.read(head_bytes()), str(file))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+    try:
+        walk_file(file, offset, meta.transfer_syntax_uid)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
 
 
 def _plans(headers: Mapping[Path, InstanceHeader]) -> list[tuple[AcquisitionPlan, tuple[Path, ...]]]:
@@ -112,7 +128,7 @@ def _measure(plan: AcquisitionPlan, files: tuple[Path, ...], config: Config, ind
             (h.sop_instance_uid for h in plan.headers), config.method_digest() + (indication or ""), METHOD_VERSION
         ),
         files=files,
-        accepted_at=acquired_at(files[0]),
+        accepted_at=acquired_at(files[0], config.report.zone),
         missing=plan.missing,
         indication=indication,
     )
@@ -131,10 +147,10 @@ def _write(folder: Path, output: PipelineOutput) -> BatchResult:
     return BatchResult(folder=folder, record=output.record, text=output.files["report.txt"].decode())
 
 
-def acquired_at(file: Path) -> datetime:
-    """When the scanner acquired the image (docs/decisions/0006), as UTC so that it never depends on this machine.
+def acquired_at(file: Path, zone: tzinfo | None) -> datetime:
+    """When the scanner acquired the image (docs/decisions/0006); ``zone`` is the scanner's, ``None`` this machine's.
 
-    Acquisition DateTime, else Acquisition, Series or Study date and time; 1 January 1970 when none is there.
+    Acquisition DateTime, else Acquisition, Series or Study date and time; 2 January 1970 when none is there.
     """
     try:
         dataset = dcmread(file, stop_before_pixels=True)
@@ -143,10 +159,14 @@ def acquired_at(file: Path) -> datetime:
     for stamp in _stamps(dataset):
         for pattern in ("%Y%m%d%H%M%S", "%Y%m%d"):
             try:
-                return datetime.strptime(stamp, pattern).replace(tzinfo=UTC)
+                return _placed(datetime.strptime(stamp, pattern), zone)  # noqa: DTZ007 - the next step places it
             except ValueError:
                 continue
-    return _EPOCH
+    return _placed(_NO_DATE, zone)
+
+
+def _placed(local: datetime, zone: tzinfo | None) -> datetime:
+    return local.astimezone() if zone is None else local.replace(tzinfo=zone)
 
 
 def _stamps(dataset: Dataset) -> Iterable[str]:

@@ -54,6 +54,7 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
         ConfigError: the configuration asks for what does not exist.
     """
     tell = report or (lambda _stage: None)
+    job = replace(job, accepted_at=job.accepted_at.astimezone(config.report.zone))
     settings = settings_of(config)
     if job.indication is not None:
         _known_indication(settings, job.indication, "indication")
