@@ -4,6 +4,7 @@ IronnodeError
 +-- ConfigError            the configuration cannot be used
 +-- InputError             a file or data set cannot be read or used
 |   +-- DeclinedError      a normal outcome: the data are not an acquisition that ironnode measures
+|   +-- UnreadableError    an image whose header is known, but not its pixels
 +-- StorageError           the disk refused
 |   +-- DiskFullError
 +-- PeerError              another system did not answer, or refused
@@ -39,6 +40,19 @@ class DeclinedError(InputError):
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class UnreadableError(InputError):
+    """The pixels of an image cannot be had; ``code`` and ``text`` are the coded reason of the record.
+
+    ``text`` names the image by its UID and never the file, whose name may identify a patient; the error itself names
+    the file and says what the decoder said.
+    """
+
+    def __init__(self, code: str, text: str, *, file_name: str, detail: str = "") -> None:
+        super().__init__(f"{file_name}: {text}{' ' if detail else ''}{detail}")
         self.code = code
         self.text = text
 

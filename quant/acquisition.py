@@ -22,6 +22,7 @@ class Geometry:
     ``positions_mm`` (z, 3) is the centre of the first voxel of every slice; ``row_direction`` (3,) is the unit
     vector along which the column index grows (first half of Image Orientation Patient), ``column_direction`` (3,)
     the one along which the row index grows; ``spacing_mm`` is (between slices, between rows, between columns).
+    The distance between slices and their thickness are NaN only where images are referred to and not measured.
     """
 
     positions_mm: npt.NDArray[np.float64]

@@ -1,5 +1,7 @@
 """The planes of the acquisition as DICOM attributes, the same for classic and multi-frame sources."""
 
+import math
+
 from pydicom.dataset import Dataset
 from pydicom.uid import MRImageStorage
 from pydicom.valuerep import format_number_as_ds
@@ -13,15 +15,17 @@ def decimal(value: float) -> str:
 
 
 def set_plane(ds: Dataset, context: BuildContext, z: int) -> None:
-    """Frame of reference, plane and pixel spacing of slice ``z``."""
+    """Frame of reference, plane and pixel spacing of slice ``z``; a distance that is NaN is left out."""
     geometry = context.source.geometry
     ds.FrameOfReferenceUID = context.header.frame_of_reference_uid
     ds.PositionReferenceIndicator = context.header.position_reference
     ds.ImageOrientationPatient = [decimal(v) for v in (*geometry.row_direction, *geometry.column_direction)]
     ds.ImagePositionPatient = [decimal(v) for v in geometry.positions_mm[z]]
     ds.PixelSpacing = [decimal(v) for v in geometry.spacing_mm[1:]]
-    ds.SliceThickness = decimal(geometry.slice_thickness_mm)
-    ds.SpacingBetweenSlices = decimal(geometry.spacing_mm[0])
+    if math.isfinite(geometry.slice_thickness_mm):
+        ds.SliceThickness = decimal(geometry.slice_thickness_mm)
+    if math.isfinite(geometry.spacing_mm[0]):
+        ds.SpacingBetweenSlices = decimal(geometry.spacing_mm[0])
     ds.Rows = context.rows
     ds.Columns = context.columns
 

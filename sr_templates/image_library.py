@@ -4,6 +4,8 @@ One per slice, as each entry costs time to build and to read and the other echoe
 from the geometry, because highdicom's own reads attributes that multi-frame images keep elsewhere.
 """
 
+import math
+
 from highdicom.sr import CodedConcept, ContentItem
 
 from sr_templates import codes
@@ -22,8 +24,9 @@ def _number(name: CodedConcept, value: float, unit: CodedConcept) -> ContentItem
 
 
 def _shared(context: BuildContext) -> list[ContentItem]:
-    """TID 1602 and 1604."""
+    """TID 1602 and 1604; the thickness only where the headers tell it (it is NaN otherwise)."""
     geometry = context.source.geometry
+    thickness = geometry.slice_thickness_mm
     orientation = (*geometry.row_direction, *geometry.column_direction)
     return [
         code(codes.MODALITY, codes.MAGNETIC_RESONANCE, relation=HAS_ACQ_CONTEXT),
@@ -32,7 +35,7 @@ def _shared(context: BuildContext) -> list[ContentItem]:
         _number(codes.PIXEL_DATA_COLUMNS, context.columns, codes.PIXELS),
         _number(codes.HORIZONTAL_PIXEL_SPACING, geometry.spacing_mm[2], codes.MILLIMETRE),
         _number(codes.VERTICAL_PIXEL_SPACING, geometry.spacing_mm[1], codes.MILLIMETRE),
-        _number(codes.SLICE_THICKNESS, geometry.slice_thickness_mm, codes.MILLIMETRE),
+        *([_number(codes.SLICE_THICKNESS, thickness, codes.MILLIMETRE)] if math.isfinite(thickness) else []),
         *(
             _number(name, cosine, codes.DIRECTION_COSINE)
             for name, cosine in zip(codes.IMAGE_ORIENTATION, orientation, strict=True)

@@ -106,7 +106,7 @@ def decline_plane(plane: Plane) -> Reason | None:
     if plane.units not in ("", "1", "mrad", "rad", "[arb'U]") and plane.units.lower() != "no units":
         return "derived_map", f"Its values are in {plane.units}; this is a map, not a signal."
     if plane.echo_time_s is None:
-        return "no_echo_time", "There is no echo time above 0 ms, in the frame, the shared groups or at top level."
+        return "no_echo_time", "Neither Echo Time (0018,0081) nor Effective Echo Time (0018,9082) is above 0 ms."
     missing = [
         name
         for name, fact in (

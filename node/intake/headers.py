@@ -1,5 +1,6 @@
 """What the node knows of an instance from its header: identity, acquisition, planes, or why it is not input."""
 
+import errno
 import hashlib
 import logging
 import warnings
@@ -11,8 +12,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from node.errors import InputError
+from node.errors import InputError, StorageError
 from node.intake.admission import decline_object, decline_plane, decline_planes
+from node.intake.durable_io import storage_error
 from node.intake.planes import Layers, Plane, first_number, first_numbers, first_text, layers_of, planes_of
 from node.intake.tags import ODD_DATA, seconds_of, text
 from node.intake.vendors import RECONSTRUCTION_WORDS, Private, private_text, promise
@@ -27,25 +29,43 @@ _IDENTITY = {
 
 
 def read_header(path: Path) -> InstanceHeader:
-    """The header of one DICOM file; pixel data are not read. Raises ``InputError`` naming the file."""
-    ds = read_dataset(path)
+    """The header of one DICOM file; pixel data are not read.
+
+    Raises:
+        InputError: it cannot be read, or holds no usable header; the text names the file.
+    """
+    try:
+        ds = read_dataset(path)
+    except StorageError as error:
+        raise InputError(str(error)) from error
     with quiet_pydicom():
         return header_of(ds, path)
 
 
 def read_dataset(path: Path, *, with_pixels: bool = False) -> Dataset:
-    """The parsed data set of one DICOM file, without pixel data unless asked for."""
+    """The parsed data set of one DICOM file, without pixel data unless asked for.
+
+    Raises:
+        InputError: what the file holds cannot be read; the text names it.
+        StorageError: the system does not give the file.
+    """
     try:
         with quiet_pydicom():
             return dcmread(path, stop_before_pixels=not with_pixels)
     except InvalidDicomError as error:
         raise InputError(f"{path.name} is not a DICOM file (no Part 10 preamble)") from error
     except OSError as error:
-        raise InputError(
-            f"{path.name} cannot be read: {error.strerror or 'end of file inside the data set'}"
-        ) from error
+        if refused_by_system(error):
+            raise storage_error(error, f"{path.name} cannot be read") from error
+        raise InputError(f"{path.name} cannot be read: end of file inside the data set") from error
     except ODD_DATA as error:
         raise InputError(f"{path.name} is not a readable DICOM file: {type(error).__name__} while parsing") from error
+
+
+def refused_by_system(error: OSError) -> bool:
+    """Whether the disk or its rights stood in the way. Parsers raise ``OSError`` for bad content too: without a number,
+    or ``EINVAL`` for a length or offset that points nowhere."""
+    return error.errno not in (None, errno.EINVAL)
 
 
 def header_of(ds: Dataset, path: Path) -> InstanceHeader:

@@ -97,7 +97,7 @@ def cluster_directions(cosines: Iterable[Sequence[float]]) -> list[Sequence[floa
     """One representative of every orientation."""
     found: list[Sequence[float]] = []
     for candidate in sorted(set(map(tuple, cosines))):
-        if not any(_alike(candidate, known) for known in found):
+        if not any(alike(candidate, known) for known in found):
             found.append(candidate)
     return found
 
@@ -124,7 +124,7 @@ def assemblies(slab: Sequence[InstanceHeader]) -> tuple[list[Assembly], list[Sta
 
 def _same_frame(known: InstanceHeader, other: InstanceHeader) -> bool:
     a, b = known.planes[0], other.planes[0]
-    if not _alike(a.orientation, b.orientation):
+    if not alike(a.orientation, b.orientation):
         return False
     shift = [p - q for p, q in zip(b.position_mm, a.position_mm, strict=True)]
     row, column = a.orientation[:3], a.orientation[3:]
@@ -132,7 +132,8 @@ def _same_frame(known: InstanceHeader, other: InstanceHeader) -> bool:
     return all(abs(offset) <= _ORIGIN_TOLERANCE_MM for offset in in_plane)
 
 
-def _alike(a: Sequence[float], b: Sequence[float]) -> bool:
+def alike(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether two orientations (six direction cosines each) are one."""
     return all(abs(p - q) <= _COSINE_TOLERANCE for p, q in zip(a, b, strict=True))
 
 

@@ -31,6 +31,7 @@ class Event(StrEnum):
     ACQUISITION_DECLINED = "acquisition_declined"  # not ours, with the coded reason
     JOB_ACCEPTED = "job_accepted"  # a job exists now
     JOB_STARTED = "job_started"  # a worker took the lease
+    IMAGES_REFUSED = "images_refused"  # images that were to be measured cannot be used; the study gets a refusal
     JOB_DONE = "job_done"  # the result set is in the outbox
     JOB_FAILED = "job_failed"  # a run failed; it is tried again later
     JOB_PARKED = "job_parked"  # failed too often; an operator must look

@@ -1,4 +1,4 @@
-"""What the header says beside the pixels: scanner, patient, order, contrast agent.
+"""What the header says beside the pixels: scanner, patient, study, order, contrast agent.
 
 Patient facts are for the report that goes back into the patient's study; they never reach logs.
 """
@@ -9,9 +9,11 @@ from datetime import date
 from pydicom.dataset import Dataset
 
 from node.errors import DeclinedError
+from node.intake.headers import patient_id_hash
 from node.intake.planes import Layers, first_number
 from node.intake.tags import day_of, items, text
 from quant.result import QcLine
+from sr_templates.evidence import SourceSeries
 
 PROTON_MHZ_PER_T = 42.577478518
 """Gyromagnetic ratio of the proton over 2 pi (CODATA 2018)."""
@@ -31,6 +33,18 @@ class PatientFacts:
     sex: str
     study_description: str
     accession_number: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFacts:
+    """Whose images they are, and how result objects refer to them: all that a refusal needs."""
+
+    source: SourceSeries
+    study_instance_uid: str
+    series_instance_uids: tuple[str, ...]
+    study_date: date | None
+    patient_id_hash: str
+    patient: PatientFacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +68,19 @@ _REASON_CODES = (
     "ReasonForVisitCodeSequence",
     "AdmittingDiagnosesCodeSequence",
 )
+
+
+def study_facts(source: SourceSeries) -> StudyFacts:
+    """The study as the header of the first plane names it."""
+    header = source.datasets[source.frames[0][0].dataset_index]
+    return StudyFacts(
+        source=source,
+        study_instance_uid=text(header, "StudyInstanceUID"),
+        series_instance_uids=tuple(sorted({text(ds, "SeriesInstanceUID") for ds in source.datasets})),
+        study_date=day_of(text(header, "StudyDate")),
+        patient_id_hash=patient_id_hash(header),
+        patient=patient_facts(header),
+    )
 
 
 def patient_facts(ds: Dataset) -> PatientFacts:

@@ -17,8 +17,9 @@ from pydicom.uid import (
     JPEGLSNearLossless,
 )
 
-from node.errors import InputError
-from node.intake.headers import quiet_pydicom, read_dataset
+from node.errors import InputError, UnreadableError
+from node.intake.durable_io import storage_error
+from node.intake.headers import quiet_pydicom, read_dataset, refused_by_system
 from node.intake.tags import ODD_DATA, number, text, whole
 
 StoredPlane = npt.NDArray[np.integer[Any]]
@@ -33,7 +34,12 @@ _TWELVE_BIT_LIMIT = 4095
 
 
 def read_planes(path: Path, ds: Dataset, frame_numbers: Sequence[int]) -> Iterator[StoredPlane]:
-    """Stored values (y, x) of the wanted frames, in the order asked for; 0 is the plane of a classic image."""
+    """Stored values (y, x) of the wanted frames, in the order asked for; 0 is the plane of a classic image.
+
+    Raises:
+        UnreadableError: there are no pixel data, or they cannot be decoded.
+        StorageError: the system does not give the file.
+    """
     shape = (whole(ds, "Rows"), whole(ds, "Columns"))
     wanted = [max(frame_number - 1, 0) for frame_number in frame_numbers]
     planes = _decoded(path, ds, wanted)
@@ -41,19 +47,45 @@ def read_planes(path: Path, ds: Dataset, frame_numbers: Sequence[int]) -> Iterat
         plane = next(planes, None)
         if plane is None or plane.shape != shape:
             found = "nothing" if plane is None else f"an array {plane.shape}"
-            raise InputError(f"{path.name}: frame {frame_number or 1} decodes to {found}, not {shape} pixels")
+            detail = f"Frame {frame_number or 1} decodes to {found}, not {shape} pixels."
+            raise _undecodable(path, ds, detail)
         yield plane
 
 
 def _decoded(path: Path, ds: Dataset, wanted: list[int]) -> Iterator[StoredPlane]:
-    syntax = UID(text(ds.file_meta, "TransferSyntaxUID"))
+    syntax = _syntax(ds)
     in_memory = syntax == DeflatedExplicitVRLittleEndian  # pydicom 3.0 looks for pixels in the file as it lies there
     try:
         with quiet_pydicom():
             source = read_dataset(path, with_pixels=True) if in_memory else path
             yield from iter_pixels(source, indices=wanted, raw=True)
     except _BROKEN_PIXELS as error:
-        raise InputError(f"{path.name}: pixel data ({syntax.name}) cannot be decoded: {_first_line(error)}") from error
+        if isinstance(error, OSError) and refused_by_system(error):
+            raise storage_error(error, f"{path.name} cannot be read") from error
+        raise _undecodable(path, ds, _first_line(error)) from error
+
+
+def _undecodable(path: Path, ds: Dataset, detail: str) -> UnreadableError:
+    uid = text(ds, "SOPInstanceUID")
+    if not _has_pixel_data(path):
+        return UnreadableError("no_pixel_data", f"Image {uid} has no Pixel Data (7FE0,0010).", file_name=path.name)
+    words = f"The pixel data of image {uid} cannot be decoded ({_syntax(ds).name})."
+    return UnreadableError("pixels_unreadable", words, file_name=path.name, detail=detail)
+
+
+def _has_pixel_data(path: Path) -> bool:
+    """Whether the element is there with anything in it; asked only when decoding failed."""
+    try:
+        whole_file = read_dataset(path, with_pixels=True)
+        return len(whole_file["PixelData"].value or b"") > 0
+    except KeyError:
+        return False
+    except InputError:
+        return True
+
+
+def _syntax(ds: Dataset) -> UID:
+    return UID(text(ds.file_meta, "TransferSyntaxUID"))
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from node.errors import DeclinedError
+from node.intake.grid import POSITION_TOLERANCE_MM
 from node.intake.planes import Plane
 from quant.acquisition import Geometry
 from quant.result import QcLine
@@ -34,16 +35,44 @@ def stack_geometry(planes: Sequence[Plane], spacing_between_slices_mm: float | N
     heights = positions @ np.cross(row, column)
     thickness = planes[0].slice_thickness_mm
     between, qc = _spacing(np.diff(heights), spacing_between_slices_mm or thickness)
-    in_plane = planes[0].pixel_spacing_mm
-    assert in_plane is not None  # planes without pixel spacing never get here
     geometry = Geometry(
         positions_mm=positions,
         row_direction=row,
         column_direction=column,
-        spacing_mm=(between, *in_plane),
+        spacing_mm=(between, *_in_plane(planes[0])),
         slice_thickness_mm=thickness or between,
     )
     return StackGeometry(geometry=geometry, qc=qc)
+
+
+def loose_geometry(planes: Sequence[Plane]) -> tuple[tuple[int, ...], Geometry]:
+    """Where planes of one orientation lie when they need not form a stack: to refer to them, not to measure in them.
+
+    Returns the indices of planes at distinct positions, ascending along the normal, and their geometry. The spacing
+    between slices is the middle one of their distances; what the headers do not tell is NaN.
+    """
+    row, column = _directions(planes[0])
+    positions = np.array([plane.position_mm for plane in planes], dtype=np.float64)
+    heights = positions @ np.cross(row, column)
+    kept: list[int] = []
+    for index in np.argsort(heights, kind="stable"):
+        if not kept or heights[index] - heights[kept[-1]] > POSITION_TOLERANCE_MM:
+            kept.append(int(index))
+    thickness = planes[kept[0]].slice_thickness_mm or float("nan")
+    between = float(np.median(np.diff(heights[kept]))) if len(kept) > 1 else thickness
+    geometry = Geometry(
+        positions_mm=positions[kept],
+        row_direction=row,
+        column_direction=column,
+        spacing_mm=(between, *_in_plane(planes[kept[0]])),
+        slice_thickness_mm=thickness,
+    )
+    return tuple(kept), geometry
+
+
+def _in_plane(plane: Plane) -> tuple[float, float]:
+    assert plane.pixel_spacing_mm is not None  # planes without pixel spacing never get here
+    return plane.pixel_spacing_mm
 
 
 def _directions(plane: Plane) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -9,13 +9,13 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node.model import JobInput, PipelineOutput
-from node.process.pixels import LoadedAcquisition
+from node.process.facts import StudyFacts
 from node.report.html import render_html
 from node.report.page import render_page
 from node.report.picture_files import picture_files
 from node.report.pictures import MapQuantity, PagePictures, PatientLines, make_pictures
 from node.report.text import render_text
-from quant.acquisition import BoolArray
+from quant.acquisition import BoolArray, MultiEcho
 from quant.calibration import Calibration
 from quant.fit import R2StarMap
 from quant.flags import FitFlag
@@ -30,13 +30,17 @@ _Map = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """What the outputs are drawn and built from; ``measurement`` is ``None`` for a refusal."""
+    """What the outputs are drawn and built from; ``measurement`` is ``None`` for a refusal.
 
-    loaded: LoadedAcquisition
-    fit: R2StarMap | None
-    region: LiverRegion | None
-    measurement: RegionMeasurement | None
-    calibration: Calibration | None
+    ``acquisition`` is ``None`` when only the headers could be used.
+    """
+
+    study: StudyFacts
+    acquisition: MultiEcho | None = None
+    fit: R2StarMap | None = None
+    region: LiverRegion | None = None
+    measurement: RegionMeasurement | None = None
+    calibration: Calibration | None = None
 
 
 def folder_of(result: LiverIronResult, material: Material, job: JobInput, institution: str | None) -> PipelineOutput:
@@ -52,7 +56,7 @@ def folder_of(result: LiverIronResult, material: Material, job: JobInput, instit
         mask=None if measured_region is None else measured_region.mask,
         organ=None if measured_region is None else measured_region.organ,
         page_rgb=page.rgb,
-        source=material.loaded.source,
+        source=material.study.source,
         identity=ResultIdentity(
             job_id=job.job_id, accepted_at=job.accepted_at, revision=job.revision, institution=institution
         ),
@@ -92,15 +96,18 @@ def _maps(fit: R2StarMap, calibration: Calibration | None) -> ResultMaps:
 
 
 def _pictures(material: Material, maps: ResultMaps | None, institution: str | None) -> PagePictures:
+    patient = _patient_lines(material.study, institution)
+    if material.acquisition is None:
+        return PagePictures(shown=None, decay=None, patient=patient)
     quantity, values = _shown_map(material, maps)
     return make_pictures(
-        material.loaded.acquisition,
+        material.acquisition,
         map_values=values,
         map_quantity=quantity,
         region=_shown_region(material),
         region_rejected=material.measurement is None,
         decay=None if material.measurement is None else material.measurement.pooled_decay,
-        patient=_patient_lines(material.loaded, institution),
+        patient=patient,
     )
 
 
@@ -118,14 +125,14 @@ def _shown_region(material: Material) -> BoolArray | None:
     return material.region.candidate if material.measurement is None else material.region.mask
 
 
-def _patient_lines(loaded: LoadedAcquisition, institution: str | None) -> PatientLines:
-    patient = loaded.patient
+def _patient_lines(study: StudyFacts, institution: str | None) -> PatientLines:
+    patient = study.patient
     return PatientLines(
         name=patient.name,
         patient_id=patient.patient_id,
         birth_date="" if patient.birth_date is None else patient.birth_date.isoformat(),
         sex=patient.sex,
-        study_date="" if loaded.study_date is None else loaded.study_date.isoformat(),
+        study_date="" if study.study_date is None else study.study_date.isoformat(),
         accession_number=patient.accession_number,
         study_description=patient.study_description,
         institution=institution or "",

@@ -10,18 +10,21 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 from node.config import Config
-from node.errors import ConfigError, DeclinedError
+from node.errors import ConfigError, DeclinedError, InputError
 from node.intake.assembly import AcquisitionPlan
 from node.model import JobInput, PipelineOutput
+from node.ops.events import Event, emit
 from node.policy import load_policy
+from node.process.facts import StudyFacts
 from node.process.outputs import Material, folder_of, folder_without_objects
 from node.process.pixels import LoadedAcquisition, read_acquisition
+from node.process.refusal import refusal_reason, study_of_headers
 from quant import METHOD_VERSION
 from quant.assess import AssessmentSettings, assess
 from quant.calibration import calibration_for
 from quant.fit import R2StarMap, fit_r2star
 from quant.flags import FitFlag
-from quant.follow_up import technical_repeat
+from quant.follow_up import no_lic, technical_repeat
 from quant.liver import LiverRegion, find_liver
 from quant.region import RegionMeasurement, measure_region
 from quant.result import FitSummary, LiverIronResult, QcLine, Reason, RoiSummary
@@ -50,7 +53,8 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
     Same job, same configuration: same bytes. ``report`` is told each stage's name as it begins.
 
     Raises:
-        InputError: a file cannot be read (the text names it).
+        InputError: not even the headers can carry a result (the text names the file).
+        StorageError: the system does not give a file; another run may get it.
         ConfigError: the configuration asks for what does not exist.
     """
     tell = report or (lambda _stage: None)
@@ -61,8 +65,8 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
     tell("reading pixels")
     try:
         loaded = read_acquisition(job.files)
-    except DeclinedError as error:
-        return folder_without_objects(_declined([Reason(code=error.code, text=error.text)], config))
+    except InputError as error:
+        return _unusable(error, job, config)
     measured = _measure(loaded, config, tell)
     result = _result(measured, job, config, settings)
     tell("writing the report")
@@ -70,7 +74,8 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
     return folder_of(
         result,
         Material(
-            loaded=loaded,
+            study=loaded.study,
+            acquisition=loaded.acquisition,
             fit=measured.fit,
             region=measured.region,
             measurement=measured.measurement,
@@ -79,6 +84,22 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
         job,
         config.report.institution,
     )
+
+
+def _unusable(error: InputError, job: JobInput, config: Config) -> PipelineOutput:
+    """The refusal of an acquisition that was to be measured and whose pixels or geometry cannot be used: it goes into
+    the study like any other, for a study that gets no answer looks like one that was never sent."""
+    reason = refusal_reason(error)
+    study = study_of_headers(job.files)
+    if study is None:
+        if isinstance(error, DeclinedError):
+            return folder_without_objects(_declined([reason], config))
+        raise error
+    emit(Event.IMAGES_REFUSED, job_id=job.job_id, code=reason.code, error=str(error))
+    result = replace(
+        _not_measurable(study, (reason,), job, config), follow_up=no_lic("The images could not be measured.")
+    )
+    return folder_of(result, Material(study=study), job, config.report.institution)
 
 
 def settings_of(config: Config) -> AssessmentSettings:
@@ -140,22 +161,31 @@ def _measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> _Measured
 
 def _result(measured: _Measured, job: JobInput, config: Config, settings: AssessmentSettings) -> LiverIronResult:
     loaded = measured.loaded
-    refused = LiverIronResult(
-        software_version=version("ironnode"),
-        method_version=METHOD_VERSION,
-        status="not_measurable",
-        reasons=measured.refusals or (Reason(code="not_assessed", text="Not assessed yet."),),
-        study_instance_uid=loaded.study_instance_uid,
-        source_series_instance_uids=loaded.series_instance_uids,
-        patient_id_hash=loaded.patient_id_hash,
+    reasons = measured.refusals or (Reason(code="not_assessed", text="Not assessed yet."),)
+    bare = _not_measurable(loaded.study, reasons, job, config)
+    refused = replace(
+        bare,
         acquisition=loaded.summary,
         fit=_fit_summary(measured),
-        qc=(*_missing_line(job.missing), *loaded.qc, *(measured.region.qc if measured.region else ())),
-        research_use_only=config.report.intended_use_signed_by is None,
+        qc=(*bare.qc, *loaded.qc, *(measured.region.qc if measured.region else ())),
     )
     if measured.measurement is None:
         return replace(refused, follow_up=technical_repeat(measured.refusals[0].text))
     return _assessed(refused, measured, measured.measurement, job, config, settings)
+
+
+def _not_measurable(study: StudyFacts, reasons: tuple[Reason, ...], job: JobInput, config: Config) -> LiverIronResult:
+    return LiverIronResult(
+        software_version=version("ironnode"),
+        method_version=METHOD_VERSION,
+        status="not_measurable",
+        reasons=reasons,
+        study_instance_uid=study.study_instance_uid,
+        source_series_instance_uids=study.series_instance_uids,
+        patient_id_hash=study.patient_id_hash,
+        qc=_missing_line(job.missing),
+        research_use_only=config.report.intended_use_signed_by is None,
+    )
 
 
 def _assessed(
@@ -173,7 +203,7 @@ def _assessed(
         echo_times_s=measured.loaded.summary.echo_times_s,
         echoes_used=measured.fit.echoes_used,
         settings=settings,
-        study_date=measured.loaded.study_date,
+        study_date=measured.loaded.study.study_date,
         indication=job.indication or config.follow_up.default_indication,
         measurable_limit_per_s=measured.fit.measurable_limit_per_s,
     )

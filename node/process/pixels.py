@@ -6,7 +6,6 @@ sort them. Here they are put together, with the facts that the record and the re
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -17,23 +16,23 @@ from pydicom.dataset import Dataset
 from node.errors import DeclinedError
 from node.intake.assembly import AcquisitionPlan, plan_study
 from node.intake.grid import PlaneRef, build_grid
-from node.intake.headers import header_of, patient_id_hash, quiet_pydicom, read_dataset
-from node.intake.planes import Plane, first_number, layers_of, planes_of
-from node.intake.tags import day_of, text, whole
+from node.intake.headers import header_of, quiet_pydicom
+from node.intake.planes import Plane, first_number, layers_of
+from node.intake.tags import text, whole
 from node.intake.vendors import NORMALISED
 from node.process.facts import (
     IndicationFacts,
-    PatientFacts,
+    StudyFacts,
     contrast_given,
     field_strength_t,
     indication_facts,
-    patient_facts,
+    study_facts,
 )
 from node.process.frames import is_lossy
 from node.process.geometry import stack_geometry
 from node.process.scaling import scales_disagree
 from node.process.selection import Selection, select
-from node.process.signal import Signal, SourceFile, read_signal
+from node.process.signal import Signal, SourceFile, read_signal, read_source
 from quant.acquisition import Geometry, MultiEcho
 from quant.result import AcquisitionSummary, QcLine, Reason
 from sr_templates.evidence import FrameRef, SourceSeries
@@ -51,16 +50,11 @@ class LoadedAcquisition:
     """
 
     acquisition: MultiEcho
-    source: SourceSeries
+    study: StudyFacts
     summary: AcquisitionSummary
     qc: tuple[QcLine, ...]
     refusals: tuple[Reason, ...]
-    study_instance_uid: str
-    series_instance_uids: tuple[str, ...]
-    study_date: date | None
-    patient_id_hash: str
     indication: IndicationFacts
-    patient: PatientFacts
 
 
 def read_acquisition(files: Sequence[Path]) -> LoadedAcquisition:
@@ -69,6 +63,7 @@ def read_acquisition(files: Sequence[Path]) -> LoadedAcquisition:
     Raises:
         InputError: a file cannot be read or decoded; the text names it.
         DeclinedError: the files hold no acquisition that can be measured, or more than one.
+        StorageError: the system does not give a file.
     """
     with quiet_pydicom():
         sources = _sources(files)
@@ -99,9 +94,8 @@ def _sources(files: Sequence[Path]) -> dict[str, SourceFile]:
     """The instances by SOP Instance UID; a second file of the same instance is left out."""
     found: dict[str, SourceFile] = {}
     for path in sorted(files):
-        ds = read_dataset(path)
-        planes = {plane.frame_number or 0: plane for plane in planes_of(ds)}
-        found.setdefault(text(ds, "SOPInstanceUID"), SourceFile(path=path, header=ds, planes=planes))
+        source = read_source(path)
+        found.setdefault(text(source.header, "SOPInstanceUID"), source)
     return found
 
 
@@ -162,7 +156,7 @@ def _loaded(acquisition: MultiEcho, source: SourceSeries, header: Dataset, qc: t
     contrast = "" if agent is None else f"A contrast agent was given ({agent}); it changes R2* and hides iron."
     return LoadedAcquisition(
         acquisition=acquisition,
-        source=source,
+        study=study_facts(source),
         summary=AcquisitionSummary(
             field_t=acquisition.field_t,
             manufacturer=text(header, "Manufacturer"),
@@ -176,12 +170,7 @@ def _loaded(acquisition: MultiEcho, source: SourceSeries, header: Dataset, qc: t
         ),
         qc=(*qc, *([QcLine(code="contrast_given", severity="failure", text=contrast)] if contrast else [])),
         refusals=(Reason(code="contrast_given", text=contrast),) if contrast else (),
-        study_instance_uid=text(header, "StudyInstanceUID"),
-        series_instance_uids=tuple(sorted({text(ds, "SeriesInstanceUID") for ds in source.datasets})),
-        study_date=day_of(text(header, "StudyDate")),
-        patient_id_hash=patient_id_hash(header),
         indication=indication_facts(header),
-        patient=patient_facts(header),
     )
 
 

@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 
 from node.errors import DeclinedError
 from node.intake.grid import PlaneRef
-from node.intake.planes import Plane
+from node.intake.headers import read_dataset
+from node.intake.planes import Plane, planes_of
 from node.process.frames import StoredPlane, at_limit, read_planes, stored_limit
 from node.process.scaling import modality_values, phase_unit_rad
 from node.process.selection import Phase, Selection
@@ -31,6 +32,12 @@ class SourceFile:
     path: Path
     header: Dataset
     planes: Mapping[int, Plane]
+
+
+def read_source(path: Path) -> SourceFile:
+    """The header of one file and its planes."""
+    ds = read_dataset(path)
+    return SourceFile(path=path, header=ds, planes={plane.frame_number or 0: plane for plane in planes_of(ds)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,11 @@ _BY_HAND = "Measure R2* on the delivered map in a region placed by hand, or repe
 _BETTER_SIGNAL = "Repeat with a higher signal-to-noise ratio: larger voxels or thicker slices."
 _EARLIER_ECHOES = "Repeat with a shorter first echo time and echo spacing, at 1.5 T if there is a choice."
 _MORE_ECHOES = "Repeat with 6 to 12 echoes, the first as early as possible (about 1 ms)."
+_CHECK_COPIES = (
+    "Open the images at the scanner or in the archive: if they are whole there, have the way from there to ironnode "
+    "checked; if not, repeat the scan."
+)
+_CHECK_CHANGES = "Magnitude images are needed as the scanner wrote them; check what changes them on their way."
 _ADVICE = {
     "roi_not_axial": "Repeat with axial slices, or measure R2* on the delivered map in a region placed by hand.",
     "roi_single_slice": "Repeat with several axial slices through the middle of the right liver lobe.",
@@ -17,6 +22,14 @@ _ADVICE = {
     "roi_heterogeneous": "Repeat in one breath-hold; check the images for motion, artefacts and lesions.",
     "roi_too_few_echoes": _MORE_ECHOES,
     "too_few_echoes": _MORE_ECHOES,
+    "no_pixel_data": _CHECK_COPIES,
+    "pixels_unreadable": _CHECK_COPIES,
+    "header_unreadable": _CHECK_COPIES,
+    "unknown_kind": _CHECK_CHANGES,
+    "impossible_values": _CHECK_CHANGES,
+    "no_field_strength": "Check what removes Magnetic Field Strength (0018,0087) on the way from the scanner.",
+    "irregular_slices": "Repeat with one stack of slices at equal distances, and send that stack alone.",
+    "several_acquisitions": "Send each acquisition in a series of its own.",
 }
 _GENERAL = (
     "Repeat with a breath-hold multi-echo gradient echo through the liver: 6 to 12 echoes, first TE about 1 ms, "

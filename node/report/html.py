@@ -6,7 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from node.report.content import report_content
 from node.report.picture_files import picture_files
-from node.report.pictures import PagePictures
+from node.report.pictures import NO_IMAGE, PagePictures
 from node.report.plots import MAP_NAMES, MAP_UNITS
 from quant.result import LiverIronResult
 
@@ -27,21 +27,26 @@ _ENVIRONMENT = Environment(
 def render_html(result: LiverIronResult, pictures: PagePictures | None) -> str:
     """The report of ``result``; without ``pictures`` (nothing could be read) it holds text only."""
     template = _ENVIRONMENT.get_template("report.html")
-    patient = None if pictures is None else pictures.patient
     return template.render(
-        content=report_content(result), patient=patient, figures=_figures(result, pictures) if pictures else []
+        content=report_content(result),
+        patient=None if pictures is None else pictures.patient,
+        figures=[] if pictures is None else _figures(result, pictures),
+        no_image=NO_IMAGE if pictures is not None and pictures.shown is None else "",
     )
 
 
 def _figures(result: LiverIronResult, pictures: PagePictures) -> list[dict[str, str]]:
+    shown = pictures.shown
+    if shown is None:
+        return []
     words = {
-        "map": MAP_NAMES[pictures.map_quantity],
-        "unit": MAP_UNITS[pictures.map_quantity],
-        "outline": "rejected candidate region dashed" if pictures.region_rejected else "measured region outlined",
+        "map": MAP_NAMES[shown.map_quantity],
+        "unit": MAP_UNITS[shown.map_quantity],
+        "outline": "rejected candidate region dashed" if shown.region_rejected else "measured region outlined",
     }
-    if pictures.region is None:
+    if shown.region is None:
         words["outline"] = "no region"
-    where = f"slice {pictures.slice_number} of {pictures.n_slices}"
+    where = f"slice {shown.slice_number} of {shown.n_slices}"
     return [
         {
             "caption": _CAPTIONS[name][0].format(**words) + ("" if name == "decay.png" else f", {where}"),

@@ -16,7 +16,7 @@ from matplotlib.image import imsave
 
 from node.report.content import ReportContent, report_content
 from node.report.flow import RC, Sheet, Style
-from node.report.pictures import PagePictures, PatientLines
+from node.report.pictures import NO_IMAGE, PagePictures, PatientLines
 from node.report.plots import (
     MAP_NAMES,
     MAP_UNITS,
@@ -126,8 +126,10 @@ def _identity(sheet: Sheet, content: ReportContent, patient: PatientLines) -> fl
             left += share * _WIDTH
         top += sheet.line_px(_STRONG) + 4
     scanner = "; ".join(value for label, value in content.scanner if label in ("Scanner", "Echoes", "Images"))
-    _cell(sheet, "Scanner", scanner or "not known", _MARGIN, top, _WIDTH, Style(size_pt=9))
-    return top + sheet.line_px(_STRONG) + 12
+    if scanner:
+        _cell(sheet, "Scanner", scanner, _MARGIN, top, _WIDTH, Style(size_pt=9))
+        top += sheet.line_px(_STRONG)
+    return top + 12
 
 
 def _cell(sheet: Sheet, label: str, value: str, left: float, top: float, width: float, style: Style = _STRONG) -> None:
@@ -207,23 +209,26 @@ def _refusal(sheet: Sheet, content: ReportContent, top: float) -> float:
 
 
 def _pictures(sheet: Sheet, result: LiverIronResult, pictures: PagePictures, top: float) -> float:
-    """Anatomy, map with its bar, and the decay curve where there is one, side by side."""
+    """Anatomy, map with its bar, and the decay curve where there is one, side by side; or that there is no image."""
+    shown = pictures.shown
+    if shown is None:
+        return _no_image(sheet, top)
     with_curve = pictures.decay is not None
     width = (_WIDTH - _BAR - 2 * _GAP - (_AXIS + _GAP if with_curve else 0)) / (3 if with_curve else 2)
     height = width * 0.74
-    where = f"Slice {pictures.slice_number} of {pictures.n_slices}"
+    where = f"Slice {shown.slice_number} of {shown.n_slices}"
     outline = ""
-    if pictures.region is not None:
-        outline = "; rejected candidate dashed" if pictures.region_rejected else "; region outlined"
+    if shown.region is not None:
+        outline = "; rejected candidate dashed" if shown.region_rejected else "; region outlined"
     sheet.put(f"First echo{outline}", _MARGIN, top, _STRONG)
     body = top + sheet.line_px(_STRONG) + 4
-    draw_anatomy(sheet.figure.add_axes(sheet.box(_MARGIN, body, width, height)), pictures)
+    draw_anatomy(sheet.figure.add_axes(sheet.box(_MARGIN, body, width, height)), shown)
     sheet.put(where, _MARGIN, body + height + 2, _LABEL)
     left = _MARGIN + width + _GAP
-    if pictures.map_values is not None:
-        sheet.put(f"{MAP_NAMES[pictures.map_quantity]}, {MAP_UNITS[pictures.map_quantity]}", left, top, _STRONG)
+    if shown.map_values is not None:
+        sheet.put(f"{MAP_NAMES[shown.map_quantity]}, {MAP_UNITS[shown.map_quantity]}", left, top, _STRONG)
         ax = sheet.figure.add_axes(sheet.box(left, body, width, height))
-        image = draw_map(ax, pictures, typical_value(result, pictures))
+        image = draw_map(ax, shown, typical_value(result, shown))
         bar = sheet.figure.add_axes(sheet.box(left + width + 8, body, 16, height))
         draw_colour_bar(sheet.figure, bar, image, 9)
     if pictures.decay is not None:
@@ -232,6 +237,14 @@ def _pictures(sheet: Sheet, result: LiverIronResult, pictures: PagePictures, top
         ax = sheet.figure.add_axes(sheet.box(left + _AXIS, body, PAGE_WIDTH_PX - _MARGIN - left - _AXIS, height - 26))
         draw_decay(ax, pictures.decay, 9)
     return body + height + sheet.line_px(_LABEL) + 14
+
+
+def _no_image(sheet: Sheet, top: float) -> float:
+    """An empty picture area that says so, so that nobody looks for a picture elsewhere."""
+    height = 120
+    _rectangle(sheet, (_MARGIN, top, _WIDTH, height), _PANEL)
+    sheet.put(NO_IMAGE, _MARGIN + 22, top + (height - sheet.line_px(_BODY)) / 2, _BODY)
+    return top + height + 14
 
 
 def _numbers(sheet: Sheet, content: ReportContent, top: float) -> float:
@@ -266,7 +279,8 @@ def _follow_up(sheet: Sheet, content: ReportContent, top: float) -> None:
 
 def _quality(sheet: Sheet, content: ReportContent, top: float) -> None:
     count = len(content.warnings)
-    heading = "Quality: no warnings" if count == 0 else f"Quality: {count} warning{'s' if count > 1 else ''}"
+    nothing = "Quality: no warnings" if content.scanner else "Quality: not assessed"
+    heading = nothing if count == 0 else f"Quality: {count} warning{'s' if count > 1 else ''}"
     sheet.put(heading, _RIGHT, top, _HEADING if count == 0 else replace(_HEADING, colour=_WARNING.colour))
     top += sheet.line_px(_HEADING)
     entries = [(f"⚠ {text}", _WARNING) for text in content.warnings] + [(f"• {text}", _BODY) for text in content.notes]

@@ -7,7 +7,7 @@ import matplotlib
 from matplotlib.axes import Axes
 
 from node.report.flow import RC, Sheet
-from node.report.pictures import PagePictures
+from node.report.pictures import PagePictures, ShownSlice
 from node.report.plots import draw_anatomy, draw_colour_bar, draw_decay, draw_map, typical_value
 from quant.result import LiverIronResult
 
@@ -16,11 +16,13 @@ _DPI, _WIDTH_PX, _HEIGHT_PX, _MARGIN_PX = 150, 960, 720, 12
 
 def picture_files(result: LiverIronResult, pictures: PagePictures) -> dict[str, bytes]:
     """File name -> PNG: ``anatomy.png``, ``map.png`` and ``decay.png``, as far as there is something to show."""
+    shown, decay = pictures.shown, pictures.decay
+    files: dict[str, bytes] = {}
     with matplotlib.rc_context(RC):
-        files = {"anatomy.png": _single(lambda ax: draw_anatomy(ax, pictures))}
-        if pictures.map_values is not None:
-            files["map.png"] = _map(result, pictures)
-        decay = pictures.decay
+        if shown is not None:
+            files["anatomy.png"] = _single(lambda ax: draw_anatomy(ax, shown))
+            if shown.map_values is not None:
+                files["map.png"] = _map(result, shown)
         if decay is not None:
             files["decay.png"] = _single(lambda ax: draw_decay(ax, decay, 11), left=84, bottom=84)
     return files
@@ -33,11 +35,11 @@ def _single(draw: Callable[[Axes], None], left: float = _MARGIN_PX, bottom: floa
     return _png(sheet)
 
 
-def _map(result: LiverIronResult, pictures: PagePictures) -> bytes:
+def _map(result: LiverIronResult, shown: ShownSlice) -> bytes:
     sheet = Sheet(width_px=_WIDTH_PX + 120, height_px=_HEIGHT_PX, dpi=_DPI)
     height = _HEIGHT_PX - 2 * _MARGIN_PX
     ax = sheet.figure.add_axes(sheet.box(_MARGIN_PX, _MARGIN_PX, _WIDTH_PX - 2 * _MARGIN_PX, height))
-    image = draw_map(ax, pictures, typical_value(result, pictures))
+    image = draw_map(ax, shown, typical_value(result, shown))
     bar = sheet.figure.add_axes(sheet.box(_WIDTH_PX + 10, _MARGIN_PX + 8, 28, height - 16))
     draw_colour_bar(sheet.figure, bar, image, 11)
     return _png(sheet)

@@ -11,6 +11,8 @@ from quant.region import PooledDecay
 
 MapQuantity = Literal["lic_mg_per_g", "r2star_per_s"]
 
+NO_IMAGE = "No image could be shown. This report was made from the image headers alone."
+
 
 @dataclass(frozen=True, kw_only=True)
 class PatientLines:
@@ -34,7 +36,7 @@ class PatientLines:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PagePictures:
+class ShownSlice:
     """One slice: ``anatomy`` is the first echo's magnitude, (y, x); ``map_values`` (y, x) is NaN where unmeasured.
 
     ``region`` (y, x) is what was measured, or with ``region_rejected`` the candidate that was refused;
@@ -50,6 +52,13 @@ class PagePictures:
     slice_number: int
     n_slices: int
     edges: tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PagePictures:
+    """``shown`` is ``None`` when no image could be read; ``decay`` when nothing was measured."""
+
+    shown: ShownSlice | None
     decay: PooledDecay | None
     patient: PatientLines
 
@@ -66,7 +75,7 @@ def make_pictures(
 ) -> PagePictures:
     """The pictures of the slice that holds most of ``region`` (z, y, x), or the middle slice without one."""
     z = representative_slice(region, acquisition.signal.shape[0])
-    return PagePictures(
+    shown = ShownSlice(
         anatomy=acquisition.magnitude[z, :, :, 0],
         map_values=None if map_values is None else map_values[z],
         map_quantity=map_quantity,
@@ -76,9 +85,8 @@ def make_pictures(
         slice_number=z + 1,
         n_slices=acquisition.signal.shape[0],
         edges=edge_letters(acquisition.geometry),
-        decay=decay,
-        patient=patient,
     )
+    return PagePictures(shown=shown, decay=decay, patient=patient)
 
 
 def representative_slice(region: BoolArray | None, n_slices: int) -> int:

@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from node.report.flow import FAMILY
-from node.report.pictures import MapQuantity, PagePictures
+from node.report.pictures import MapQuantity, ShownSlice
 from quant.acquisition import BoolArray
 from quant.grading import GradeScheme
 from quant.region import PooledDecay
@@ -43,34 +43,34 @@ def body_box(anatomy: npt.NDArray[np.floating[Any]]) -> tuple[slice, slice]:
     return box[0], box[1]
 
 
-def draw_anatomy(ax: Axes, pictures: PagePictures) -> None:
+def draw_anatomy(ax: Axes, shown: ShownSlice) -> None:
     """First echo in grey with the region's outline."""
-    rows, columns = body_box(pictures.anatomy)
-    shown = pictures.anatomy[rows, columns]
-    top = float(np.nanpercentile(shown, 99.5)) or 1.0
-    ax.imshow(shown, cmap="gray", vmin=0, vmax=top, interpolation="nearest", aspect=_aspect(pictures))
-    _finish(ax, pictures, rows, columns, OUTLINE)
+    rows, columns = body_box(shown.anatomy)
+    anatomy = shown.anatomy[rows, columns]
+    top = float(np.nanpercentile(anatomy, 99.5)) or 1.0
+    ax.imshow(anatomy, cmap="gray", vmin=0, vmax=top, interpolation="nearest", aspect=_aspect(shown))
+    _finish(ax, shown, rows, columns, OUTLINE)
 
 
-def draw_map(ax: Axes, pictures: PagePictures, typical: float) -> ScalarMappable:
+def draw_map(ax: Axes, shown: ShownSlice, typical: float) -> ScalarMappable:
     """The map in colour with the region's outline; ``typical`` is the region's value and sets the colour range."""
-    assert pictures.map_values is not None  # the caller leaves the space out otherwise
-    rows, columns = body_box(pictures.anatomy)
-    norm = Normalize(0, map_top(pictures.map_quantity, typical))
+    assert shown.map_values is not None  # the caller leaves the space out otherwise
+    rows, columns = body_box(shown.anatomy)
+    norm = Normalize(0, map_top(shown.map_quantity, typical))
     image = ax.imshow(
-        pictures.map_values[rows, columns], cmap=PALETTE, norm=norm, interpolation="nearest", aspect=_aspect(pictures)
+        shown.map_values[rows, columns], cmap=PALETTE, norm=norm, interpolation="nearest", aspect=_aspect(shown)
     )
     ax.set_facecolor(UNMEASURED)
-    _finish(ax, pictures, rows, columns, "white")
+    _finish(ax, shown, rows, columns, "white")
     return image
 
 
-def typical_value(result: LiverIronResult, pictures: PagePictures) -> float:
+def typical_value(result: LiverIronResult, shown: ShownSlice) -> float:
     """The value that the colour range is chosen for."""
-    statistics = result.lic_mg_per_g if pictures.map_quantity == "lic_mg_per_g" else result.r2star_per_s
+    statistics = result.lic_mg_per_g if shown.map_quantity == "lic_mg_per_g" else result.r2star_per_s
     if statistics is not None:
         return statistics.median
-    values = pictures.map_values
+    values = shown.map_values
     if values is None or not np.isfinite(values).any():
         return 0.0
     return float(np.nanmedian(values))
@@ -91,17 +91,17 @@ def draw_colour_bar(figure: Figure, ax: Axes, image: ScalarMappable, size_pt: fl
         label.set_fontsize(size_pt)
 
 
-def _aspect(pictures: PagePictures) -> float:
-    return pictures.pixel_spacing_mm[0] / pictures.pixel_spacing_mm[1]
+def _aspect(shown: ShownSlice) -> float:
+    return shown.pixel_spacing_mm[0] / shown.pixel_spacing_mm[1]
 
 
-def _finish(ax: Axes, pictures: PagePictures, rows: slice, columns: slice, colour: str) -> None:
+def _finish(ax: Axes, shown: ShownSlice, rows: slice, columns: slice, colour: str) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_anchor("NW")
-    if pictures.region is not None:
-        _outline(ax, pictures.region[rows, columns], colour, rejected=pictures.region_rejected)
-    left, right, _, _ = pictures.edges
+    if shown.region is not None:
+        _outline(ax, shown.region[rows, columns], colour, rejected=shown.region_rejected)
+    left, right, _, _ = shown.edges
     text: Any = {"family": FAMILY, "fontsize": 9, "fontweight": "bold", "color": "white", "va": "bottom"}
     text["bbox"] = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1.5}
     ax.text(0.02, 0.02, left, ha="left", transform=ax.transAxes, **text)

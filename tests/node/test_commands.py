@@ -123,18 +123,24 @@ def _broken(source: Path, break_it: Callable[[pydicom.Dataset], None]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("break_it", "code"),
+    ("break_it", "status", "code", "tag", "roles"),
     [
-        (lambda d: delattr(d, "PixelData"), "no_pixel_data"),
-        (lambda d: setattr(d, "EchoTime", None), "no_echo_time"),
+        (lambda d: delattr(d, "PixelData"), "not_measurable", "no_pixel_data", "(7FE0,0010)", ["page", "sr"]),
+        (lambda d: setattr(d, "EchoTime", None), "declined", "no_echo_time", "(0018,0081)", []),
     ],
 )
-def test_bad_headers_are_named(tmp_path: Path, break_it: Callable[[pydicom.Dataset], None], code: str) -> None:
+def test_bad_headers_are_named(
+    tmp_path: Path, break_it: Callable[[pydicom.Dataset], None], status: str, code: str, tag: str, roles: list[str]
+) -> None:
     source = phantom(tmp_path / "in", slices=1)
     _broken(source, break_it)
     answer = ironnode("process", source, "--out", tmp_path / "out")
-    assert answer.returncode in (2, 3)
-    assert code in answer.stderr + (tmp_path / "out" / "result.json").read_text()
+    assert answer.returncode == 3, answer.stderr
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert record["status"] == status
+    assert [reason["code"] for reason in record["reasons"]] == [code]
+    assert tag in answer.stdout
+    assert sorted(item["role"] for item in record["objects"]) == roles
 
 
 def test_truncated_file_is_named(tmp_path: Path) -> None:

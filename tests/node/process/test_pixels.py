@@ -81,15 +81,15 @@ def test_facts_for_record_and_page(tmp_path: Path) -> None:
     request.ReasonForRequestedProcedureCodeSequence = [reason]
     scan = Scan(extra={"RequestAttributesSequence": [request]})
     loaded = _read(classics(scan), tmp_path)
-    assert loaded.study_instance_uid == "1.2.3"
-    assert loaded.series_instance_uids == ("1.2.3.1",)
-    assert loaded.study_date is not None
-    assert loaded.study_date.isoformat() == "2026-01-02"
+    assert loaded.study.study_instance_uid == "1.2.3"
+    assert loaded.study.series_instance_uids == ("1.2.3.1",)
+    assert loaded.study.study_date is not None
+    assert loaded.study.study_date.isoformat() == "2026-01-02"
     assert loaded.indication.texts == ("iron?",)
     assert loaded.indication.codes == (("127040003", "SCT", "SCD"),)
-    assert loaded.patient.name == "Doe^Jane"
-    assert loaded.patient.patient_id == "P1"
-    assert str(loaded.patient.birth_date) == "1980-05-01"
+    assert loaded.study.patient.name == "Doe^Jane"
+    assert loaded.study.patient.patient_id == "P1"
+    assert str(loaded.study.patient.birth_date) == "1980-05-01"
     assert loaded.summary.manufacturer == "Maker"
     assert loaded.refusals == ()
 
@@ -97,7 +97,7 @@ def test_facts_for_record_and_page(tmp_path: Path) -> None:
 def test_evidence_refers_to_the_very_planes(tmp_path: Path) -> None:
     scan = Scan(kinds=("magnitude", "phase"))
     loaded = _read([*reversed(classics(scan))], tmp_path)
-    source = loaded.source
+    source = loaded.study.source
     assert len(source.frames) == 3
     for z, row in enumerate(source.frames):
         for e, ref in enumerate(row):
@@ -115,7 +115,7 @@ def test_multi_frame_object_with_a_rescale_per_frame(tmp_path: Path) -> None:
     loaded = _read([enhanced(scan)], tmp_path)
     assert loaded.acquisition.is_complex
     assert_allclose(loaded.acquisition.signal, scan.truth, rtol=2e-3)
-    frames = [ref.frame_number for row in loaded.source.frames for ref in row]
+    frames = [ref.frame_number for row in loaded.study.source.frames for ref in row]
     assert frames == [1 + z + 6 * e for z in range(3) for e in range(6)]
 
 
@@ -124,7 +124,7 @@ def test_one_multi_frame_object_per_echo_in_any_file_order(tmp_path: Path) -> No
     objects = [enhanced(scan.but(echo_times_ms=(t,))) for t in reversed(scan.echo_times_ms)]
     loaded = _read(objects, tmp_path)
     assert_allclose(loaded.acquisition.magnitude, np.abs(scan.truth), rtol=2e-4)
-    assert len(loaded.source.datasets) == 6
+    assert len(loaded.study.source.datasets) == 6
 
 
 def test_legacy_converted_object(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_phase_without_a_known_unit_is_left_aside(tmp_path: Path) -> None:
     loaded = _read(every, tmp_path)
     assert loaded.summary.kind == "magnitude"
     assert _codes(loaded) == {"phase_not_used"}
-    assert loaded.source.further == ()
+    assert loaded.study.source.further == ()
     for ds in every:
         ds.Manufacturer = "SIEMENS"
     assert _read(every, tmp_path / "siemens").summary.kind == "complex"
@@ -306,7 +306,7 @@ def test_duplicate_files_change_nothing(tmp_path: Path) -> None:
     once = _read(every, tmp_path / "once")
     twice = read_acquisition([*save_all(every, tmp_path / "a"), *save_all(every, tmp_path / "b")])
     assert_allclose(twice.acquisition.signal, once.acquisition.signal)
-    assert len(twice.source.datasets) == len(once.source.datasets)
+    assert len(twice.study.source.datasets) == len(once.study.source.datasets)
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian])
@@ -446,8 +446,8 @@ def test_real_ge_abdomen(shared_data: SharedData) -> None:
     acquisition = loaded.acquisition
     assert acquisition.signal.shape == (5, 256, 256, 12)
     assert acquisition.is_complex
-    assert len(loaded.source.datasets) == 180
-    assert len(loaded.source.further) == 120
+    assert len(loaded.study.source.datasets) == 180
+    assert len(loaded.study.source.further) == 120
     assert acquisition.field_t == 3.0
     assert_allclose(acquisition.geometry.spacing_mm, (5.0, 1.5, 1.5), atol=1e-4)
     stored = _stored_magnitude(loaded)
@@ -459,12 +459,12 @@ def test_real_ge_abdomen(shared_data: SharedData) -> None:
 
 def _stored_magnitude(loaded: LoadedAcquisition) -> np.ndarray[Any, Any]:
     """The scanner's own magnitude images, read by another path."""
-    grid = loaded.source.frames
+    grid = loaded.study.source.frames
     return np.stack([np.stack([_pixels(loaded, ref.dataset_index) for ref in row], axis=-1) for row in grid])
 
 
 def _pixels(loaded: LoadedAcquisition, index: int) -> np.ndarray[Any, Any]:
-    path = Path(str(loaded.source.datasets[index].filename))
+    path = Path(str(loaded.study.source.datasets[index].filename))
     return dcmread(path).pixel_array.astype(np.float64)
 
 
@@ -499,4 +499,4 @@ def test_plane_of_one_slice_is_not_taken_for_another(tmp_path: Path) -> None:
         ds.InstanceNumber, ds.EchoNumbers = 1 + number % 4, 7
     loaded = _read(random.Random(1).sample(every, len(every)), tmp_path)
     _agrees(loaded, scan)
-    assert classic(scan, 0, 1.2).SOPInstanceUID in {ds.SOPInstanceUID for ds in loaded.source.datasets}
+    assert classic(scan, 0, 1.2).SOPInstanceUID in {ds.SOPInstanceUID for ds in loaded.study.source.datasets}

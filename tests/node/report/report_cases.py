@@ -170,6 +170,15 @@ def refused(*, candidate: bool = True, n_reasons: int = 1) -> Case:
     return Case(result=replace(base_result(1.5), reasons=reasons), pictures=pictures)
 
 
+def headers_only() -> Case:
+    """A refusal of images whose pixels could not be read."""
+    uid = "1.2.840.113619.2.244.6945.123456.24678.1234567890.123456.7890"
+    text = f"The pixel data of image {uid} cannot be decoded (JPEG 2000 Image Compression (Lossless Only))."
+    reasons = (Reason(code="pixels_unreadable", text=text),)
+    result = replace(base_result(1.5), reasons=reasons, acquisition=None, fit=None)
+    return Case(result=result, pictures=PagePictures(shown=None, decay=None, patient=PATIENT))
+
+
 def crowded() -> Case:
     """Everything at its longest: long names, many warnings, prior, fat, borderline, approved to nobody."""
     fat = Statistics(median=12.3, mean=12.5, sd=3.0, q1=10.1, q3=14.8, interval95=(11.9, 12.7))
@@ -216,5 +225,6 @@ CASES: dict[str, Callable[[], Case]] = {
     "no calibration": lambda: measured(67.73, 7.0),
     "refused": refused,
     "refused, no candidate": lambda: refused(candidate=False, n_reasons=4),
+    "refused, headers only": headers_only,
     "crowded": crowded,
 }

@@ -14,7 +14,9 @@ from PIL import Image
 
 from node.report.content import report_content
 from node.report.flow import Sheet, Style, drawable
+from node.report.html import render_html
 from node.report.page import PAGE_HEIGHT_PX, PAGE_WIDTH_PX, draw_page, render_page
+from node.report.picture_files import picture_files
 from tests.node.report.report_cases import CASES, PATIENT, measured, refused
 
 
@@ -190,3 +192,15 @@ def test_wrapping_keeps_every_word_and_the_width() -> None:
     assert all(sheet.width(line, style) <= 300 for line in lines)
     assert "".join(lines).replace(" ", "").replace("\N{NO-BREAK SPACE}", "") == text.replace(" ", "")
     assert any("785\N{NO-BREAK SPACE}/s" in line for line in lines)
+
+
+def test_page_without_an_image_says_so() -> None:
+    case = CASES["refused, headers only"]()
+    words = " ".join(words_on(draw_page(case.result, case.pictures)).split())
+    assert "No image could be shown." in words
+    assert "cannot be decoded" in words
+    assert "Quality: not assessed" in words
+    for part in ("First echo", "Scanner", "Slice", "no warnings"):
+        assert part not in words
+    assert picture_files(case.result, case.pictures) == {}
+    assert "No image could be shown." in render_html(case.result, case.pictures)
