@@ -116,8 +116,11 @@ def field_strength_t(layers: Layers) -> tuple[float, tuple[QcLine, ...]]:
     if told is not None and low <= told <= high:
         if derived is None or abs(derived / told - 1) <= _FIELD_AGREEMENT:
             return told, ()
-        text = f"Magnetic Field Strength says {told:g} T, the imaging frequency {derived:.2f} T."
-        return told, (QcLine(code="field_strength_doubtful", severity="warning", text=text, value=derived, limit=told),)
+        text = (
+            f"Magnetic Field Strength (0018,0087) says {told:g} T, the Imaging Frequency (0018,0084) {derived:.2f} T: "
+            "which calibration applies cannot be told."
+        )
+        raise DeclinedError("field_strength_contradicts", text)
     if derived is None or not low <= derived <= high:
         text = "Neither Magnetic Field Strength (0018,0087) nor Imaging Frequency (0018,0084) tells the field strength."
         raise DeclinedError("no_field_strength", text)

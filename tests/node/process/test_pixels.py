@@ -244,7 +244,6 @@ def test_signed_magnitude_of_an_unnamed_kind_is_accepted_and_said(tmp_path: Path
         ({"MagneticFieldStrength": "2.89362"}, 2.89362, set()),
         ({"MagneticFieldStrength": None, "ImagingFrequency": "63.866"}, 1.5, {"field_from_frequency"}),
         ({"MagneticFieldStrength": "0", "ImagingFrequency": "127.73"}, 3.0, {"field_from_frequency"}),
-        ({"MagneticFieldStrength": "1.5", "ImagingFrequency": "127.73"}, 1.5, {"field_strength_doubtful"}),
     ],
 )
 def test_field_strength(tmp_path: Path, extra: dict[str, Any], field_t: float, codes: set[str]) -> None:
@@ -257,6 +256,13 @@ def test_without_any_field_strength_declined(tmp_path: Path) -> None:
     with pytest.raises(DeclinedError, match=r"\(0018,0087\)") as caught:
         _read(classics(Scan(extra={"MagneticFieldStrength": None})), tmp_path)
     assert caught.value.code == "no_field_strength"
+
+
+def test_contradicting_field_strengths_declined(tmp_path: Path) -> None:
+    """At 3 T the same R2* is half the iron: a header edited to another field must not choose the calibration."""
+    with pytest.raises(DeclinedError, match=r"1\.5 T.*\(0018,0084\) 3\.00 T") as caught:
+        _read(classics(Scan(extra={"MagneticFieldStrength": "1.5", "ImagingFrequency": "127.73"})), tmp_path)
+    assert caught.value.code == "field_strength_contradicts"
 
 
 def test_contrast_agent_forbids_a_number(tmp_path: Path) -> None:
