@@ -7,6 +7,7 @@ a test keeps the two equal.
 import hashlib
 import json
 import os
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
@@ -62,7 +63,7 @@ class AssembleConfig(_Section):
 
     settle_s: Seconds = Field(20, description="quiet time after which an incomplete grid is judged as it is")
     complete_quiet_s: float = Field(
-        2,
+        15,
         ge=0,
         description="quiet time after which a grid without holes counts as whole when no header promises more echoes",
     )
@@ -118,7 +119,9 @@ class DestinationConfig(_Section):
 class BrokerConfig(_Section):
     """The Celery broker."""
 
-    url: str | None = Field(None, description="redis:// URL; null starts a private Valkey server under storage.root")
+    url: Annotated[str, Field(pattern=r"^(rediss?|redis\+socket)://.+")] | None = Field(
+        None, description="redis:// URL; null starts a private Valkey server under storage.root"
+    )
 
 
 class DatabaseConfig(_Section):
@@ -160,9 +163,7 @@ class FollowUpConfig(_Section):
     )
     policy_file: Path | None = Field(None, description="a site's own policy table; null = the shipped one")
     signed_off_by: str | None = Field(None, description="name of the person who approved the policy for this site")
-    signed_off_on: str | None = Field(
-        None, pattern=r"^\d{4}-\d{2}-\d{2}$", description="date of that approval, YYYY-MM-DD"
-    )
+    signed_off_on: date | None = Field(None, description="date of that approval, YYYY-MM-DD")
 
     @model_validator(mode="after")
     def _both(self) -> Self:
@@ -237,6 +238,7 @@ class Config(_Section):
     def method_digest(self) -> str:
         """Digest (hex) of every setting that can change a result's content; part of the job key."""
         parts = {name: getattr(self, name).model_dump(mode="json") for name in _METHOD_SECTIONS}
+        parts["follow_up"].pop("policy_file")  # its content counts, not where it lies
         policy = self.follow_up.policy_file
         parts["policy"] = None if policy is None else hashlib.sha256(policy.read_bytes()).hexdigest()
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -259,13 +261,17 @@ def load_config(path: Path | None) -> Config:
         try:
             text = path.read_text(encoding="utf-8")
             node = yaml.compose(text, Loader=yaml.SafeLoader)
+            _refuse_duplicates(node, path)
             tree = yaml.safe_load(text) or {}
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read: {error}") from error
+        except ValueError as error:  # YAML reads dates by itself
+            raise ConfigError(f"{path}: a date is wrong: {error}") from error
         except yaml.YAMLError as error:
             raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
         if not isinstance(tree, dict):
             raise ConfigError(f"{path}: the top level must be a mapping of sections")
+    tree = {name: {} if section is None and name in Config.model_fields else section for name, section in tree.items()}
     root = os.environ.get("IRONNODE_STORAGE_ROOT")
     if root:
         tree = {**tree, "storage": {**(tree.get("storage") or {}), "root": root}}
@@ -273,8 +279,38 @@ def load_config(path: Path | None) -> Config:
         config = Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(_explain(error, node, path)) from error
+    config = _anchored(config, path, root)
     _check_policy_file(config)
     return config
+
+
+def _anchored(config: Config, path: Path | None, root_of_environment: str | None) -> Config:
+    """Relative paths of a configuration file are relative to its folder, wherever the command is run."""
+    folder = Path.cwd() if path is None else path.absolute().parent
+    root = (Path.cwd() if root_of_environment else folder) / config.storage.root
+    policy = config.follow_up.policy_file
+    return config.model_copy(
+        update={
+            "storage": config.storage.model_copy(update={"root": root}),
+            "follow_up": config.follow_up.model_copy(
+                update={"policy_file": None if policy is None else folder / policy}
+            ),
+        }
+    )
+
+
+def _refuse_duplicates(node: yaml.Node | None, path: Path) -> None:
+    """YAML lets the last of two equal keys win in silence; an allow-list could vanish that way."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise ConfigError(f"{path}, line {key.start_mark.line + 1}: {key.value}: the key stands twice")
+            seen.add(key.value)
+            _refuse_duplicates(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_duplicates(item, path)
 
 
 def _check_policy_file(config: Config) -> None:

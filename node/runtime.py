@@ -53,8 +53,9 @@ class RunFolder:
 
     def roles_alive(self) -> dict[str, bool]:
         """Of every role that was announced, whether its process is there."""
-        roles = sorted(path.stem for path in self.folder.glob("*.json") if path.stem != "config")
-        return {role: _alive((self.facts(role) or {}).get("pid")) for role in roles}
+        announced = {path.stem for path in self.folder.glob("*.json")} - {"config"}
+        expected = set((self.facts("node") or {}).get("roles", ()))  # one that died has withdrawn its own file
+        return {role: _alive((self.facts(role) or {}).get("pid")) for role in sorted(announced | expected)}
 
 
 @contextmanager

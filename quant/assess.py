@@ -3,6 +3,7 @@
 Pure: settings, dates and the region's numbers come in, the types of ``quant.result`` come out.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,11 +17,13 @@ from quant.calibration import (
     match_field,
     other_calibrations,
 )
-from quant.follow_up import Policy, follow_up, no_lic, technical_repeat
+from quant.fat_bias import FatBias, fat_bias
+from quant.follow_up import Policy, bounded_follow_up, follow_up, no_lic, technical_repeat
 from quant.grading import grade, scheme_by_id
-from quant.quality import measurement_quality, reaches_limit
+from quant.noise import NoiseModel
+from quant.quality import AT_LIMIT_BOUND, SEVERE_LIC_MG_PER_G, measurement_quality, reaches_limit
 from quant.region import RegionMeasurement
-from quant.region_statistics import lic_statistics, r2star_statistics, t2star_statistics
+from quant.region_statistics import lic_statistics, pdff_statistics, r2star_statistics, t2star_statistics
 from quant.result import (
     CalibrationUsed,
     FollowUp,
@@ -28,12 +31,13 @@ from quant.result import (
     LicStatistics,
     OtherCalibration,
     QcLine,
+    Reason,
     Statistics,
     Views,
 )
 from quant.uncertainty import Normal, Repeatability, interval_statement, lic_distribution, r2star_uncertainty
-from quant.views import make_views
-from quant.wording import LIC_REPORTING_LIMIT_MG_PER_G, format_rate, join_words
+from quant.views import CLINICAL_LIMIT_MG_PER_G, REFERENCE_LIMIT_MG_PER_G, make_views
+from quant.wording import LIC_REPORTING_LIMIT_MG_PER_G, format_lic, format_percent, format_rate, join_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,19 +60,34 @@ class AssessmentSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
-    """What the record states about a measured region; a field is ``None`` with a reason in ``qc``."""
+    """What the record states about a region; a field is ``None`` with a reason in ``qc``.
 
-    r2star_per_s: Statistics
-    t2star_ms: Statistics | None
-    pdff_percent: Statistics | None
-    lic_mg_per_g: LicStatistics | None
-    lic_umol_per_g_median: float | None
-    calibration: CalibrationUsed | None
-    other_calibrations: tuple[OtherCalibration, ...]
-    grade: Grade | None
-    views: Views | None
+    ``refusals`` are the quality lines that forbid any number: nothing is then stated but ``follow_up`` and ``qc``.
+    """
+
+    r2star_per_s: Statistics | None = None
+    t2star_ms: Statistics | None = None
+    pdff_percent: Statistics | None = None
+    lic_mg_per_g: LicStatistics | None = None
+    lic_umol_per_g_median: float | None = None
+    calibration: CalibrationUsed | None = None
+    other_calibrations: tuple[OtherCalibration, ...] = ()
+    grade: Grade | None = None
+    views: Views | None = None
     follow_up: FollowUp
     qc: tuple[QcLine, ...]
+    refusals: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitFacts:
+    """What an assessment needs to know of the fit: its model's name, echoes, noise and range."""
+
+    model: str
+    echo_times_s: Sequence[float]
+    echoes_used: int
+    noise: NoiseModel
+    measurable_limit_per_s: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,44 +107,48 @@ def assess(
     region: RegionMeasurement,
     *,
     field_t: float,
-    echo_times_s: Sequence[float],
-    echoes_used: int,
+    fit: FitFacts,
     settings: AssessmentSettings,
     study_date: date | None,
     indication: str | None,
-    measurable_limit_per_s: float | None,
 ) -> Assessment:
     """What a report states about ``region``.
 
     The value is a lower bound ("at least") when it reaches the measurable limit (``quality.reaches_limit``) or lies
-    beyond the top of the calibration.
+    beyond the top of the calibration. Quality of severity "failure" gives ``refusals`` and no number.
 
     Raises:
         ValueError: the region's median is not a number, or the policy does not know ``indication``.
     """
-    parts = r2star_uncertainty(region, settings.repeatability)
-    r2star = Normal(mean=region.median, sd=parts.total_per_s)
+    indication = settings.policy.indication(indication).id
+    stated = _stated(region, fit.measurable_limit_per_s, settings.repeatability)
     calibration = calibration_for(field_t, settings.calibration_by_field)
+    fat = fat_bias(region, model=fit.model, echo_times_s=fit.echo_times_s, field_t=field_t, noise=fit.noise)
     quality = measurement_quality(
         region,
         field_t=field_t,
-        echo_times_s=echo_times_s,
-        echoes_used=echoes_used,
-        measurable_limit_per_s=measurable_limit_per_s,
+        echo_times_s=fit.echo_times_s,
+        echoes_used=fit.echoes_used,
+        measurable_limit_per_s=fit.measurable_limit_per_s,
         calibration=calibration,
+        fat=fat,
     )
-    failed = next((line for line in quality if line.severity == "failure"), None)
-    indication_of_policy = settings.policy.indication(indication).id
+    refusals = tuple(Reason(code=line.code, text=line.text) for line in quality if line.severity == "failure")
+    if refusals:
+        return Assessment(follow_up=technical_repeat(refusals[0].text), qc=quality, refusals=refusals)
     if calibration is None:
         iron = _no_calibration(field_t)
     else:
-        bounded = _bounded(region, r2star, measurable_limit_per_s, calibration)
-        iron = _iron(region, bounded, calibration, settings, study_date, indication_of_policy, failed)
-    statement = QcLine(code="interval_parts", severity="info", text=interval_statement(parts, iron.calibration))
+        iron = _iron(stated, calibration, fat, settings, study_date, indication)
+    parts = r2star_uncertainty(region, settings.repeatability, stated.r2star.mean)
+    statement = interval_statement(
+        parts, iron.calibration, fat_left_out=fat is not None, graded=iron.grade is not None and iron.grade.borderline
+    )
+    at_least = stated.why is not None
     return Assessment(
-        r2star_per_s=r2star_statistics(region, r2star),
-        t2star_ms=t2star_statistics(region, r2star),
-        pdff_percent=region.pdff_percent,
+        r2star_per_s=r2star_statistics(region, stated.r2star, at_least=at_least),
+        t2star_ms=t2star_statistics(region, stated.r2star, at_least=at_least),
+        pdff_percent=pdff_statistics(region),
         lic_mg_per_g=iron.lic,
         lic_umol_per_g_median=None if iron.lic is None else iron.lic.median * UMOL_PER_MG,
         calibration=None if iron.calibration is None else iron.calibration.used(),
@@ -133,81 +156,97 @@ def assess(
         grade=iron.grade,
         views=iron.views,
         follow_up=iron.follow_up,
-        qc=(*iron.qc, statement, *quality),
+        qc=(*iron.qc, QcLine(code="interval_parts", severity="info", text=statement), *quality),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Bounded:
-    """R2* as it may be converted; ``why`` says what bounds it from above (one sentence), or is ``None``."""
+class _Stated:
+    """R2* as it is stated of ``region``; ``why`` says what makes it a lower bound (one sentence), or is ``None``."""
 
+    region: RegionMeasurement
     r2star: Normal
     why: str | None
 
 
-def _bounded(
-    region: RegionMeasurement, r2star: Normal, limit_per_s: float | None, calibration: Calibration
-) -> _Bounded:
-    highest = calibration.valid_r2star_per_s[1]
-    value, why = r2star.mean, None
+def _stated(region: RegionMeasurement, limit_per_s: float | None, repeatability: Repeatability) -> _Stated:
+    """The median; beyond the measurable limit the least of median, pooled fit and limit, for single voxels scatter and
+    skew upwards there and the bound must not lie above the truth."""
+    value, why = region.median, None
     if limit_per_s is not None and reaches_limit(region, limit_per_s):
-        value = min(value, limit_per_s)
-        why = f"R2* is beyond what this acquisition can measure ({limit_per_s:.0f} /s), so the LIC is a lower bound."
-    if value > highest:
-        value = highest
-        why = f"R2* is above {highest:.0f} /s, where {calibration.name} ends, so the LIC is a lower bound."
-    return _Bounded(r2star=Normal(mean=value, sd=r2star.sd), why=why)
+        pooled = region.pooled_r2star_per_s
+        value = min(value, limit_per_s, pooled if math.isfinite(pooled) else value)
+        if region.fraction_at_limit > AT_LIMIT_BOUND:
+            trigger = f"{format_percent(region.fraction_at_limit)} of the voxels are beyond it one by one"
+        else:
+            trigger = f"the median R2* ({format_rate(region.median)} /s) reaches it"
+        why = f"This acquisition measures R2* up to {format_rate(limit_per_s)} /s and {trigger}: a lower bound only."
+    parts = r2star_uncertainty(region, repeatability, value)
+    return _Stated(region=region, r2star=Normal(mean=value, sd=parts.total_per_s), why=why)
 
 
 def _iron(
-    region: RegionMeasurement,
-    bounded: _Bounded,
+    stated: _Stated,
     calibration: Calibration,
+    fat: FatBias | None,
     settings: AssessmentSettings,
     study_date: date | None,
     indication: str,
-    failed: QcLine | None,
 ) -> _Iron:
-    if not calibration.covers(bounded.r2star.mean):
-        return _below_calibration(bounded.r2star.mean, calibration)
-    at_least = bounded.why is not None
-    distribution = lic_distribution(calibration, bounded.r2star)
-    lic = lic_statistics(region, distribution, calibration, "at_least" if at_least else None)
-    others = other_calibrations(calibration, bounded.r2star.mean)
+    r2star, bound_why = stated.r2star, stated.why
+    lowest, highest = calibration.valid_r2star_per_s
+    if r2star.mean < lowest:
+        return _below_calibration(r2star.mean, calibration)
+    if r2star.mean > highest:
+        r2star = Normal(mean=highest, sd=r2star.sd)
+        bound_why = f"R2* is above {highest:.0f} /s, where {calibration.name} ends, so the LIC is a lower bound."
+    at_least = bound_why is not None
+    distribution = lic_distribution(calibration, r2star)
+    lic = lic_statistics(stated.region, distribution, calibration, at_least=at_least)
+    others = other_calibrations(calibration, r2star.mean)
+    graded = grade(scheme_by_id(settings.grade_scheme), distribution, at_least=at_least)
+    if bound_why is not None:
+        plan: FollowUp = bounded_follow_up(_established(lic, graded), bound_why)
+    else:
+        plan = follow_up(
+            settings.policy,
+            lic_mg_per_g=lic.median,
+            interval95=lic.interval95,
+            indication_id=indication,
+            study_date=study_date,
+        )
     return _Iron(
         lic=lic,
         calibration=calibration,
         others=others,
-        grade=None
-        if failed is not None
-        else grade(scheme_by_id(settings.grade_scheme), distribution, at_least=at_least),
-        views=make_views(lic, calibration, others),
-        follow_up=_follow_up(settings.policy, lic, bounded.why, failed, study_date, indication),
-        qc=_lic_lines(lic, calibration, bounded.why, failed),
+        grade=graded,
+        views=make_views(lic, calibration, others, None if fat is None else _lic_range(fat, calibration)),
+        follow_up=plan,
+        qc=_lic_lines(lic, calibration, bound_why),
     )
 
 
-def _follow_up(
-    policy: Policy,
-    lic: LicStatistics,
-    bound_why: str | None,
-    failed: QcLine | None,
-    study_date: date | None,
-    indication: str,
-) -> FollowUp:
-    if failed is not None:
-        return technical_repeat(failed.text)
-    if bound_why is not None:
-        return technical_repeat(bound_why)
-    return follow_up(policy, lic_mg_per_g=lic.median, indication_id=indication, study_date=study_date)
+def _lic_range(fat: FatBias, calibration: Calibration) -> tuple[float, float]:
+    """LIC that fat would allow, within the calibration's range."""
+    lowest, highest = calibration.valid_r2star_per_s
+    low, high = (calibration.lic_mg_per_g(min(max(rate, lowest), highest)) for rate in fat.r2star_per_s)
+    return low, high
 
 
-def _lic_lines(
-    lic: LicStatistics, calibration: Calibration, bound_why: str | None, failed: QcLine | None
-) -> tuple[QcLine, ...]:
+def _established(lic: LicStatistics, graded: Grade) -> str:
+    """What a lower bound shows for sure (its own interval included)."""
+    value = f"LIC at least {format_lic(lic.median)} mg/g, grade {graded.label} ({graded.scheme})."
+    if lic.interval95[0] >= SEVERE_LIC_MG_PER_G:
+        return f"Severe iron overload is established: {value}"
+    if lic.interval95[0] >= CLINICAL_LIMIT_MG_PER_G:
+        return f"Clinically significant iron overload is established: {value}"
+    if lic.interval95[0] >= REFERENCE_LIMIT_MG_PER_G:
+        return f"Liver iron above the reference limit is established: {value}"
+    return ""
+
+
+def _lic_lines(lic: LicStatistics, calibration: Calibration, bound_why: str | None) -> tuple[QcLine, ...]:
     lines = []
-    if failed is not None:
-        lines.append(QcLine(code="not_gradeable", severity="warning", text=f"No grade is given: {failed.text}"))
     if bound_why is not None:
         lines.append(QcLine(code="lic_lower_bound", severity="warning", value=lic.median, text=bound_why))
     if lic.median < LIC_REPORTING_LIMIT_MG_PER_G:

@@ -147,6 +147,12 @@ class Calibration:
         zero = self.equation.inverse(0.0) if isinstance(self.equation, LinearEquation) else 0.0
         return max(LOWEST_R2STAR_PER_S, zero), self.equation.inverse(HIGHEST_LIC_MG_PER_G)
 
+    @property
+    def lic_range_mg_per_g(self) -> tuple[float, float]:
+        """LIC at the ends of the validity range: the lowest and the highest that a map can show."""
+        low, high = self.valid_r2star_per_s
+        return max(0.0, float(self.equation.lic(low))), float(self.equation.lic(high))
+
     def covers(self, r2star_per_s: float) -> bool:
         """Whether ``r2star_per_s`` lies in the validity range (NaN does not)."""
         low, high = self.valid_r2star_per_s
@@ -167,13 +173,14 @@ class Calibration:
         return float(self.equation.lic(r2star_per_s))
 
     def lic_map(self, r2star_per_s: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
-        """LIC of every voxel, same shape, float32; NaN where R2* is NaN or outside the validity range."""
-        low, high = self.valid_r2star_per_s
+        """LIC of every voxel, same shape, float32; NaN only where R2* is NaN.
+
+        R2* outside the validity range gives the end of ``lic_range_mg_per_g``: a voxel there means at least the upper
+        end, or at most the lower one. Without a value the most loaded voxels would show as holes.
+        """
         values = np.asarray(r2star_per_s, dtype=np.float64)
-        valid = (values >= low) & (values <= high)
-        lic = np.full(values.shape, np.nan, dtype=np.float32)
-        lic[valid] = self.equation.lic(values[valid])
-        return lic
+        lic = self.equation.lic(np.clip(values, *self.valid_r2star_per_s))
+        return np.asarray(np.clip(lic, *self.lic_range_mg_per_g), dtype=np.float32)
 
     def used(self) -> CalibrationUsed:
         """As the record states it."""

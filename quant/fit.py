@@ -17,8 +17,8 @@ from scipy.stats import chi2 as chi_squared
 from quant.acquisition import BoolArray
 from quant.fit_kernels import BLOCK
 from quant.flags import UNFIT, FitFlag
-from quant.model_choice import choose_model
-from quant.models import AT_LIMIT_RELATIVE_SD, SignalModel, measurable_limit
+from quant.model_choice import Choice, choose_model
+from quant.models import AT_LIMIT_RELATIVE_SD, FatHandling, SignalModel, measurable_limit
 from quant.noise import NoiseModel, estimate_complex_noise, estimate_noise
 from quant.noise_law import noise_law
 from quant.noise_refine import refine_body_noise
@@ -48,14 +48,17 @@ class R2StarMap:
     """Maps (z, y, x) of float32, NaN where the voxel was not fitted, and what they rest on.
 
     ``s0`` is the signal at TE = 0 in the input's unit; ``pdff`` a fraction, slightly below 0 or above 1 where noise
-    says so, ``None`` when the model has no fat and NaN where a voxel cannot tell it (R2* is then fitted as water);
-    ``b0_hz`` is ``None`` for magnitude fits. ``sd_r2star_per_s`` is the Cramer-Rao standard deviation from the noise
+    says so, ``None`` when the model has no fat and NaN where a voxel cannot tell it (R2* is then fitted with that of
+    its surroundings); ``b0_hz`` is ``None`` for magnitude fits. ``sd_r2star_per_s`` is the Cramer-Rao standard
+    deviation from the noise
     model alone. ``residual`` is the root of chi squared per degree of freedom: 1 where noise explains all of it.
     ``flags`` (z, y, x) are ``FitFlag`` bits. ``sigma``, ``coils`` and ``noise_source`` are the noise model used.
-    ``measurable_limit_per_s`` is the R2* at which one voxel of this acquisition's typical tissue (median S0 of all
-    fitted voxels above 10 sigma) reaches a Cramer-Rao SD of 25 %: the same bound that flags single voxels
-    ``AT_LIMIT``; ``None`` where no R2* at all can be measured so well. ``model`` and ``noise_model`` are names for
-    the record.
+    ``measurable_limit_per_s`` is the R2* at which one voxel of this acquisition's typical tissue (median S0 of the
+    voxels measured without reservation and above 10 sigma) reaches a Cramer-Rao SD of 25 %: the same bound that flags
+    single voxels ``AT_LIMIT``; ``None`` where no R2* at all can be measured so well. ``model`` and ``noise_model`` are
+    names for the record. ``fat`` is how fat was handled in most of the measured voxels, ``pdff_assumed`` the fraction
+    of the surroundings that a voxel was fitted with because it cannot tell its own, NaN elsewhere (``None`` without
+    fat).
     """
 
     r2star_per_s: Map
@@ -72,6 +75,19 @@ class R2StarMap:
     model: str
     noise_model: str
     echoes_used: int
+    fat: FatHandling = "not_modelled"
+    pdff_assumed: Map | None = None
+
+    def fat_in(self, where: BoolArray) -> FatHandling:
+        """How fat was handled in most of the measured voxels of ``where`` (z, y, x)."""
+        if self.pdff is None or self.pdff_assumed is None:
+            return self.fat
+        measured = where & np.isfinite(self.r2star_per_s)
+        own = np.isfinite(self.pdff[measured])
+        pooled = np.isfinite(self.pdff_assumed[measured])
+        if 2 * np.count_nonzero(own) >= own.size:
+            return "fitted"
+        return "pooled" if 2 * np.count_nonzero(own | pooled) >= own.size else "not_told"
 
 
 def fit_r2star(
@@ -106,13 +122,13 @@ def fit_r2star(
     with _thread_limit(threads):
         if estimated and not setup.noise.from_background:
             setup = replace(setup, noise=refine_body_noise(flat, voxels, setup))
-        choice = choose_model(flat, voxels, setup, wanted)
+        choice = choose_model(flat, flags == 0, _volume(signal), setup, wanted)
         chosen, setup = choice.model, choice.setup
         maps = _Maps.empty(flat.shape[0], with_pdff=chosen is SignalModel.FAT_FIRST_MOMENT, flags=flags)
         for start in range(0, voxels.size, _CHUNK):
             part = voxels[start : start + _CHUNK]
             maps.fill(part, fit_voxels(flat, part, setup, chosen), setup)
-    return _finished(maps, signal.shape[:3], setup, chosen, is_complex=np.iscomplexobj(signal))
+    return _finished(maps, _volume(signal), choice, is_complex=np.iscomplexobj(signal))
 
 
 def _checked_times(echo_times_s: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -171,13 +187,19 @@ def _magnitude(signal: npt.NDArray[Any]) -> Signal:
     return np.ascontiguousarray(signal, dtype=np.float32)
 
 
+def _volume(signal: npt.NDArray[Any]) -> tuple[int, int, int]:
+    slices, rows, columns, _ = signal.shape
+    return slices, rows, columns
+
+
 def _estimate(signal: npt.NDArray[Any], times: npt.NDArray[np.float64]) -> NoiseModel:
     return estimate_complex_noise(signal, times) if np.iscomplexobj(signal) else estimate_noise(signal, times)
 
 
 def _usable(flat: Signal, mask: BoolArray | None) -> npt.NDArray[np.int32]:
     """Flags (n,) before the fit: voxels outside the mask, voxels with samples that are no magnitudes."""
-    broken = ~(np.isfinite(flat.min(axis=1)) & np.isfinite(flat.max(axis=1)) & (flat.min(axis=1) >= 0))
+    least = flat.min(axis=1)
+    broken = ~(np.isfinite(least) & np.isfinite(flat.max(axis=1)) & (least >= 0))
     flags = np.where(broken, np.int32(FitFlag.FAILED), np.int32(0))
     if mask is not None:
         flags[~mask.reshape(-1)] = FitFlag.OUTSIDE
@@ -254,13 +276,12 @@ def _flags_of(fit: VoxelFit, setup: Setup) -> npt.NDArray[np.int32]:
     return flags
 
 
-def _finished(maps: _Maps, shape: tuple[int, ...], setup: Setup, model: SignalModel, *, is_complex: bool) -> R2StarMap:
-    law = noise_law(setup.noise.coils)
-    tissue = maps.s0[maps.s0 > _TISSUE_SNR * setup.noise.sigma]  # NaN compares false
-    limit = None
-    if tissue.size:
-        limit = measurable_limit(setup.echo_times_s, law, snr=float(np.median(tissue)) / setup.noise.sigma)
-    return R2StarMap(
+def _finished(maps: _Maps, shape: tuple[int, int, int], choice: Choice, *, is_complex: bool) -> R2StarMap:
+    setup = choice.setup
+    assumed = None
+    if maps.pdff is not None and setup.local_pdff is not None:
+        assumed = np.where(np.isnan(maps.pdff) & ~np.isnan(maps.r2star), setup.local_pdff, np.float32(np.nan))
+    finished = R2StarMap(
         r2star_per_s=maps.r2star.reshape(shape),
         s0=maps.s0.reshape(shape),
         pdff=None if maps.pdff is None else maps.pdff.reshape(shape),
@@ -271,11 +292,24 @@ def _finished(maps: _Maps, shape: tuple[int, ...], setup: Setup, model: SignalMo
         sigma=setup.noise.sigma,
         coils=setup.noise.coils,
         noise_source=setup.noise.source,
-        measurable_limit_per_s=limit,
-        model=str(model),
+        measurable_limit_per_s=_limit(maps, setup),
+        model=str(choice.model),
         noise_model=noise_name(setup.noise.coils, is_complex=is_complex),
         echoes_used=int(setup.echo_times_s.size),
+        fat=choice.without,
+        pdff_assumed=None if assumed is None else assumed.reshape(shape),
     )
+    return replace(finished, fat=finished.fat_in(np.ones(shape, dtype=np.bool_)))
+
+
+def _limit(maps: _Maps, setup: Setup) -> float | None:
+    """Limit of the acquisition's typical tissue; S0 extrapolated from uncertain decays has no part in it."""
+    tissue = maps.s0 > _TISSUE_SNR * setup.noise.sigma  # NaN compares false
+    certain = tissue & (maps.flags == 0)
+    if not np.any(tissue):
+        return None
+    s0 = float(np.median(maps.s0[certain if np.any(certain) else tissue]))
+    return measurable_limit(setup.echo_times_s, noise_law(setup.noise.coils), snr=s0 / setup.noise.sigma)
 
 
 def noise_name(coils: float, *, is_complex: bool) -> str:

@@ -129,6 +129,15 @@ def _load(signal, voxels, low, inv_sigma, floor, y, w, s):  # type: ignore[no-un
 
 
 @_inner
+def _modulate(fraction, low, c_real, c_power, m):  # type: ignore[no-untyped-def]
+    """Water-fat modulation of one block at its given fractions, echo-major; one fraction holds for all lanes."""
+    for i in range(BLOCK):
+        f = fraction[low + i] if low + i < fraction.size else fraction[low % fraction.size]
+        for e in range(c_real.size):
+            m[e * BLOCK + i] = _modulation(f, c_real[e], c_power[e])[0]
+
+
+@_inner
 def _start(y, times, law, max_rate, s):  # type: ignore[no-untyped-def]
     """Start of a decay from its squares freed of the noise power: p(t) - p(0) = -2R x integral of p, by trapezoids.
 
@@ -158,15 +167,15 @@ def _start(y, times, law, max_rate, s):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _sum_mono(y, w, times, modulation, law, s):  # type: ignore[no-untyped-def]
+def _sum_mono(y, w, times, m, law, s):  # type: ignore[no-untyped-def]
     """Normal equations and sum of squares of the trial point of a mono-exponential decay."""
     for i in range(BLOCK):
         for row in (_T11, _T12, _T22, _H1, _H2, _SUM):
             s[row * BLOCK + i] = _ZERO
     for e in range(times.size):
-        t, m = times[e], modulation[e]
+        t = times[e]
         for i in range(BLOCK):
-            decay = m * _decay(s[_R * BLOCK + i] * t)
+            decay = m[e * BLOCK + i] * _decay(s[_R * BLOCK + i] * t)
             a = s[_A * BLOCK + i] * decay
             mean, slope, _ = _moment(a, law)
             weight = w[e * BLOCK + i]
@@ -211,15 +220,15 @@ def _step_mono(max_rate, s):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _appraise_mono(y, w, times, modulation, law, s):  # type: ignore[no-untyped-def]
+def _appraise_mono(y, w, times, m, law, s):  # type: ignore[no-untyped-def]
     """Fisher matrix (rows T11, T12, T22) and chi squared (row SUM) at the best point."""
     for i in range(BLOCK):
         for row in (_T11, _T12, _T22, _SUM):
             s[row * BLOCK + i] = _ZERO
     for e in range(times.size):
-        t, m = times[e], modulation[e]
+        t = times[e]
         for i in range(BLOCK):
-            decay = m * _decay(s[_BEST_R * BLOCK + i] * t)
+            decay = m[e * BLOCK + i] * _decay(s[_BEST_R * BLOCK + i] * t)
             a = s[_BEST_A * BLOCK + i] * decay
             mean, _, variance = _moment(a, law)
             weight = w[e * BLOCK + i]
@@ -232,10 +241,11 @@ def _appraise_mono(y, w, times, modulation, law, s):  # type: ignore[no-untyped-
 
 
 @compiled_entry
-def fit_mono(signal, voxels, times, modulation, law, inv_sigma, floor, max_rate, iterations, out):  # type: ignore[no-untyped-def]
-    """Fit A exp(-R t) m(t) to ``signal`` (n, e) float32 at the rows ``voxels`` (k,).
+def fit_mono(signal, voxels, fraction, times, c_real, c_power, law, inv_sigma, floor, max_rate, iterations, out):  # type: ignore[no-untyped-def]
+    """Fit A exp(-R t) |(1 - f) + f c(t)| with f given to ``signal`` (n, e) float32 at the rows ``voxels`` (k,).
 
-    ``times`` (e,) starts at 0; ``modulation`` (e,) is m, 1 for water alone. Samples from the first one at or below
+    ``times`` (e,) starts at 0; ``fraction`` (k,) is f, or (1,) for one f for all; ``c_real`` and ``c_power`` (e,) are
+    the real part and squared modulus of unit fat. Samples from the first one at or below
     ``floor`` (sigma) on are left out, the first ``LEAST_ECHOES`` never. The rate ends at ``max_rate``. Fills ``out``
     (MONO_ROWS, k).
     """
@@ -244,13 +254,15 @@ def fit_mono(signal, voxels, times, modulation, law, inv_sigma, floor, max_rate,
         low = block * BLOCK
         y = np.empty(times.size * BLOCK, np.float32)
         w = np.empty(times.size * BLOCK, np.float32)
+        m = np.empty(times.size * BLOCK, np.float32)
         s = np.zeros(_STATE_ROWS * BLOCK, np.float32)
         _load(signal, voxels, low, inv_sigma, floor, y, w, s)
+        _modulate(fraction, low, c_real, c_power, m)
         _start(y, times, law, max_rate, s)
         for _ in range(iterations):
-            _sum_mono(y, w, times, modulation, law, s)
+            _sum_mono(y, w, times, m, law, s)
             _step_mono(max_rate, s)
-        _appraise_mono(y, w, times, modulation, law, s)
+        _appraise_mono(y, w, times, m, law, s)
         for i in range(min(BLOCK, n - low)):
             f11, f12, f22 = s[_T11 * BLOCK + i], s[_T12 * BLOCK + i], s[_T22 * BLOCK + i]
             out[AMPLITUDE, low + i] = s[_BEST_A * BLOCK + i]

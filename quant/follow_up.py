@@ -6,6 +6,7 @@ its own LIC bands, so that it does not depend on the grade scheme.
 """
 
 import calendar
+import math
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import product
@@ -143,9 +144,13 @@ class Policy:
             f"(possible: {', '.join(self._indication_ids)})"
         )
 
+    def band(self, lic_mg_per_g: float) -> Band:
+        """The band that holds this LIC."""
+        return max((b for b in self.bands if b.from_mg_per_g <= max(lic_mg_per_g, 0)), key=lambda b: b.from_mg_per_g)
+
     def rule(self, indication: Indication, lic_mg_per_g: float) -> Rule:
         """The one rule for this indication and LIC."""
-        band = max((b for b in self.bands if b.from_mg_per_g <= max(lic_mg_per_g, 0)), key=lambda b: b.from_mg_per_g)
+        band = self.band(lic_mg_per_g)
         return next(r for r in self.rules if indication.id in r.indications and band.id in r.bands)
 
     def source(self, source_id: str) -> Source:
@@ -170,19 +175,35 @@ def add_months(day: date, months: int) -> date:
     return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
 
 
-def follow_up(policy: Policy, *, lic_mg_per_g: float, indication_id: str | None, study_date: date | None) -> FollowUp:
+def follow_up(
+    policy: Policy,
+    *,
+    lic_mg_per_g: float,
+    interval95: tuple[float, float],
+    indication_id: str | None,
+    study_date: date | None,
+) -> FollowUp:
     """When to measure again by ``policy``, counted from ``study_date``.
+
+    ``interval95`` is that of the LIC: where it reaches a band with another rule, the text says what that rule is.
 
     Raises:
         ValueError: ``indication_id`` is not in the policy.
     """
     indication = policy.indication(indication_id)
     rule = policy.rule(indication, lic_mg_per_g)
+    neighbours = _neighbours(policy, indication, lic_mg_per_g, interval95)
     if rule.months is None:
-        return ClinicianDecides(
-            text=f"No interval is issued; the clinician decides. Indication: {indication.label}. {rule.note} "
-            f"{SAME_TECHNIQUE} {policy.approval} (Policy {policy.id} {policy.version}, rule {rule.id}.)"
-        )
+        sentences = [
+            "No interval is issued; the clinician decides.",
+            neighbours,
+            f"Indication: {indication.label}.",
+            rule.note,
+            SAME_TECHNIQUE,
+            policy.approval,
+            f"(Policy {policy.id} {policy.version}, rule {rule.id}.)",
+        ]
+        return ClinicianDecides(text=" ".join(sentence for sentence in sentences if sentence))
     assert rule.source is not None  # checked by Rule
     source = policy.source(rule.source)
     dates = [None if study_date is None else add_months(study_date, months) for months in rule.months]
@@ -196,14 +217,35 @@ def follow_up(policy: Policy, *, lic_mg_per_g: float, indication_id: str | None,
         source=source.citation,
         population_match=rule.population_match,
         signed_off_by=policy.signed_off_by,
-        text=_interval_text(policy, rule, indication, source, dates),
+        text=_interval_text(policy, rule, indication, source, dates, neighbours),
     )
 
 
-def _interval_text(policy: Policy, rule: Rule, indication: Indication, source: Source, dates: list[date | None]) -> str:
+def _neighbours(policy: Policy, indication: Indication, lic_mg_per_g: float, interval95: tuple[float, float]) -> str:
+    """What other bands within the interval would say, empty where they say the same."""
+    here = policy.rule(indication, lic_mg_per_g)
+    starts = [band.from_mg_per_g for band in policy.bands]
+    ends = [*starts[1:], math.inf]
+    parts = []
+    for start, end in zip(starts, ends, strict=True):
+        rule = policy.rule(indication, start)
+        if rule.months == here.months or end <= interval95[0] or start > interval95[1]:
+            continue
+        edge = f"from {start:g}" if start > lic_mg_per_g else f"below {end:g}"
+        what = "the clinician decides" if rule.months is None else f"the rule is {months_text(*rule.months)}"
+        parts.append(f"{edge} mg/g {what}")
+    if not parts:
+        return ""
+    return f"Borderline: the 95 % interval reaches another band; {' and '.join(parts)}."
+
+
+def _interval_text(
+    policy: Policy, rule: Rule, indication: Indication, source: Source, dates: list[date | None], neighbours: str
+) -> str:
     assert rule.months is not None  # only called for an interval
     sentences = [
         f"Next measurement in {months_text(*rule.months)}{_dates_text(dates)}.",
+        neighbours,
         f"Indication: {indication.label}.",
         f"Source: {source.citation}; written for {source.population}; {source.strength}.",
         rule.note,
@@ -227,8 +269,20 @@ def _dates_text(dates: list[date | None]) -> str:
 
 
 def technical_repeat(why: str) -> ClinicianDecides:
-    """No interval, because the number itself must be measured again first."""
-    return ClinicianDecides(text=f"No interval is issued: {why} A technical repeat is advised first. {CAVEAT}")
+    """No interval, because the number itself must be measured again first; ``why`` is one sentence."""
+    return ClinicianDecides(text=f"No interval is issued. {why} A technical repeat is advised.")
+
+
+def bounded_follow_up(established: str, why: str) -> ClinicianDecides:
+    """No interval, because only a lower bound is known: first what it establishes (one sentence, or empty)."""
+    clinician = "The clinician decides on it now; no interval is issued." if established else "No interval is issued."
+    sentences = [
+        established,
+        clinician,
+        why,
+        "A technical repeat is advised to get a value: shorter first TE and echo spacing, or 1.5 T.",
+    ]
+    return ClinicianDecides(text=" ".join(sentence for sentence in sentences if sentence))
 
 
 def no_lic(why: str) -> ClinicianDecides:

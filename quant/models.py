@@ -1,6 +1,7 @@
 """Signal equations of multi-echo gradient echo, their information content and the limit of what they can measure."""
 
 from enum import StrEnum
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,14 @@ AT_LIMIT_RELATIVE_SD = 0.25
 Up to 0.125 the first-moment fit is unbiased within 1 %, up to 0.25 its median still is (measured on phantoms); beyond,
 single voxels scatter and skew upwards. Published limits use 0.10 with Gaussian noise, where the answer is 20 to 40 %
 lower; see ``measurable_limit``.
+"""
+FatHandling = Literal["fitted", "pooled", "not_needed", "not_told", "not_modelled"]
+"""How R2* deals with fat.
+
+"fitted": each voxel's own fraction. "pooled": the fraction of the pooled decays around a voxel, which alone cannot tell
+it. "not_needed": the echoes would show fat and show none that matters; water alone. "not_told": not even pooled decays
+tell the fraction (too much iron, too few echoes or too low an SNR for it); water alone, and fat may bias R2*.
+"not_modelled": water alone because the echo times cannot show fat or the model has none, and fat may bias R2*.
 """
 _LIMIT_SEARCH_PER_S = (5.0, 20000.0)
 

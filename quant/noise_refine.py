@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import chi2 as chi_squared
 
-from quant.model_choice import echo_times_show_fat, tissue_sample
+from quant.model_choice import tissue_sample, voxels_show_fat
 from quant.models import SignalModel
 from quant.noise import NoiseModel
 from quant.voxel_fit import Setup, Signal, VoxelFit, Voxels, fit_voxels
@@ -48,7 +48,7 @@ def _residual_ratio(fit: VoxelFit) -> float:
 
 
 def _richest_model(setup: Setup, snr: float) -> SignalModel:
-    return SignalModel.FAT_FIRST_MOMENT if echo_times_show_fat(setup, snr) else SignalModel.FIRST_MOMENT
+    return SignalModel.FAT_FIRST_MOMENT if voxels_show_fat(setup, snr) else SignalModel.FIRST_MOMENT
 
 
 def _coils_of_the_floor(signal: Signal, sample: Voxels, setup: Setup, model: SignalModel) -> float:

@@ -8,16 +8,18 @@ import math
 from collections.abc import Sequence
 
 from quant.calibration import Calibration, match_field
+from quant.fat_bias import LARGEST_PDFF, TYPICAL_PDFF, FatBias
 from quant.region import RegionMeasurement
 from quant.result import QcLine, Severity
 from quant.uncertainty import tissue_spread_per_s
-from quant.wording import format_lic, format_percent, format_rate
+from quant.wording import format_lic, format_lic_range, format_percent, format_rate, format_t2star
 
 ADVISED_ECHOES = 6  # 6 to 12 echo times: ESGAR/SAR consensus 2023 (10.1148/radiol.221856)
 LEAST_ECHOES = 4
 AT_LIMIT_WARNING = 0.05
 AT_LIMIT_BOUND = 0.25
 FAILED_WARNING = 0.10
+FAILED_REFUSAL = 0.50
 DISAGREEMENT_WARNING = 0.10
 SMALL_REGION_VOXELS = 300
 HETEROGENEITY_WARNING = 0.30
@@ -35,18 +37,24 @@ def measurement_quality(
     echoes_used: int,
     measurable_limit_per_s: float | None,
     calibration: Calibration | None,
+    fat: FatBias | None,
 ) -> tuple[QcLine, ...]:
-    """Every quality line that the region measurement and the echo times allow."""
+    """Every quality line that the region measurement and the echo times allow.
+
+    A line of severity "failure" means that no LIC may be stated.
+    """
+    bounded = measurable_limit_per_s is not None and reaches_limit(region, measurable_limit_per_s)
     lines = [
         _echo_count(echoes_used),
-        _echo_times(region, echo_times_s),
+        _echo_times(region, echo_times_s, bounded=bounded),
+        _fat(fat, calibration),
         _limit(measurable_limit_per_s, calibration),
         _at_limit(region, measurable_limit_per_s),
         _failed(region),
         _disagreement(region),
         _plausible(region, field_t),
         _size(region),
-        _heterogeneity(region),
+        None if bounded else _heterogeneity(region),
     ]
     return tuple(line for line in lines if line is not None)
 
@@ -70,10 +78,11 @@ def _echo_count(echoes: int) -> QcLine:
     return QcLine(code="echo_count", severity="info", value=echoes, limit=ADVISED_ECHOES, text=text)
 
 
-def _echo_times(region: RegionMeasurement, echo_times_s: Sequence[float]) -> QcLine:
+def _echo_times(region: RegionMeasurement, echo_times_s: Sequence[float], *, bounded: bool) -> QcLine:
     first_ms, last_ms = 1000 * echo_times_s[0], 1000 * echo_times_s[-1]
     t2star_ms = 1000 / region.median if region.median > 0 else math.inf
-    text = f"Echo times {first_ms:.2f} to {last_ms:.2f} ms; T2* of the liver {t2star_ms:.1f} ms."
+    text = f"Echo times {first_ms:.2f} to {last_ms:.2f} ms"
+    text += "." if bounded else f"; T2* of the liver {format_t2star(t2star_ms)} ms."
     if first_ms > t2star_ms:
         advice = " The first echo comes later than T2*: most signal is gone. Shorten the first TE at the next scan."
         return QcLine(code="echo_times", severity="warning", value=first_ms, limit=t2star_ms, text=text + advice)
@@ -81,6 +90,22 @@ def _echo_times(region: RegionMeasurement, echo_times_s: Sequence[float]) -> QcL
         advice = " The last echo comes before half of T2*: little decay is seen. Add later echoes at the next scan."
         return QcLine(code="echo_times", severity="warning", value=last_ms, limit=t2star_ms / 2, text=text + advice)
     return QcLine(code="echo_times", severity="info", value=first_ms, text=text)
+
+
+def _fat(fat: FatBias | None, calibration: Calibration | None) -> QcLine | None:
+    if fat is None:
+        return None
+    low, high = fat.r2star_per_s
+    typical = f"{100 * fat.typical:+.0f} % with {format_percent(TYPICAL_PDFF)} fat"
+    text = (
+        "Fat is not modelled: these echo times and this noise do not tell it from water, and it would "
+        f"{'lower' if fat.typical < 0 else 'raise'} R2* here ({typical}). "
+        f"With 0 to {format_percent(LARGEST_PDFF)} fat the true R2* may be {format_rate(low)} to {format_rate(high)} /s"
+    )
+    if calibration is not None and calibration.covers(low) and calibration.covers(high):
+        text += f" (LIC {format_lic_range(calibration.lic_mg_per_g(low), calibration.lic_mg_per_g(high))} mg/g)"
+    text += ". Use 6 or more echoes that include opposed and in-phase times at the next scan."
+    return QcLine(code="fat_not_modelled", severity="warning", value=fat.typical, text=text)
 
 
 def _limit(limit_per_s: float | None, calibration: Calibration | None) -> QcLine | None:
@@ -105,15 +130,17 @@ def _at_limit(region: RegionMeasurement, limit_per_s: float | None) -> QcLine:
     limit = AT_LIMIT_WARNING
     if limit_per_s is not None and reaches_limit(region, limit_per_s):
         severity, limit = "warning", AT_LIMIT_BOUND
-        text += " The value is a lower bound. Use a shorter first TE and echo spacing, or 1.5 T, at the next scan."
+        text += " Use a shorter first TE and echo spacing, or 1.5 T, at the next scan."
     return QcLine(code="fraction_at_limit", severity=severity, value=fraction, limit=limit, text=text)
 
 
 def _failed(region: RegionMeasurement) -> QcLine:
     fraction = region.fraction_failed
-    bad = fraction > FAILED_WARNING
-    text = f"{format_percent(fraction)} of the voxels failed to fit, or fit poorly."
-    severity: Severity = "warning" if bad else "info"
+    text = f"{format_percent(fraction)} of the voxels in the region failed to fit, or fit poorly."
+    if fraction > FAILED_REFUSAL:
+        text += " The decay is not the one that the method assumes, so its R2* means nothing."
+        return QcLine(code="fraction_failed", severity="failure", value=fraction, limit=FAILED_REFUSAL, text=text)
+    severity: Severity = "warning" if fraction > FAILED_WARNING else "info"
     return QcLine(code="fraction_failed", severity=severity, value=fraction, limit=FAILED_WARNING, text=text)
 
 

@@ -8,11 +8,12 @@ import numpy.typing as npt
 from quant.acquisition import BoolArray, MultiEcho
 from quant.fit import R2StarMap
 from quant.flags import FitFlag
-from quant.models import SignalModel, amplitude
+from quant.local_fat import LARGEST_ERROR, fat_and_error, shrunk_fraction
+from quant.models import FatHandling, amplitude
 from quant.noise import NoiseModel
 from quant.noise_law import noise_law
 from quant.result import Statistics
-from quant.voxel_fit import LARGEST_SD_PDFF, Setup, fit_free_fat, fit_voxels
+from quant.voxel_fit import Setup, fit_given_fat
 
 Array = npt.NDArray[np.float64]
 
@@ -20,6 +21,12 @@ _MEDIAN_EFFICIENCY = float(np.sqrt(np.pi / 2))  # standard error of a median ove
 _Z95 = 1.959964
 _DOUBTFUL = FitFlag.FAILED | FitFlag.NOISE_ONLY | FitFlag.NO_DECAY | FitFlag.POOR_FIT
 _CURVE_POINTS = 100
+_DISAGREEMENT = 2.0  # joint standard deviations between pooled and median
+_AGREEMENT = 0.03  # of the median
+_MANY_AT_LIMIT = 0.25
+_STEP = 0.01  # of the fat fraction, to see how R2* depends on it
+_LEAST_PDFF, _SIGNIFICANCE = 0.03, 3.0  # from which fat left out counts as seen
+_TYPICAL_PDFF = 0.10  # of a fatty liver, for what fat left out would do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +53,22 @@ class RegionMeasurement:
     than all others, so that dropping them does not shift the median; ``mean`` and ``sd`` are of the voxels that have
     a value. ``sd_fit_per_s`` is the standard error of the median that the noise causes, voxels taken as independent.
 
-    ``pooled_r2star_per_s`` is the fit to the mean decay with its standard error ``pooled_sd_per_s``; it reads lower
-    than the median where R2* varies inside the region (4 to 7 % at 1400 to 2000/s with 10 % variation) and is the
-    less noisy near the measurable limit. ``pooled_difference`` is (pooled - median) / median.
+    Where fat is in the fit it includes ``sd_by_fat_per_s``, what the error of the pooled fat fraction does to R2*: the
+    voxels share it, it does not average out.
+
+    ``pooled_r2star_per_s`` is the fit to the mean decay with its standard error ``pooled_sd_per_s`` (with that of the
+    fat fraction, where there is one); it reads lower than the median where R2* varies inside the region (4 to 7 % at
+    1400 to 2000/s with 10 % variation) and is the less noisy near the measurable limit. ``pooled_difference`` is
+    (pooled - median) / median.
+
+    ``best_r2star_per_s`` with ``best_sd_per_s`` is the median as long as the pooled fit agrees with it within
+    ``_DISAGREEMENT`` of their joint SD (without the shared part) or ``_AGREEMENT`` of the value. It is the pooled fit
+    where they disagree and the voxels alone are not to be trusted: at their limit (``fraction_at_limit`` above
+    ``_MANY_AT_LIMIT``) or unable to tell their fat (``fat`` "pooled" or "not_told").
+
+    ``fat`` says how fat was handled in most voxels of the region (``quant.models.FatHandling``). With "not_told" and
+    "not_modelled", ``fat_shift_per_s`` is how much higher the pooled R2* would read (lower if negative) if the tissue
+    held 10 % of fat; otherwise it is 0.
 
     ``fraction_at_limit`` is the share of voxels that are not measurable one by one (``FitFlag.AT_LIMIT``);
     ``fraction_failed`` that of voxels without a value for another reason, or with a poor fit. ``n_saturated`` voxels
@@ -70,6 +90,29 @@ class RegionMeasurement:
     fraction_at_limit: float
     fraction_failed: float
     pdff_percent: Statistics | None
+    fat: FatHandling = "not_modelled"
+    fat_shift_per_s: float = 0.0
+    sd_by_fat_per_s: float = 0.0
+
+    @property
+    def best_r2star_per_s(self) -> float:
+        """Median or pooled R2*, by the rule above."""
+        return self.pooled_r2star_per_s if self._pooled_is_better else self.median
+
+    @property
+    def best_sd_per_s(self) -> float:
+        """Standard error of ``best_r2star_per_s``."""
+        return self.pooled_sd_per_s if self._pooled_is_better else self.sd_fit_per_s
+
+    @property
+    def _pooled_is_better(self) -> bool:
+        if not np.isfinite(self.pooled_r2star_per_s):
+            return False
+        variance = self.sd_fit_per_s**2 + self.pooled_sd_per_s**2 - 2 * self.sd_by_fat_per_s**2
+        joint = _DISAGREEMENT * float(np.sqrt(max(variance, 0.0)))
+        if abs(self.pooled_r2star_per_s - self.median) <= max(joint, _AGREEMENT * self.median):
+            return False
+        return self.fraction_at_limit > _MANY_AT_LIMIT or self.fat in ("pooled", "not_told")
 
     @property
     def pooled_difference(self) -> float:
@@ -97,6 +140,8 @@ def measure_region(acquisition: MultiEcho, fit: R2StarMap, mask: BoolArray) -> R
     sds = fit.sd_r2star_per_s[used]
     pooled_signal = acquisition.magnitude[used].mean(axis=0, dtype=np.float64)
     pooled = _pooled(pooled_signal, setup, n, with_fat=fit.pdff is not None)
+    fat = _fat_handling(fit, used, pooled)
+    independent = _MEDIAN_EFFICIENCY * float(np.nanmedian(sds)) / np.sqrt(n) if finite.size else np.inf
     return RegionMeasurement(
         n_voxels=n,
         n_saturated=int(np.count_nonzero(mask)) - n,
@@ -105,7 +150,7 @@ def measure_region(acquisition: MultiEcho, fit: R2StarMap, mask: BoolArray) -> R
         sd=float(finite.std(ddof=1)) if finite.size > 1 else 0.0,
         q1=q1,
         q3=q3,
-        sd_fit_per_s=_MEDIAN_EFFICIENCY * float(np.nanmedian(sds)) / np.sqrt(n) if finite.size else np.inf,
+        sd_fit_per_s=float(np.hypot(independent, pooled.sd_by_fat_per_s)),
         pooled_r2star_per_s=pooled.r2star_per_s,
         pooled_sd_per_s=pooled.sd_per_s,
         pooled_decay=pooled.decay,
@@ -113,7 +158,20 @@ def measure_region(acquisition: MultiEcho, fit: R2StarMap, mask: BoolArray) -> R
         fraction_at_limit=float(np.mean((flags & FitFlag.AT_LIMIT) != 0)),
         fraction_failed=float(np.mean((flags & _DOUBTFUL) != 0)),
         pdff_percent=None if fit.pdff is None else _pdff_statistics(100 * fit.pdff[used].astype(np.float64)),
+        fat=fat,
+        sd_by_fat_per_s=pooled.sd_by_fat_per_s,
+        fat_shift_per_s=pooled.fat_shift_per_s if fat in ("not_told", "not_modelled") else 0.0,
     )
+
+
+def _fat_handling(fit: R2StarMap, used: BoolArray, pooled: "_Pooled") -> FatHandling:
+    """As in the voxels; but a region fitted as water needs no fat only if its pooled decay can tell and shows none."""
+    fat = fit.fat_in(used)
+    if fat != "not_needed":
+        return fat
+    if not pooled.tells_fat:
+        return "not_told"
+    return "not_modelled" if pooled.shows_fat else "not_needed"
 
 
 def _setup(acquisition: MultiEcho, fit: R2StarMap) -> Setup:
@@ -136,9 +194,15 @@ def _quartiles(values: Array, flags: npt.NDArray[np.int32], setup: Setup) -> tup
 
 @dataclass(frozen=True, kw_only=True)
 class _Pooled:
+    """Fit of the mean decay. ``tells_fat`` and ``shows_fat`` hold whether or not fat is in the fit."""
+
     r2star_per_s: float
     sd_per_s: float
+    sd_by_fat_per_s: float
+    fat_shift_per_s: float
     pdff: float | None
+    tells_fat: bool
+    shows_fat: bool
     decay: PooledDecay
 
 
@@ -149,19 +213,16 @@ def _pooled(signal: Array, setup: Setup, n: int, *, with_fat: bool) -> _Pooled:
     shrinks with the number of voxels.
     """
     law = noise_law(setup.noise.coils)
-    row, voxel, pooled = (
-        np.ascontiguousarray(signal[None], np.float32),
-        np.zeros(1, np.int64),
-        replace(setup, averaged=n),
-    )
-    fit = fit_voxels(row, voxel, pooled, SignalModel.FIRST_MOMENT)
-    if with_fat:
-        free = fit_free_fat(row, voxel, pooled)
-        assert free.sd_pdff is not None
-        fit = free if free.sd_pdff[0] < LARGEST_SD_PDFF else fit
+    row, pooled = np.ascontiguousarray(signal[None], np.float32), replace(setup, averaged=n)
+    fraction, error = (float(a[0]) for a in fat_and_error(row, np.array([float(n)]), pooled))
+    tells = error <= LARGEST_ERROR
+    pdff = float(shrunk_fraction(np.array(fraction), np.array(error))) if with_fat and tells else None
+    assumed = np.array([0.0 if pdff is None else pdff], np.float32)
+    fit = fit_given_fat(np.repeat(row, 3, axis=0), assumed + np.array([0, _STEP, _TYPICAL_PDFF], np.float32), pooled)
+    slope = float(fit.r2star_per_s[1] - fit.r2star_per_s[0]) / _STEP
+    by_fat = 0.0 if pdff is None else abs(slope) * error
     measured = not (fit.at_top[0] or fit.at_zero[0])
     r2star, s0 = float(fit.r2star_per_s[0]), float(fit.s0[0])
-    pdff = None if fit.pdff is None or np.isnan(fit.pdff[0]) else float(fit.pdff[0])
     curve_times = np.linspace(0, 1.05 * float(setup.echo_times_s[-1]), _CURVE_POINTS)
 
     def curve(times: Array) -> Array:
@@ -178,8 +239,12 @@ def _pooled(signal: Array, setup: Setup, n: int, *, with_fat: bool) -> _Pooled:
     )
     return _Pooled(
         r2star_per_s=r2star if measured else np.nan,
-        sd_per_s=float(fit.sd_r2star_per_s[0]) if measured else np.nan,
+        sd_per_s=float(np.hypot(fit.sd_r2star_per_s[0], by_fat)) if measured else np.nan,
+        sd_by_fat_per_s=by_fat,
+        fat_shift_per_s=float(fit.r2star_per_s[2] - fit.r2star_per_s[0]),
         pdff=pdff,
+        tells_fat=tells,
+        shows_fat=tells and fraction > max(_LEAST_PDFF, _SIGNIFICANCE * error),
         decay=decay,
     )
 

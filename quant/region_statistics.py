@@ -2,17 +2,30 @@
 
 Quartiles and median follow the monotonic conversion exactly. Mean and standard deviation of LIC are exact for linear
 calibrations and within 0.1 % for the power law (exponent 1.014, variation up to 30 %); those of T2* are second and
-first order in the coefficient of variation.
+first order in the coefficient of variation. Beyond the measurable limit only the bound and its own uncertainty are
+left: the other statistics are NaN.
 """
+
+import math
+from dataclasses import replace
+from typing import Any
 
 from quant.calibration import Calibration
 from quant.region import RegionMeasurement
-from quant.result import Bound, LicStatistics, Statistics
-from quant.uncertainty import Normal
+from quant.result import LicStatistics, Statistics
+from quant.uncertainty import PDFF_REPEATABILITY_SD_PERCENT, Z95, Normal
 
 
-def r2star_statistics(region: RegionMeasurement, r2star: Normal) -> Statistics:
-    """R2* in /s; the interval is that of the median."""
+def _open(value: float, interval95: tuple[float, float]) -> dict[str, Any]:
+    """Fields of statistics of which only a bound is known."""
+    nothing = math.nan
+    return {"median": value, "mean": nothing, "sd": nothing, "q1": nothing, "q3": nothing, "interval95": interval95}
+
+
+def r2star_statistics(region: RegionMeasurement, r2star: Normal, *, at_least: bool) -> Statistics:
+    """R2* in /s; the interval is that of the median. With ``at_least`` the mean of ``r2star`` is a lower bound."""
+    if at_least:
+        return Statistics(**_open(r2star.mean, (r2star.interval95[0], r2star.mean)), bound="at_least")
     return Statistics(
         median=region.median,
         mean=region.mean,
@@ -23,9 +36,17 @@ def r2star_statistics(region: RegionMeasurement, r2star: Normal) -> Statistics:
     )
 
 
-def t2star_statistics(region: RegionMeasurement, r2star: Normal) -> Statistics | None:
-    """T2* in ms; ``None`` where the interval or the quartiles of R2* reach 0 and T2* has no upper end."""
+def t2star_statistics(region: RegionMeasurement, r2star: Normal, *, at_least: bool) -> Statistics | None:
+    """T2* in ms; ``None`` where the interval or the quartiles of R2* reach 0 and T2* has no upper end.
+
+    A lower bound of R2* (``at_least``) is an upper bound of T2*.
+    """
     low, high = r2star.interval95
+    if at_least:
+        if low <= 0:
+            return None
+        bound = 1000 / r2star.mean
+        return Statistics(**_open(bound, (bound, 1000 / low)), bound="at_most")
     if min(low, region.q1, region.mean) <= 0:
         return None
     return Statistics(
@@ -39,9 +60,11 @@ def t2star_statistics(region: RegionMeasurement, r2star: Normal) -> Statistics |
 
 
 def lic_statistics(
-    region: RegionMeasurement, lic: Normal, calibration: Calibration, bound: Bound | None
+    region: RegionMeasurement, lic: Normal, calibration: Calibration, *, at_least: bool
 ) -> LicStatistics:
     """LIC in mg/g; median and interval are those of ``lic``. A concentration below 0 is given as 0."""
+    if at_least:
+        return LicStatistics(**_open(lic.mean, (lic.interval95[0], lic.mean)), bound="at_least")
     convert = calibration.equation.lic
 
     def at(r2star_per_s: float) -> float:
@@ -54,5 +77,14 @@ def lic_statistics(
         q1=at(region.q1),
         q3=at(region.q3),
         interval95=lic.interval95,
-        bound=bound,
     )
+
+
+def pdff_statistics(region: RegionMeasurement) -> Statistics | None:
+    """PDFF in per cent; scan-rescan repeatability is added to the interval, which holds the voxels' scatter only."""
+    pdff = region.pdff_percent
+    if pdff is None:
+        return None
+    half = math.hypot((pdff.interval95[1] - pdff.interval95[0]) / 2, Z95 * PDFF_REPEATABILITY_SD_PERCENT)
+    low = min(pdff.median, max(0.0, pdff.median - half))
+    return replace(pdff, interval95=(low, pdff.median + half))

@@ -11,7 +11,7 @@ SCHEMA_VERSION = 1
 
 Status = Literal["measured", "not_measurable", "declined"]
 Severity = Literal["info", "warning", "failure"]
-Bound = Literal["at_least"]
+Bound = Literal["at_least", "at_most"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,12 @@ class QcLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """Distribution of one quantity over the region; ``interval95`` is the interval of the median."""
+    """Distribution of one quantity over the region; ``interval95`` is the interval of the median.
+
+    With ``bound`` the value lies beyond what can be measured: ``median`` is the bound, ``interval95`` ends at it on the
+    open side (below for "at_least", above for "at_most" it tells how sure the bound itself is), and ``mean``, ``sd``
+    and the quartiles are NaN. The record has ``null`` for all that is open.
+    """
 
     median: float
     mean: float
@@ -43,13 +48,12 @@ class Statistics:
     q1: float
     q3: float
     interval95: tuple[float, float]
+    bound: Bound | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class LicStatistics(Statistics):
-    """As ``Statistics``, in mg iron per g dry weight; ``bound`` is "at_least" beyond the measurable limit."""
-
-    bound: Bound | None = None
+    """As ``Statistics``, in mg iron per g dry weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +136,12 @@ class Grade:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One plain statement of the LIC against one limit."""
+    """One plain statement of the LIC against one limit; ``borderline`` where the data do not settle the side."""
 
     limit_mg_per_g: float
     above: bool
     text: str
+    borderline: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,12 +243,25 @@ class LiverIronResult:
         record = asdict(self)
         record = {"schema_version": record.pop("schema_version"), **record}
         umol = record.pop("lic_umol_per_g_median")
+        for name in ("r2star_per_s", "t2star_ms", "pdff_percent", "lic_mg_per_g"):
+            if record[name] is not None:
+                record[name] = _closed_part(record[name])
         ordered: dict[str, Any] = {}
         for key, value in record.items():
             ordered[key] = value
             if key == "lic_mg_per_g":
                 ordered["lic_umol_per_g"] = None if umol is None else {"median": umol}
         return _plain(ordered)  # type: ignore[no-any-return]  # a dict stays a dict
+
+
+def _closed_part(statistics: dict[str, Any]) -> dict[str, Any]:
+    """Statistics without what a bound leaves open."""
+    bound = statistics["bound"]
+    if bound is None:
+        return statistics
+    low, high = statistics["interval95"]
+    interval = [low, None] if bound == "at_least" else [None, high]
+    return {**statistics, "mean": None, "sd": None, "q1": None, "q3": None, "interval95": interval}
 
 
 def _plain(value: Any) -> Any:

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 
 from quant.calibration import Calibration
 from quant.region import RegionMeasurement
+from quant.wording import format_rate
 
 Z95 = 1.959964
 _MEDIAN_EFFICIENCY = math.sqrt(math.pi / 2)  # standard error of a median over that of a mean, normal data
 _IQR_PER_SD = 1.348980  # interquartile range of a normal distribution, in standard deviations
 VOXELS_PER_SAMPLE = 4.0
 """Neighbouring voxels are not independent: scanners usually interpolate twofold in both in-plane directions."""
+PDFF_REPEATABILITY_SD_PERCENT = 4.2 / 2.77
+"""Points of fat fraction, from a repeatability coefficient (2.77 SD): the larger of 4.2 (by volume, 17 people at 3 T,
+10.1371/journal.pone.0252928) and 0.8 (61 people, five scanners, 10.1371/journal.pone.0214921)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +75,10 @@ class R2StarUncertainty:
         return math.hypot(self.fit_per_s, self.heterogeneity_per_s, self.repeatability_per_s)
 
 
-def r2star_uncertainty(region: RegionMeasurement, repeatability: Repeatability) -> R2StarUncertainty:
-    """The parts for the median R2* of ``region``.
+def r2star_uncertainty(
+    region: RegionMeasurement, repeatability: Repeatability, value_per_s: float
+) -> R2StarUncertainty:
+    """The parts for the R2* of ``region``, which is stated as ``value_per_s`` (its median, or a lower bound).
 
     Where every voxel lies beyond the measurable range no fit error exists; the value is a bound and that part is 0.
     """
@@ -81,7 +87,7 @@ def r2star_uncertainty(region: RegionMeasurement, repeatability: Repeatability) 
         heterogeneity_per_s=_MEDIAN_EFFICIENCY
         * tissue_spread_per_s(region)
         / math.sqrt(max(region.n_voxels / VOXELS_PER_SAMPLE, 1.0)),
-        repeatability_per_s=repeatability.sd_per_s(region.median),
+        repeatability_per_s=repeatability.sd_per_s(value_per_s),
     )
 
 
@@ -106,16 +112,27 @@ def lic_distribution(calibration: Calibration, r2star: Normal) -> Normal:
     return Normal(mean=mean, sd=math.hypot(from_r2star, calibration.equation.line_sd(r2star.mean) or 0.0))
 
 
-def interval_statement(parts: R2StarUncertainty, calibration: Calibration | None) -> str:
-    """One sentence: what the intervals include, with the size of each part, and what they leave out."""
+def interval_statement(
+    parts: R2StarUncertainty, calibration: Calibration | None, *, fat_left_out: bool = False, graded: bool = False
+) -> str:
+    """What the intervals include, with the size of each part, and what they leave out.
+
+    ``fat_left_out``: fat is not modelled and these echo times make R2* depend on it. ``graded``: grade probabilities
+    are given.
+    """
     text = (
-        f"95 % intervals hold fit ({parts.fit_per_s:.2g} /s), spread in the region "
-        f"({parts.heterogeneity_per_s:.2g} /s), scan-rescan repeatability ({parts.repeatability_per_s:.2g} /s; "
-        "SD of R2*)"
+        f"95 % intervals hold fit ({format_rate(parts.fit_per_s)} /s), spread in the region "
+        f"({format_rate(parts.heterogeneity_per_s)} /s), scan-rescan repeatability "
+        f"({format_rate(parts.repeatability_per_s)} /s; SD of R2*)"
     )
-    if calibration is None:
-        return f"{text}."
-    scatter = "scatter of single patients about it (no prediction interval published)"
-    if calibration.equation.line_sd(0.0) is None:
-        return f"{text}. Not included: error of the calibration line (not published); {scatter}."
-    return f"{text}, and the calibration line's published confidence limits. Not included: {scatter}."
+    missing = ["the bias by fat, which is not modelled"] if fat_left_out else []
+    if calibration is not None:
+        if calibration.equation.line_sd(0.0) is None:
+            missing.append("error of the calibration line (not published)")
+        else:
+            text += ", and the calibration line's published confidence limits"
+        missing.append("scatter of single patients about it (no prediction interval published)")
+    text += f". Not included: {'; '.join(missing)}." if missing else "."
+    if graded:
+        text += " Grade probabilities hold the same; the choice of calibration is not in them."
+    return text

@@ -1,6 +1,7 @@
 """Fit of a list of voxels under one named model: prepares echo times and noise law, calls the compiled kernels."""
 
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +9,7 @@ from scipy.optimize import brentq
 
 from quant import fit_kernels as kernels
 from quant.fit_variants import fit_plus_constant
-from quant.models import SignalModel, fat_phasor, sd_with_fat, water_fat_modulation
+from quant.models import SignalModel, fat_phasor, sd_with_fat
 from quant.noise import NoiseModel
 from quant.noise_law import GAUSSIAN, NoiseLaw, noise_law
 
@@ -24,7 +25,7 @@ FAT_MARGIN = 6.63
 Liver is water-dominant; below the margin the data do not tell the two apart (Bray 2022, 10.1002/mrm.29493).
 """
 LARGEST_SD_PDFF = 0.10
-"""Cramer-Rao SD of PDFF above which one voxel's fat is not fitted but assumed.
+"""Cramer-Rao SD of PDFF above which one voxel's fat is not fitted but taken from its surroundings.
 
 Above it (R2* around 600/s and more) the fat fraction of a voxel runs away and takes R2* with it: on phantoms without
 fat the median R2* at 1200/s is off by -14 to +20 %, against 1 % with the fat fraction fixed. Whether a voxel is above
@@ -66,14 +67,15 @@ class VoxelFit:
 class Setup:
     """What all voxels of one acquisition share.
 
-    ``assumed_pdff`` holds in voxels that cannot tell their fat (``LARGEST_SD_PDFF``). ``averaged`` is the number of
-    voxels that each given decay is the mean of: their noise scatters that much less around the same first moment.
+    ``local_pdff`` (n,) holds in voxels that cannot tell their fat (``LARGEST_SD_PDFF``), NaN and ``None`` stand for
+    water alone. ``averaged`` is the number of voxels that each given decay is the mean of: their noise scatters that
+    much less around the same first moment.
     """
 
     echo_times_s: Array
     field_t: float
     noise: NoiseModel
-    assumed_pdff: float = 0.0
+    local_pdff: npt.NDArray[np.float32] | None = None
     averaged: int = 1
 
     @property
@@ -119,15 +121,18 @@ def _fit_mono(
     law: NoiseLaw,
     *,
     floor: float = float(np.finfo(np.float32).min),
-    pdff: float = 0.0,
+    pdff: npt.NDArray[np.float32] | None = None,
 ) -> VoxelFit:
-    modulation = water_fat_modulation(fat_phasor(setup.echo_times_s, setup.field_t), pdff)
+    """Fat fraction fixed: ``pdff`` (k,), ``None`` for water alone."""
+    phasor = fat_phasor(setup.echo_times_s, setup.field_t)
     rows = np.empty((kernels.MONO_ROWS, voxels.size), np.float32)
     kernels.fit_mono(
         signal,
         voxels,
+        np.zeros(1, np.float32) if pdff is None else pdff,
         setup.kernel_times,
-        modulation.astype(np.float32),
+        phasor.real.astype(np.float32),
+        (np.abs(phasor) ** 2).astype(np.float32),
         tuple(law.kernel_constants()),
         np.float32(1 / setup.noise.sigma),
         np.float32(floor),
@@ -157,8 +162,9 @@ def _from_rows(single: npt.NDArray[np.float32], setup: Setup, *, parameters: int
 
 
 def _fit_with_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
-    """Water and fat where a voxel can tell them, the assumed fat fraction elsewhere."""
-    assumed = _fit_mono(signal, voxels, setup, noise_law(setup.noise.coils), pdff=setup.assumed_pdff)
+    """Water and fat where a voxel can tell them, the fraction of the surroundings (or 0) elsewhere."""
+    local = None if setup.local_pdff is None else np.nan_to_num(setup.local_pdff[voxels])
+    assumed = _fit_mono(signal, voxels, setup, noise_law(setup.noise.coils), pdff=local)
     told = tells_fat(assumed, setup)
     free = fit_free_fat(signal, voxels[told], setup)
     merged = {}
@@ -171,32 +177,40 @@ def _fit_with_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
     return VoxelFit(**merged)
 
 
+def fit_given_fat(signal: Signal, pdff: npt.NDArray[np.float32], setup: Setup) -> VoxelFit:
+    """Fit every row of ``signal`` (k, e) with its fat fraction ``pdff`` (k,) given."""
+    return _fit_mono(signal, np.arange(len(signal)), setup, noise_law(setup.noise.coils), pdff=pdff)
+
+
 def tells_fat(fit: VoxelFit, setup: Setup) -> npt.NDArray[np.bool_]:
     """Voxels (k,) whose echoes can tell fat, judged by their SNR and R2* in a fit that does not fit the fraction."""
     snr = np.geomspace(*_SNR_RANGE, _SNR_NODES)
-    limits = [_highest_r2star_that_tells_fat(float(x), setup) for x in snr]
+    top = setup.max_rate / setup.spacing_s
+    limits = _highest_r2star_that_tells_fat(tuple(setup.echo_times_s), setup.field_t, setup.noise.coils, top)
     own = np.clip(np.nan_to_num(fit.s0 / setup.noise.sigma, nan=0.0), *_SNR_RANGE)
     return np.asarray(fit.r2star_per_s < np.interp(np.log(own), np.log(snr), limits))
 
 
-def _highest_r2star_that_tells_fat(snr: float, setup: Setup) -> float:
-    """R2* (1/s) up to which the SD of PDFF stays below ``LARGEST_SD_PDFF``; 0 where it never does."""
+@lru_cache(maxsize=64)
+def _highest_r2star_that_tells_fat(
+    echo_times_s: tuple[float, ...], field_t: float, coils: float, top: float
+) -> tuple[float, ...]:
+    """R2* (1/s, at most ``top``) up to which the SD of one voxel's PDFF stays below ``LARGEST_SD_PDFF``, by SNR.
 
-    def excess(r2star: float) -> float:
-        _, sd = sd_with_fat(
-            setup.echo_times_s,
-            noise_law(setup.noise.coils),
-            snr=snr,
-            r2star_per_s=r2star,
-            pdff=_REFERENCE_PDFF,
-            field_t=setup.field_t,
-        )
-        return float(np.log(min(sd / np.sqrt(setup.averaged), 1e6) / LARGEST_SD_PDFF))
+    One for each node of the SNR range; 0 where there is none.
+    """
+    times, law = np.array(echo_times_s), noise_law(coils)
 
-    top = setup.max_rate / setup.spacing_s
-    if excess(0.0) > 0:
-        return 0.0
-    return top if excess(top) < 0 else float(brentq(excess, 0.0, top, xtol=1.0))
+    def excess(r2star: float, snr: float) -> float:
+        _, sd = sd_with_fat(times, law, snr=snr, r2star_per_s=r2star, pdff=_REFERENCE_PDFF, field_t=field_t)
+        return float(np.log(min(sd, 1e6) / LARGEST_SD_PDFF))
+
+    def highest(snr: float) -> float:
+        if excess(0.0, snr) > 0:
+            return 0.0
+        return top if excess(top, snr) < 0 else float(brentq(excess, 0.0, top, args=(snr,), xtol=1.0))
+
+    return tuple(highest(float(snr)) for snr in np.geomspace(*_SNR_RANGE, _SNR_NODES))
 
 
 def fit_free_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:

@@ -7,11 +7,18 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, ParametricMapStorage, SegmentationStorage
 
-from quant.result import LiverIronResult
+from quant.result import Bound, LiverIronResult
 from sr_templates import codes
 from sr_templates.check import ObjectError, name_of
-from sr_templates.maps import LARGEST_STORED, NO_VALUE, SMALLEST_STORED
-from sr_templates.quantities import QUANTITIES, Quantity, stated, statistics_of
+from sr_templates.quantities import (
+    LARGEST_STORED,
+    NO_VALUE,
+    QUANTITIES,
+    SMALLEST_STORED,
+    Quantity,
+    stated,
+    statistics_of,
+)
 from sr_templates.segmentation import ANALYSED_SEGMENT
 
 _FLOAT32 = 2e-7  # relative spacing of the maps' numbers
@@ -38,20 +45,27 @@ def check_numbers(objects: Sequence[Dataset], result: LiverIronResult) -> None:
             median = median_in_report(report, quantity)
             _compare(report, quantity, (median, median), expected, 0.0)
         if region is not None:
-            _check_maps(objects, quantity, region, expected)
+            _check_maps(objects, quantity, region, expected, statistics.bound)
 
 
-def _check_maps(objects: Sequence[Dataset], quantity: Quantity, region: Planes, expected: float) -> None:
+def _check_maps(
+    objects: Sequence[Dataset], quantity: Quantity, region: Planes, expected: float, bound: Bound | None
+) -> None:
+    """A bound may lie on its open side of the maps' median only."""
+
+    def allowed(planes: Planes) -> tuple[float, float]:
+        low, high = median_bounds(planes, region)
+        return (-np.inf if bound == "at_least" else low), (np.inf if bound == "at_most" else high)
+
     rounding = 0.5001 * 10.0**-quantity.decimals + _FLOAT32 * abs(expected)
     for ds in objects:
         if ds.SOPClassUID == ParametricMapStorage and _maps(ds, quantity):
-            _compare(ds, quantity, median_bounds(parametric_planes(ds), region), expected, rounding)
+            _compare(ds, quantity, allowed(parametric_planes(ds)), expected, rounding)
     classic = [ds for ds in objects if ds.SOPClassUID == MRImageStorage and _maps(ds, quantity)]
     if classic:
         step = 1.0 / quantity.stored_per_unit
         storable = min(max(expected, SMALLEST_STORED * step), LARGEST_STORED * step)
-        bounds = median_bounds(classic_planes(classic, quantity), region)
-        _compare(classic[0], quantity, bounds, storable, rounding + 0.5 * step)
+        _compare(classic[0], quantity, allowed(classic_planes(classic, quantity)), storable, rounding + 0.5 * step)
 
 
 def _compare(ds: Dataset, quantity: Quantity, bounds: tuple[float, float], expected: float, tolerance: float) -> None:
@@ -67,17 +81,14 @@ def _compare(ds: Dataset, quantity: Quantity, bounds: tuple[float, float], expec
 def median_bounds(planes: Planes, region: Planes) -> tuple[float, float]:
     """Between which numbers the median at the voxels of the region lies, plane by plane by position.
 
-    They are the two middle values. A voxel without a number counts below all others for the lower bound and above
-    them for the upper one, as its true value may lie on either side of what can be measured. NaN where no voxel has
-    a number.
+    They are the two middle values of the voxels that have one (a voxel beyond what can be measured has the end of the
+    map's range). NaN where fewer than half of the voxels have a number: the map then shows mostly holes.
     """
-    values = np.concatenate([planes[position][mask > 0] for position, mask in region.items()])
-    missing = np.isnan(values)
-    if missing.all():
+    every = np.concatenate([planes[position][mask > 0] for position, mask in region.items()])
+    values = np.sort(every[~np.isnan(every)])
+    if values.size == 0 or 2 * values.size < every.size:
         return float("nan"), float("nan")
-    low = np.sort(np.where(missing, -np.inf, values))[(values.size - 1) // 2]
-    high = np.sort(np.where(missing, np.inf, values))[values.size // 2]
-    return float(low), float(high)
+    return float(values[(values.size - 1) // 2]), float(values[values.size // 2])
 
 
 def segment_planes(ds: Dataset, number: int = ANALYSED_SEGMENT) -> Planes:

@@ -112,6 +112,7 @@ _TABLE = (
         v5105="Liver region not homogeneous enough",
         v5106="Contrast agent given before the acquisition",
         v5107="Acquisition not suitable for an automatic region",
+        v5108="Result failed the software's own final check",
     ),
     _entry("6001", "LIC above upper reference limit", "Whether the LIC is above the upper limit of healthy livers."),
     _entry("6002", "LIC above clinical limit", "Whether the LIC is at a level linked to complications."),
@@ -262,6 +263,7 @@ GRADE_BORDERLINE = private("4101")
 SEVERITY = _sct("246112005", "Severity")
 YES = _sct("373066001", "Yes")
 NO = _sct("373067005", "No")
+UNDETERMINED = _sct("373068000", "Undetermined")  # CID 230
 ABOVE_REFERENCE = private("6001")
 ABOVE_CLINICAL = private("6002")
 FOLLOW_UP = _dcm("111053", "Recommended Follow-up")
@@ -279,7 +281,6 @@ CONCLUSION = _dcm("121077", "Conclusion")
 COMMENT = _dcm("121106", "Comment")
 QUALITY_ASSESSMENT = _dcm("111050", "Quality Assessment")  # values: CID 7036
 QUALITY_FINDING = _dcm("111052", "Quality Finding")
-DIAGNOSTIC_QUALITY = CodedConcept("RID12", "RADLEX", "Diagnostic quality")
 LIMITED_QUALITY = CodedConcept("RID13", "RADLEX", "Limited quality")
 NON_DIAGNOSTIC_QUALITY = CodedConcept("RID14", "RADLEX", "Non-diagnostic quality")
 STATUS = private("5000")
@@ -302,7 +303,7 @@ _CALIBRATION_VALUES = {
     ("wood-as-commonly-cited", 1.5): "2109",
 }
 
-# Severity (CID 3716) has no word above "Severe"; where a scheme does, the private grade code is the exact one.
+# Severity (CID 3716) only where its word is the scheme's own; the private grade code is always the exact one.
 _NONE = _sct("260413007", "None")
 _MILD = _sct("255604002", "Mild")
 _MODERATE = _sct("6736007", "Moderate")
@@ -314,7 +315,7 @@ _GRADES: Mapping[str, Mapping[str, tuple[str, CodedConcept | None]]] = {
         "mild": ("4002", _MILD),
         "moderate": ("4003", _MODERATE),
         "severe": ("4004", _SEVERE),
-        "extreme": ("4005", _SEVERE),
+        "extreme": ("4005", None),  # "Severe" is this scheme's word for the band below
     },
     "esgar-sar-2023": {
         "normal": ("4011", _NONE),
@@ -362,6 +363,7 @@ _ABSENCE_VALUES: Mapping[str, str] = {
     "contrast_given": "5106",
     "roi_not_axial": "5107",
     "roi_too_few_echoes": "5107",
+    "internal_check_failed": "5108",
 }
 
 
@@ -390,7 +392,7 @@ def grade_value(scheme: str, code: str) -> CodedConcept:
 
 
 def grade_severity(scheme: str, code: str) -> CodedConcept | None:
-    """The nearest SNOMED CT severity (CID 3716) of a grade, or ``None`` where no word fits."""
+    """The SNOMED CT severity (CID 3716) that says the same as the grade, or ``None`` where no word does."""
     return _GRADES[scheme][code][1]
 
 

@@ -11,7 +11,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from quant.result import LiverIronResult
 from sr_templates import codes, identity
 from sr_templates.evidence import SourceSeries
-from sr_templates.header import StudyHeader, without_value_warnings
+from sr_templates.header import StudyHeader, usable, without_value_warnings
 from sr_templates.identity import ResultIdentity, derive_uid
 
 _TEXT_VRS = ("SH", "LO", "ST", "LT", "UC", "UT", "PN")
@@ -163,11 +163,11 @@ def _processing_equipment(context: BuildContext) -> list[Dataset]:
 
 def _acquisition_equipment(context: BuildContext) -> list[Dataset]:
     first = context.source.datasets[context.source.frames[0][0].dataset_index]
-    if not first.get("Manufacturer"):  # type 1 within the sequence (PS3.3 C.12.1)
-        return []
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [codes.ACQUISITION_EQUIPMENT]
     with without_value_warnings():
+        if usable(first, "Manufacturer") is None:  # type 1 within the sequence (PS3.3 C.12.1)
+            return []
         for keyword in (
             "Manufacturer",
             "InstitutionName",
@@ -176,8 +176,8 @@ def _acquisition_equipment(context: BuildContext) -> list[Dataset]:
             "DeviceSerialNumber",
             "SoftwareVersions",
         ):
-            if first.get(keyword):
-                item.add(first[keyword])
+            if (element := usable(first, keyword)) is not None:
+                item.add(element)
     return [item]
 
 

@@ -64,7 +64,7 @@ def evaluations(context: BuildContext) -> ContentItem:
     if result.research_use_only:
         items.append(text(codes.COMMENT, RESEARCH_USE_TEXT))
     if result.status == "measured":
-        items += [*_views(result), *_remarks(result), code(codes.QUALITY_ASSESSMENT, _quality(result))]
+        items += [*_views(result), *_remarks(result), *_quality(result)]
     else:
         items += [
             text(codes.CONCLUSION, f"Liver iron could not be measured. {reason.text} [{reason.code}]")
@@ -79,33 +79,40 @@ def _views(result: LiverIronResult) -> list[ContentItem]:
     if result.views is None:
         return []
     reference, clinical = result.views.reference, result.views.clinical
+    at_least = _at_least(result)
     return [
-        _view(codes.ABOVE_REFERENCE, codes.NORMAL_RANGE_UPPER_LIMIT, reference),
+        _view(codes.ABOVE_REFERENCE, codes.NORMAL_RANGE_UPPER_LIMIT, reference, at_least=at_least),
         text(codes.COMMENT, reference.text),
-        _view(codes.ABOVE_CLINICAL, codes.CLINICAL_LIMIT, clinical),
+        _view(codes.ABOVE_CLINICAL, codes.CLINICAL_LIMIT, clinical, at_least=at_least),
         text(codes.COMMENT, clinical.text),
     ]
 
 
-def _view(question: CodedConcept, limit_name: CodedConcept, view: View) -> ContentItem:
+def _view(question: CodedConcept, limit_name: CodedConcept, view: View, *, at_least: bool) -> ContentItem:
+    """A lower bound under the limit answers neither way."""
     limit = num(limit_name, round(view.limit_mg_per_g, 3), codes.MG_PER_G, relation=HAS_PROPERTIES)
+    if at_least and not view.above:
+        return code(question, codes.UNDETERMINED, [limit])
     return yes_no(question, view.above, [limit])
+
+
+def _at_least(result: LiverIronResult) -> bool:
+    return result.lic_mg_per_g is not None and result.lic_mg_per_g.bound == "at_least"
 
 
 def _remarks(result: LiverIronResult) -> list[ContentItem]:
     lines = []
     lic = result.lic_mg_per_g
-    if lic is not None and lic.bound == "at_least":
-        lines.append(
-            f"LIC is at least {lic.median:.1f} mg/g dry weight: R2* reaches the measurable limit of this acquisition."
-        )
+    at_least = "at least " if _at_least(result) else ""
+    if lic is not None and at_least:
+        lines.append(f"LIC is at least {lic.median:.1f} mg/g dry weight: a lower bound, not the value itself.")
     if result.grade is not None:
         lines.append(f"Grade ({result.grade.scheme}): {result.grade.label}.")
     if result.lic_umol_per_g_median is not None:
-        lines.append(f"LIC median: {result.lic_umol_per_g_median:.1f} umol/g dry weight.")
+        lines.append(f"LIC median: {at_least}{result.lic_umol_per_g_median:.1f} umol/g dry weight.")
     if result.other_calibrations:
         others = "; ".join(f"{c.id} {c.lic_mg_per_g:.2f} mg/g ({c.doi})" for c in result.other_calibrations)
-        lines.append(f"Other published calibrations of this field strength give for the same R2*: {others}.")
+        lines.append(f"Other published calibrations of this field strength give for the same R2*: {at_least}{others}.")
     if result.prior is not None:
         lines.append(_prior(result.prior))
     return [text(codes.COMMENT, line) for line in lines]
@@ -136,6 +143,7 @@ def _follow_up(result: LiverIronResult) -> list[ContentItem]:
     return [*items, text(codes.FOLLOW_UP_APPROVED_BY, follow_up.signed_off_by)]
 
 
-def _quality(result: LiverIronResult) -> CodedConcept:
-    severities = {line.severity for line in result.qc}
-    return codes.LIMITED_QUALITY if severities & {"warning", "failure"} else codes.DIAGNOSTIC_QUALITY
+def _quality(result: LiverIronResult) -> list[ContentItem]:
+    """That the quality is limited, where it is. That it is diagnostic is not for this software to say."""
+    limited = any(line.severity != "info" for line in result.qc)
+    return [code(codes.QUALITY_ASSESSMENT, codes.LIMITED_QUALITY)] if limited else []

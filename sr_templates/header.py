@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pydicom.config
 from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 
 from sr_templates import identity
 from sr_templates.evidence import SourceSeries
@@ -87,6 +89,7 @@ _SEXES = ("M", "F", "O")  # enumerated values of Patient's Sex, PS3.3 C.7.1.1
 _TEXT_VRS = ("SH", "LO", "ST", "LT", "UC", "UT", "PN")  # affected by Specific Character Set, PS3.5 6.1.2.3
 _DATE = re.compile(r"(\d{4})[-./]?(\d{2})[-./]?(\d{2})")
 _TIME = re.compile(r"(\d{2}):?(?:(\d{2}):?(?:(\d{2})(\.\d{1,6})?)?)?")
+_UNDECODABLE = (BytesLengthException, ValueError, TypeError, NotImplementedError)  # pydicom, of a raw value
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
 
 
@@ -123,6 +126,25 @@ def without_value_warnings() -> Iterator[None]:
         yield
 
 
+def usable(ds: Dataset, keyword: str) -> DataElement | None:
+    """The attribute, or ``None`` where it is absent, empty, cannot be decoded or has another value representation than
+    the dictionary's: what is optional is then left out. No message, for it would quote the value."""
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    try:
+        element = ds.get(tag)
+    except _UNDECODABLE:
+        return None
+    fits = element is not None and not element.is_empty and str(element.VR) == dictionary_VR(tag)
+    return element if fits else None
+
+
+def value_of(ds: Dataset, keyword: str) -> Any:
+    """The value of ``usable``, or an empty text."""
+    element = usable(ds, keyword)
+    return "" if element is None else element.value
+
+
 def read_header(source: SourceSeries) -> StudyHeader:
     """The header of the first plane of the source, normalised.
 
@@ -136,11 +158,11 @@ def read_header(source: SourceSeries) -> StudyHeader:
     defects: list[str] = []
     with without_value_warnings():
         character_set = _character_set(first, defects)
-        attributes = _copy(first, character_set)
+        attributes = _copy(first, character_set, defects)
         _require(attributes, defects)
         _repair(attributes, defects)
         offset = _utc_offset(first, defects)
-    frame_of_reference = str(first.get("FrameOfReferenceUID") or "")
+    frame_of_reference = str(value_of(first, "FrameOfReferenceUID"))
     if not frame_of_reference:
         defects.append("FrameOfReferenceUID")
         frame_of_reference = identity.frame_of_reference_uid(str(first.SeriesInstanceUID))
@@ -149,13 +171,14 @@ def read_header(source: SourceSeries) -> StudyHeader:
         character_set=character_set,
         utc_offset=offset,
         frame_of_reference_uid=frame_of_reference,
-        position_reference=str(first.get("PositionReferenceIndicator") or ""),
+        position_reference=str(value_of(first, "PositionReferenceIndicator")),
         defects=tuple(defects),
     )
 
 
-def _copy(first: Dataset, character_set: tuple[str, ...]) -> Dataset:
-    """The modules' attributes, decoded as ``character_set``; ``first`` is left as it is, even what is not decoded."""
+def _copy(first: Dataset, character_set: tuple[str, ...], defects: list[str]) -> Dataset:
+    """The modules' attributes, decoded as ``character_set``; ``first`` is left as it is, even what is not decoded.
+    What cannot be decoded at all is left out."""
     copied = Dataset()
     if character_set:
         copied.SpecificCharacterSet = list(character_set)
@@ -163,10 +186,23 @@ def _copy(first: Dataset, character_set: tuple[str, ...]) -> Dataset:
         element = first.get_item(keyword)
         if element is not None:
             copied[keyword] = copy.deepcopy(element)
-    for _ in copied.iterall():  # decodes, nested items too
-        pass
+            if not _decode_in_place(copied, keyword):
+                defects.append(keyword)
+                del copied[keyword]
     copied.pop("SpecificCharacterSet", None)
     return copied
+
+
+def _decode_in_place(ds: Dataset, keyword: str) -> bool:
+    """Decode an attribute, nested items too; whether that worked."""
+    try:
+        element = ds[keyword]
+        for item in element.value if element.VR == "SQ" else ():
+            for _ in item.iterall():
+                pass
+    except _UNDECODABLE:
+        return False
+    return True
 
 
 def _character_set(first: Dataset, defects: list[str]) -> tuple[str, ...]:
@@ -241,7 +277,7 @@ def repaired_time(text: str) -> str:
 
 
 def _utc_offset(first: Dataset, defects: list[str]) -> timezone | None:
-    text = str(first.get("TimezoneOffsetFromUTC") or "").strip()
+    text = str(value_of(first, "TimezoneOffsetFromUTC")).strip()
     if not text:
         return None
     match = _OFFSET.fullmatch(text)

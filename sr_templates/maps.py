@@ -12,14 +12,19 @@ from pydicom.uid import MRImageStorage
 from sr_templates import codes
 from sr_templates.envelope import BuildContext, Placement, stamp
 from sr_templates.geometry import decimal, set_plane
-from sr_templates.header import repaired_date, repaired_time, without_value_warnings
-from sr_templates.quantities import LIC, Quantity, ResultMaps
+from sr_templates.header import repaired_date, repaired_time, usable, value_of, without_value_warnings
+from sr_templates.quantities import (
+    LARGEST_STORED,
+    LIC,
+    NO_VALUE,
+    SMALLEST_STORED,
+    Quantity,
+    ResultMaps,
+    ends_in_words,
+)
 from sr_templates.references import referenced_series, source_items
 
 SERIES_NUMBER_BASE = 9100  # sorts after the scanner's own series
-NO_VALUE = 0
-SMALLEST_STORED = 1
-LARGEST_STORED = 65535
 
 # MR Image module (PS3.3 C.8.3.1): what is copied from a classic source, and what a multi-frame source (which keeps
 # these in functional groups or under other names) is given instead; type 1 must have a value, type 2 may be empty.
@@ -39,7 +44,7 @@ _ACQUISITION_DEFAULTS = {
 def build_maps(maps: ResultMaps, context: BuildContext) -> list[tuple[Placement, Dataset]]:
     """The images of every map, map by map, slices ascending."""
     return [
-        (placement, _image(quantity, values[z], context, placement))
+        (placement, _image(quantity, values[z], context, placement, maps.ranges.get(quantity.key)))
         for quantity, values in maps.items()
         for z in range(len(values))
         for placement in [_placement(quantity, z, context)]
@@ -64,7 +69,13 @@ def _placement(quantity: Quantity, z: int, context: BuildContext) -> Placement:
     )
 
 
-def _image(quantity: Quantity, values: npt.NDArray[np.float32], context: BuildContext, placement: Placement) -> Dataset:
+def _image(
+    quantity: Quantity,
+    values: npt.NDArray[np.float32],
+    context: BuildContext,
+    placement: Placement,
+    value_range: tuple[float, float] | None,
+) -> Dataset:
     z = placement.index
     ds = Dataset()
     ds.SOPClassUID = MRImageStorage
@@ -74,9 +85,11 @@ def _image(quantity: Quantity, values: npt.NDArray[np.float32], context: BuildCo
     _set_pixels(ds, stored_values(quantity, values))
     _set_meaning(ds, quantity)
     echoes = context.source.frames[z]
-    ds.DerivationDescription = (
-        f"{quantity.explanation}; stored value is {quantity.label} in {quantity.stored_text}; 0 means no value"
-    )
+    code_words = f"stored value is {quantity.label} in {quantity.stored_text}; {NO_VALUE} means no value"
+    if value_range is not None:
+        code_words += f"; {ends_in_words(quantity, value_range, stored=True)}"
+    ds.DerivationDescription = f"{quantity.explanation}; {code_words}"
+    ds.ImageComments = f"{quantity.label} map: {code_words}"  # what viewers overlay; the description has no room
     ds.SourceImageSequence = source_items(context.source, echoes, codes.SOURCE_FOR_PROCESSING)
     ds.ReferencedSeriesSequence = referenced_series(context.source, echoes)
     return stamp(ds, context, placement)
@@ -86,12 +99,12 @@ def _set_acquisition(ds: Dataset, context: BuildContext, z: int) -> None:
     source = context.source.datasets[context.source.frames[z][0].dataset_index]
     with without_value_warnings():
         for keyword, default in _ACQUISITION_DEFAULTS.items():
-            if source.get(keyword) not in (None, ""):
-                ds.add(source[keyword])
+            if (element := usable(source, keyword)) is not None:
+                ds.add(element)
             elif default is not None:
                 setattr(ds, keyword, default)
-        ds.AcquisitionDate = repaired_date(str(source.get("AcquisitionDate") or ""))
-        ds.AcquisitionTime = repaired_time(str(source.get("AcquisitionTime") or ""))
+        ds.AcquisitionDate = repaired_date(str(value_of(source, "AcquisitionDate")))
+        ds.AcquisitionTime = repaired_time(str(value_of(source, "AcquisitionTime")))
     ds.EchoTime = ""  # a map has no echo time; type 2
     ds.ScanOptions = ""  # type 2; vendors write terms of their own
     if context.result.acquisition is not None:
@@ -104,6 +117,7 @@ def _set_pixels(ds: Dataset, stored: npt.NDArray[np.uint16]) -> None:
     ds.BitsAllocated = ds.BitsStored = 16
     ds.HighBit = 15
     ds.PixelRepresentation = 0
+    ds.PixelPaddingValue = NO_VALUE  # PS3.3 C.7.5.1.1.2: background, which viewers leave out of windows and statistics
     ds.SmallestImagePixelValue = int(stored.min())
     ds.LargestImagePixelValue = int(stored.max())
     ds.BurnedInAnnotation = "NO"

@@ -1,5 +1,6 @@
 """The measurement group of the report (TID 1411): the numbers of the analysed region, and how they were obtained."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -136,10 +137,9 @@ def _quantity(
 ) -> list[ContentItem]:
     """One number per statistic. The median comes first and carries what the others share."""
     result = context.result
-    qualifier = codes.VALUE_OUT_OF_RANGE if _beyond_limit(quantity, result) else None
     details = {
         codes.MEDIAN: [
-            *_wording(quantity, result),
+            _wording(quantity, statistics),
             *_uncertainty(quantity, statistics),
             *algorithm,
             *_basis(quantity, result, related),
@@ -158,9 +158,10 @@ def _quantity(
             stated(quantity, value),
             quantity.unit,
             [*_method(quantity, result), derivation(statistic), *details.get(statistic, [])],
-            qualifier=qualifier,
+            qualifier=_qualifier(statistics),
         )
         for statistic, value in values
+        if math.isfinite(value)  # beyond a bound nothing but the bound is known
     ]
 
 
@@ -169,29 +170,34 @@ def _method(quantity: Quantity, result: LiverIronResult) -> list[ContentItem]:
     return [] if method is None else [code(codes.METHOD, method, relation=HAS_CONCEPT_MOD)]
 
 
-def _beyond_limit(quantity: Quantity, result: LiverIronResult) -> bool:
-    """Whether the number is a bound: LIC and R2* at least, T2* at most. The fat fraction is not touched by it."""
-    bounded = result.lic_mg_per_g is not None and result.lic_mg_per_g.bound == "at_least"
-    return bounded and quantity.key != PDFF.key
+def _qualifier(statistics: Statistics) -> CodedConcept | None:
+    return None if statistics.bound is None else codes.VALUE_OUT_OF_RANGE
 
 
-def _wording(quantity: Quantity, result: LiverIronResult) -> list[ContentItem]:
+def _wording(quantity: Quantity, statistics: Statistics) -> ContentItem:
     words = f"{quantity.explanation}, median of the region"
-    if _beyond_limit(quantity, result):
-        bound = "at most" if quantity.key == T2STAR.key else "at least"
-        words = f"{quantity.label} {bound} this value: beyond the measurable limit. {words}"
-    return [text(codes.EQUIVALENT_MEANING, words, relation=HAS_CONCEPT_MOD)]
+    if statistics.bound is not None:
+        bound = statistics.bound.replace("_", " ")
+        words = f"{quantity.label} {bound} this value, which bounds the median of the region. {quantity.explanation}"
+    return text(codes.EQUIVALENT_MEANING, words, relation=HAS_CONCEPT_MOD)
 
 
 def _uncertainty(quantity: Quantity, statistics: Statistics) -> list[ContentItem]:
-    """Distances of the 95 % interval's ends from the median (CID 225)."""
+    """Distances of the 95 % interval's ends from the median (CID 225); a bound has none on its open side.
+
+    The fat fraction has none at all: its interval does not hold the confounders of magnitude fat fractions.
+    """
     low, high = statistics.interval95
+    if quantity.key == PDFF.key or not (math.isfinite(low) and math.isfinite(high)):
+        return []
+    open_side = {"at_least": codes.UNCERTAINTY_ABOVE, "at_most": codes.UNCERTAINTY_BELOW}.get(statistics.bound or "")
     return [
         num(code_, stated(quantity, max(distance, 0.0)), quantity.unit, relation=HAS_PROPERTIES)
         for code_, distance in (
             (codes.UNCERTAINTY_ABOVE, high - statistics.median),
             (codes.UNCERTAINTY_BELOW, statistics.median - low),
         )
+        if code_ is not open_side
     ]
 
 
@@ -206,10 +212,17 @@ def _basis(quantity: Quantity, result: LiverIronResult, related: RelatedObjects)
 
 
 def _calibration(result: LiverIronResult, calibration: CalibrationUsed) -> list[ContentItem]:
-    assert result.r2star_per_s is not None  # a measured result has it
-    median = stated(R2STAR, result.r2star_per_s.median)
+    r2star = result.r2star_per_s
+    assert r2star is not None  # a measured result has it
     return [
-        num(R2STAR.concept, median, R2STAR.unit, [derivation(codes.MEDIAN)], relation=INFERRED_FROM),
+        num(
+            R2STAR.concept,
+            stated(R2STAR, r2star.median),
+            R2STAR.unit,
+            [derivation(codes.MEDIAN)],
+            qualifier=_qualifier(r2star),
+            relation=INFERRED_FROM,
+        ),
         text(
             codes.EQUATION,
             f"{calibration.id} at {calibration.field_t:g} T: {calibration.equation}",
@@ -263,7 +276,9 @@ def _grade(result: LiverIronResult) -> list[ContentItem]:
     if grade is None:
         return []
     items = [code(codes.GRADE, codes.grade_value(grade.scheme, grade.code))]
-    if (severity := codes.grade_severity(grade.scheme, grade.code)) is not None:
+    bounded = result.lic_mg_per_g is not None and result.lic_mg_per_g.bound is not None
+    severity = None if bounded else codes.grade_severity(grade.scheme, grade.code)
+    if severity is not None:
         items.append(code(codes.SEVERITY, severity))
     items.append(yes_no(codes.GRADE_BORDERLINE, grade.borderline))
     for candidate in grade.candidates:

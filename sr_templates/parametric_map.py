@@ -14,7 +14,7 @@ from sr_templates.envelope import BuildContext, Placement, stamp
 from sr_templates.geometry import plane_template
 from sr_templates.maps import quantity_definition
 from sr_templates.multiframe import derive_dimension_organization, slice_of, state_sources
-from sr_templates.quantities import Quantity, ResultMaps
+from sr_templates.quantities import Quantity, ResultMaps, ends_in_words
 from sr_templates.references import derivation_item
 
 SERIES_NUMBER_BASE = 9140
@@ -23,11 +23,16 @@ _NAN = float("nan")
 
 def build_parametric_maps(maps: ResultMaps, context: BuildContext) -> list[tuple[Placement, Dataset]]:
     """One object per map."""
-    return [_parametric_map(quantity, values, context) for quantity, values in maps.items()]
+    return [
+        _parametric_map(quantity, values, context, maps.ranges.get(quantity.key)) for quantity, values in maps.items()
+    ]
 
 
 def _parametric_map(
-    quantity: Quantity, values: npt.NDArray[np.float32], context: BuildContext
+    quantity: Quantity,
+    values: npt.NDArray[np.float32],
+    context: BuildContext,
+    value_range: tuple[float, float] | None,
 ) -> tuple[Placement, Dataset]:
     placement = Placement(
         role=f"pm.{quantity.key}",
@@ -44,6 +49,9 @@ def _parametric_map(
     _state_frame_sources(ds, context)
     ds.FloatPixelPaddingValue = ds.FloatPixelPaddingRangeLimit = _NAN
     derive_dimension_organization(ds, context, placement)
+    ds.ImageComments = f"{quantity.label} [{quantity.unit.value}]; NaN means no value"
+    if value_range is not None:
+        ds.ImageComments += f"; {ends_in_words(quantity, value_range, stored=False)}"
     return placement, stamp(ds, context, placement)
 
 

@@ -1,6 +1,7 @@
 """The maps: what each shows, in which units, and how it is stored and labelled."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,10 @@ from highdicom.sr import CodedConcept
 
 from quant.result import LiverIronResult, Statistics
 from sr_templates import codes
+
+NO_VALUE = 0  # stored values of the classic images
+SMALLEST_STORED = 1
+LARGEST_STORED = 65535
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +93,16 @@ class ResultMaps:
     """The maps, each (z, y, x) float32 with slices ascending along the normal and NaN (or infinity) where there is no
     value.
 
-    ``lic_mg_per_g`` is ``None`` without a calibration, ``pdff_percent`` when the input cannot give it.
+    ``lic_mg_per_g`` is ``None`` without a calibration, ``pdff_percent`` when the input cannot give it. ``ranges`` are
+    the lowest and the highest value that a map can show, by the quantity's key: a voxel at an end of it lies there or
+    beyond. A quantity that is not in it has no such ends.
     """
 
     r2star_per_s: npt.NDArray[np.float32]
     lic_mg_per_g: npt.NDArray[np.float32] | None = None
     t2star_ms: npt.NDArray[np.float32] | None = None
     pdff_percent: npt.NDArray[np.float32] | None = None
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for quantity, values in self.items():
@@ -105,6 +113,24 @@ class ResultMaps:
         """The maps that exist, in the order of the result set."""
         arrays = (self.r2star_per_s, self.lic_mg_per_g, self.t2star_ms, self.pdff_percent)
         return [(quantity, array) for quantity, array in zip(QUANTITIES, arrays, strict=True) if array is not None]
+
+
+def stored_value(quantity: Quantity, value: float) -> int:
+    """``value`` as a classic image stores it: 1 for what is smaller than that, 65535 for what is larger."""
+    return int(min(max(round(value * quantity.stored_per_unit), SMALLEST_STORED), LARGEST_STORED))
+
+
+def ends_in_words(quantity: Quantity, value_range: tuple[float, float] | None, *, stored: bool) -> str:
+    """What a voxel at an end of the map's range means, as numbers of the classic image (``stored``) or the unit's."""
+    if value_range is None:
+        return ""
+    unit = quantity.unit.value
+    low, high = value_range
+    if not stored:
+        return f"{high:.4g} = that or more, {low:.4g} = that or less"
+    least, most = (stored_value(quantity, end) for end in value_range)
+    low, high = (end / quantity.stored_per_unit for end in (least, most))
+    return f"{most} means {high:g} {unit} or more, {least} means {low:g} {unit} or less"
 
 
 def statistics_of(result: LiverIronResult, quantity: Quantity) -> Statistics | None:

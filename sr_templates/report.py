@@ -16,7 +16,7 @@ from sr_templates.content import HAS_CONCEPT_MOD, code, container
 from sr_templates.envelope import BuildContext, Placement, ascii_text, stamp
 from sr_templates.evaluations import evaluations, follow_up_group, refusal_group
 from sr_templates.geometry import plane_template
-from sr_templates.header import without_value_warnings
+from sr_templates.header import value_of, without_value_warnings
 from sr_templates.image_library import image_library
 from sr_templates.measurements import RelatedObjects, liver_group
 
@@ -133,17 +133,18 @@ def _requests(context: BuildContext) -> list[Dataset]:
     attributes = context.header.attributes
     requests = []
     with without_value_warnings():
-        for source in first.get("RequestAttributesSequence") or []:
-            if not source.get("RequestedProcedureID"):
+        for source in value_of(first, "RequestAttributesSequence"):
+            if not value_of(source, "RequestedProcedureID"):
                 continue
             item = Dataset()
             item.StudyInstanceUID = context.header.study_instance_uid
             item.ReferencedStudySequence = copy.deepcopy(attributes.get("ReferencedStudySequence") or [])
             item.add(copy.deepcopy(attributes["AccessionNumber"]))
-            item.PlacerOrderNumberImagingServiceRequest = source.get("PlacerOrderNumberImagingServiceRequest") or ""
-            item.FillerOrderNumberImagingServiceRequest = source.get("FillerOrderNumberImagingServiceRequest") or ""
+            item.PlacerOrderNumberImagingServiceRequest = value_of(source, "PlacerOrderNumberImagingServiceRequest")
+            item.FillerOrderNumberImagingServiceRequest = value_of(source, "FillerOrderNumberImagingServiceRequest")
             item.RequestedProcedureID = source.RequestedProcedureID
-            item.RequestedProcedureDescription = source.get("RequestedProcedureDescription") or ""
-            item.RequestedProcedureCodeSequence = copy.deepcopy(source.get("RequestedProcedureCodeSequence") or [])
+            item.RequestedProcedureDescription = value_of(source, "RequestedProcedureDescription")
+            codes_of_procedure = value_of(source, "RequestedProcedureCodeSequence") or []
+            item.RequestedProcedureCodeSequence = copy.deepcopy(codes_of_procedure)
             requests.append(item)
     return requests

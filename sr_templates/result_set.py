@@ -56,13 +56,12 @@ def build_result_set(
     source: SourceSeries,
     identity: ResultIdentity,
     predecessor: Dataset | None = None,
-    organ: BoolArray | None = None,
 ) -> BuiltSet:
     """Build and check the objects of a measured or not measurable result.
 
-    ``mask`` (z, y, x) is the region that carries the statistics, ``organ`` the whole liver where it is known, both
-    with slices ascending along the normal as in ``maps``; ``page_rgb`` is (rows, columns, 3). ``predecessor`` is the
-    report of an earlier revision of the same acquisition.
+    ``mask`` (z, y, x) is the region that carries the statistics, with slices ascending along the normal as in
+    ``maps``; ``page_rgb`` is (rows, columns, 3). ``predecessor`` is the report of an earlier revision of the same
+    acquisition.
 
     Raises:
         SourceHeaderError: the source's header cannot carry a result.
@@ -72,7 +71,7 @@ def build_result_set(
     context = _context(result, maps, mask, source, identity)
     placed_maps = [] if maps is None else build_maps(maps, context)
     page = build_page(page_rgb, context)
-    segmentation = None if mask is None else build_segmentation(mask, context, organ)
+    segmentation = None if mask is None else build_segmentation(mask, context)
     parametric_maps = [] if maps is None else build_parametric_maps(maps, context)
     related = RelatedObjects(
         segmentation=None if segmentation is None else segmentation[1],

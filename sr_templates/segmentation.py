@@ -20,53 +20,41 @@ TRACKING_IDENTIFIER = "Liver iron, analysed region"
 _COLOUR_RGB = (221, 130, 101)  # 3D Slicer's colour of the liver
 
 
-def build_segmentation(
-    mask: BoolArray, context: BuildContext, organ: BoolArray | None = None
-) -> tuple[Placement, Dataset]:
-    """Segment 1 is the region ``mask`` (z, y, x) that carries the statistics; segment 2, where ``organ`` is given,
-    the whole liver that it was taken from."""
+def build_segmentation(mask: BoolArray, context: BuildContext) -> tuple[Placement, Dataset]:
+    """The one segment is the region ``mask`` (z, y, x) that carries the statistics. The larger region that it was
+    searched in is not sent: nothing has checked that it is liver."""
     placement = Placement(
         role="seg", series_number=SERIES_NUMBER, description=context.describe("Liver region"), modality="SEG"
     )
-    segments = [(mask, "Liver, analysed region", TRACKING_IDENTIFIER, TRACKING_SUBJECT)]
-    if organ is not None:
-        segments.append((organ, "Liver", "Liver, whole organ", "liver, whole organ"))
-    descriptions = [
-        _description(number, label, tracking_id, subject, context)
-        for number, (_, label, tracking_id, subject) in enumerate(segments, start=1)
-    ]
-    pixels = np.stack([array for array, *_ in segments], axis=-1).astype(np.uint8)
-    ds = _by_highdicom(pixels, descriptions, context, placement)
+    ds = _by_highdicom(mask.astype(np.uint8), _description(context), context, placement)
     _identify_per_frame(ds)
     _state_frame_sources(ds, context)
     derive_dimension_organization(ds, context, placement)
     return placement, stamp(ds, context, placement)
 
 
-def _description(
-    number: int, label: str, tracking_id: str, subject: str, context: BuildContext
-) -> hd.seg.SegmentDescription:
+def _description(context: BuildContext) -> hd.seg.SegmentDescription:
     result = context.result
     automatic = result.roi is None or result.roi.source == "automatic"
     algorithm = hd.AlgorithmIdentificationSequence(
         name="ironnode liver region", family=codes.MORPHOLOGICAL_OPERATIONS, version=result.method_version
     )
     return hd.seg.SegmentDescription(
-        segment_number=number,
-        segment_label=label,
+        segment_number=ANALYSED_SEGMENT,
+        segment_label="Liver, analysed region",
         segmented_property_category=codes.ANATOMICAL_STRUCTURE,
         segmented_property_type=codes.LIVER,
         algorithm_type="AUTOMATIC" if automatic else "SEMIAUTOMATIC",
         algorithm_identification=algorithm,
-        tracking_uid=identity.tracking_uid(context.header.attributes, subject),
-        tracking_id=tracking_id,
+        tracking_uid=identity.tracking_uid(context.header.attributes, TRACKING_SUBJECT),
+        tracking_id=TRACKING_IDENTIFIER,
         display_color=hd.color.CIELabColor.from_rgb(*_COLOUR_RGB),
     )
 
 
 def _by_highdicom(
     pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
-    descriptions: list[hd.seg.SegmentDescription],
+    description: hd.seg.SegmentDescription,
     context: BuildContext,
     placement: Placement,
 ) -> Dataset:
@@ -74,7 +62,7 @@ def _by_highdicom(
         [plane_template(context, z) for z in range(context.n_slices)],
         pixels,
         segmentation_type="BINARY",
-        segment_descriptions=descriptions,
+        segment_descriptions=[description],
         series_instance_uid="1.1",
         series_number=placement.series_number,
         sop_instance_uid="1.1",

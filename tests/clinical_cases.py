@@ -1,7 +1,11 @@
 """Region measurements with chosen numbers, as the fit would give them."""
 
+from typing import Any
+
 import numpy as np
 
+from quant.assess import FitFacts
+from quant.noise import NoiseModel
 from quant.region import PooledDecay, RegionMeasurement
 from quant.result import Statistics
 
@@ -52,6 +56,19 @@ def region_of(
         fraction_failed=fraction_failed,
         pdff_percent=pdff_percent,
     )
+
+
+def fit_facts(**changes: Any) -> FitFacts:
+    """Facts of a fit of water alone with ``ECHO_TIMES_S``, whose echo times would have shown fat."""
+    facts: dict[str, Any] = {
+        "model": "magnitude_first_moment",
+        "echo_times_s": ECHO_TIMES_S,
+        "echoes_used": 12,
+        "noise": NoiseModel(sigma=8.0, coils=1.0, source="background"),
+        "measurable_limit_per_s": 1800.0,
+        **changes,
+    }
+    return FitFacts(**facts)
 
 
 BY_FIELD = {"1.5": "garbowski-2014", "2.89": "hernando-2023", "3.0": "hernando-2023"}

@@ -1,5 +1,6 @@
 """Commands that run the node or try its surroundings."""
 
+import os
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ def _run(config_path: Path | None, part: str) -> None:
     from node.supervisor import ROLES_OF, run_node
 
     config = load_config(config_path)
+    os.umask(0o027)  # patient data: not for every user of this machine
     settings_of(config)  # a calibration or policy that does not exist must not wait for the first patient
     configure_logging()
     raise SystemExit(run_node(config, config_path, ROLES_OF[part]))

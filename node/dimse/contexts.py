@@ -34,8 +34,25 @@ COMPANION_SOP_CLASSES: dict[str, str] = {
     "1.2.840.10008.5.1.4.1.1.30": "Parametric Map Storage",
     "1.2.840.10008.5.1.4.1.1.66": "Raw Data Storage",
     "1.2.840.10008.5.1.4.1.1.104.1": "Encapsulated PDF Storage",
+    "1.2.840.10008.5.1.4.1.1.7.1": "Multi-frame Single Bit Secondary Capture Image Storage",
+    "1.2.840.10008.5.1.4.1.1.9.1.1": "12-lead ECG Waveform Storage",
+    "1.2.840.10008.5.1.4.1.1.9.1.2": "General ECG Waveform Storage",
+    "1.2.840.10008.5.1.4.1.1.9.6.1": "Respiratory Waveform Storage",
+    "1.2.840.10008.5.1.4.1.1.11.3": "Pseudo-Color Softcopy Presentation State Storage",
+    "1.2.840.10008.5.1.4.1.1.11.4": "Blending Softcopy Presentation State Storage",
+    "1.2.840.10008.5.1.4.1.1.11.8": "Advanced Blending Presentation State Storage",
+    "1.2.840.10008.5.1.4.1.1.66.1": "Spatial Registration Storage",
+    "1.2.840.10008.5.1.4.1.1.67": "Real World Value Mapping Storage",
+    "1.2.840.10008.5.1.4.1.1.88.40": "Procedure Log Storage",
+    "1.2.840.10008.5.1.4.1.1.88.59": "Key Object Selection Document Storage",
 }
-STORED_SOP_CLASSES: dict[str, str] = PROCESSED_SOP_CLASSES | COMPANION_SOP_CLASSES
+# The same, of the vendors' own; names as the vendors' conformance statements give them.
+PRIVATE_SOP_CLASSES: dict[str, str] = {
+    "1.3.12.2.1107.5.9.1": "Siemens CSA Non-Image Storage",
+    "1.3.46.670589.11.0.0.12.2": "Philips Private MR Series Data Storage",
+    "1.3.46.670589.11.0.0.12.4": "Philips Private MR Examcard Storage",
+}
+STORED_SOP_CLASSES: dict[str, str] = PROCESSED_SOP_CLASSES | COMPANION_SOP_CLASSES | PRIVATE_SOP_CLASSES
 
 # In order of preference: the first of a proposed context that stands here is accepted.
 UNCOMPRESSED_TRANSFER_SYNTAXES: dict[str, str] = {

@@ -238,6 +238,9 @@ class StoreProvider:
                     raise Refusal(Status.DATA_SET_DOES_NOT_MATCH, "(0008,0016) is not the command's SOP class")
                 if found.sop_instance_uid != meta.sop_instance_uid:
                     raise Refusal(Status.DATA_SET_DOES_NOT_MATCH, "(0008,0018) is not the command's SOP instance")
+                for tag, uid in (("(0020,000D)", found.study_instance_uid), ("(0020,000E)", found.series_instance_uid)):
+                    if not is_legal_uid(uid):
+                        raise Refusal(Status.DATA_SET_DOES_NOT_MATCH, f"{tag} is not a UID")
                 kept = incoming.keep()
             except IronnodeError as error:
                 raise refusal_for(error) from error

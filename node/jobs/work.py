@@ -102,7 +102,8 @@ class Workshop:
         hopeless = isinstance(error, IronnodeError) and not error.retryable
         now = self.clock()
         retry_at = None
-        if not hopeless and job.attempts < self.config.queue.max_attempts:
+        patient = isinstance(error, StorageError)  # a disk that is away or full comes back; no job is given up for it
+        if patient or (not hopeless and job.attempts < self.config.queue.max_attempts):
             retry_at = now + timedelta(seconds=doubled_s(job.attempts, self.config.queue.retry_base_s, _RETRY_MAX_S))
         text = str(error) if isinstance(error, IronnodeError) else f"{type(error).__name__}: {error}"
         try:

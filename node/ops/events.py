@@ -32,6 +32,7 @@ class Event(StrEnum):
     JOB_ACCEPTED = "job_accepted"  # a job exists now
     JOB_STARTED = "job_started"  # a worker took the lease
     IMAGES_REFUSED = "images_refused"  # images that were to be measured cannot be used; the study gets a refusal
+    RESULT_WITHHELD = "result_withheld"  # a result failed the own final check; the study gets a refusal
     JOB_DONE = "job_done"  # the result set is in the outbox
     JOB_FAILED = "job_failed"  # a run failed; it is tried again later
     JOB_PARKED = "job_parked"  # failed too often; an operator must look
@@ -73,6 +74,14 @@ def configure_logging(level: int = logging.INFO) -> None:
     logging.getLogger("pydicom").setLevel(logging.ERROR)  # its warnings quote header values: patient data
 
 
-def emit(event: Event, level: int = logging.INFO, *, exc_info: bool = False, **fields: Any) -> None:
-    """Log one event; ``fields`` must be plain values without patient data."""
+_WARNINGS = frozenset(
+    {Event.ROLE_DIED, Event.JOB_FAILED, Event.DELIVERY_FAILED, Event.BROKER_AWAY, Event.LEASE_EXPIRED}
+)
+_ERRORS = frozenset({Event.JOB_PARKED, Event.STORAGE_TROUBLE})
+
+
+def emit(event: Event, level: int | None = None, *, exc_info: bool = False, **fields: Any) -> None:
+    """Log one event; ``fields`` must be plain values without patient data. Its level follows from the event."""
+    if level is None:
+        level = logging.ERROR if event in _ERRORS else logging.WARNING if event in _WARNINGS else logging.INFO
     _LOGGER.log(level, event.value, extra={"event": event.value, "fields": fields}, exc_info=exc_info)

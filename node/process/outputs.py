@@ -1,6 +1,7 @@
 """The result folder of one job: DICOM objects, page, report and record, all made from the one result."""
 
 import json
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from node.model import JobInput, PipelineOutput
+from node.ops.events import Event, emit
 from node.process.facts import StudyFacts
 from node.report.html import render_html
 from node.report.page import render_page
@@ -18,14 +20,21 @@ from node.report.text import render_text
 from quant.acquisition import BoolArray, MultiEcho
 from quant.calibration import Calibration
 from quant.fit import R2StarMap
-from quant.flags import FitFlag
+from quant.follow_up import no_lic
 from quant.liver import LiverRegion
+from quant.map_values import r2star_values
 from quant.region import RegionMeasurement
-from quant.result import LiverIronResult
-from sr_templates.check import encode
+from quant.result import LiverIronResult, Reason
+from sr_templates.check import ObjectError, encode
+from sr_templates.quantities import LARGEST_STORED, LIC, R2STAR, T2STAR
 from sr_templates.result_set import ResultIdentity, ResultMaps, build_result_set
 
 _Map = npt.NDArray[np.float32]
+_HIGHEST_T2STAR_MS = LARGEST_STORED / T2STAR.stored_per_unit  # 655 ms: what a classic image can store
+_WITHHELD = Reason(
+    code="internal_check_failed",
+    text="The result did not pass this software's own final check and was withheld.",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +53,41 @@ class Material:
 
 
 def folder_of(result: LiverIronResult, material: Material, job: JobInput, institution: str | None) -> PipelineOutput:
-    """The whole result folder of a measured or not measurable acquisition."""
-    calibration = None if material.measurement is None else material.calibration  # without a region no LIC at all
-    maps = None if material.fit is None else _maps(material.fit, calibration)
+    """The whole result folder of a measured or not measurable acquisition.
+
+    Objects that fail their own check are never sent: the study is then told so, and so is the log.
+
+    Raises:
+        ObjectError: not even the refusal passes its check.
+    """
+    try:
+        return _folder_with_objects(result, material, job, institution)
+    except ObjectError as error:
+        emit(Event.RESULT_WITHHELD, logging.ERROR, job_id=job.job_id, error=str(error))
+        bare = Material(study=material.study, acquisition=material.acquisition)
+        return _folder_with_objects(_withheld(result), bare, job, institution)
+
+
+def _withheld(result: LiverIronResult) -> LiverIronResult:
+    """The refusal in place of a result that contradicts itself: nothing that was computed is kept."""
+    return LiverIronResult(
+        software_version=result.software_version,
+        method_version=result.method_version,
+        status="not_measurable",
+        reasons=(_WITHHELD,),
+        study_instance_uid=result.study_instance_uid,
+        source_series_instance_uids=result.source_series_instance_uids,
+        patient_id_hash=result.patient_id_hash,
+        acquisition=result.acquisition,
+        follow_up=no_lic(_WITHHELD.text),
+        research_use_only=result.research_use_only,
+    )
+
+
+def _folder_with_objects(
+    result: LiverIronResult, material: Material, job: JobInput, institution: str | None
+) -> PipelineOutput:
+    maps = _maps(result, material)
     measured_region = material.region if material.measurement is not None else None
     pictures = _pictures(material, maps, institution)
     page = render_page(result, pictures)
@@ -54,7 +95,6 @@ def folder_of(result: LiverIronResult, material: Material, job: JobInput, instit
         result=result,
         maps=maps,
         mask=None if measured_region is None else measured_region.mask,
-        organ=None if measured_region is None else measured_region.organ,
         page_rgb=page.rgb,
         source=material.study.source,
         identity=ResultIdentity(
@@ -82,16 +122,27 @@ def _folder(result: LiverIronResult, pictures: PagePictures | None, more: dict[s
     return PipelineOutput(record=record, files=words | more)
 
 
-def _maps(fit: R2StarMap, calibration: Calibration | None) -> ResultMaps:
-    unfit = fit.flags & (FitFlag.NOISE_ONLY | FitFlag.FAILED) != 0
-    r2star = np.where(unfit, np.nan, fit.r2star_per_s).astype(np.float32)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t2star_ms = np.where(r2star > 0, 1000 / r2star, np.nan).astype(np.float32)
+def _maps(result: LiverIronResult, material: Material) -> ResultMaps | None:
+    """The maps of the fit; LIC and the fat fraction only where the result states one, for no map says more than the
+    record. (A refusal states nothing; its map of the fat fraction shows what the fit found, voxel by voxel.)"""
+    fit, acquisition = material.fit, material.acquisition
+    if fit is None or acquisition is None:
+        return None
+    r2star = r2star_values(fit, acquisition.echo_times_s)
+    highest = r2star.range_per_s[1]
+    with np.errstate(divide="ignore"):
+        t2star_ms = np.clip(1000 / r2star.values, 1000 / highest, _HIGHEST_T2STAR_MS)
+    ranges = {R2STAR.key: r2star.range_per_s, T2STAR.key: (1000 / highest, _HIGHEST_T2STAR_MS)}
+    calibration = None if result.lic_mg_per_g is None else material.calibration
+    if calibration is not None:
+        ranges[LIC.key] = calibration.lic_range_mg_per_g
+    unstated = result.status == "measured" and result.pdff_percent is None
     return ResultMaps(
-        r2star_per_s=r2star,
-        lic_mg_per_g=None if calibration is None else calibration.lic_map(r2star),
-        t2star_ms=t2star_ms,
-        pdff_percent=None if fit.pdff is None else (100 * fit.pdff).astype(np.float32),
+        r2star_per_s=r2star.values,
+        lic_mg_per_g=None if calibration is None else calibration.lic_map(r2star.values),
+        t2star_ms=t2star_ms.astype(np.float32),
+        pdff_percent=None if fit.pdff is None or unstated else (100 * fit.pdff).astype(np.float32),
+        ranges=ranges,
     )
 
 

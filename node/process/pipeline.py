@@ -20,12 +20,13 @@ from node.process.outputs import Material, folder_of, folder_without_objects
 from node.process.pixels import LoadedAcquisition, read_acquisition
 from node.process.refusal import refusal_reason, study_of_headers
 from quant import METHOD_VERSION
-from quant.assess import AssessmentSettings, assess
+from quant.assess import AssessmentSettings, FitFacts, assess
 from quant.calibration import calibration_for
 from quant.fit import R2StarMap, fit_r2star
 from quant.flags import FitFlag
 from quant.follow_up import no_lic, technical_repeat
 from quant.liver import LiverRegion, find_liver
+from quant.noise import NoiseModel
 from quant.region import RegionMeasurement, measure_region
 from quant.result import FitSummary, LiverIronResult, QcLine, Reason, RoiSummary
 from quant.uncertainty import Repeatability
@@ -78,7 +79,7 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
             acquisition=loaded.acquisition,
             fit=measured.fit,
             region=measured.region,
-            measurement=measured.measurement,
+            measurement=measured.measurement if result.status == "measured" else None,
             calibration=calibration,
         ),
         job,
@@ -109,7 +110,8 @@ def settings_of(config: Config) -> AssessmentSettings:
         ConfigError: the policy file is wrong, or a calibration, grade scheme or indication does not exist.
     """
     follow_up = config.follow_up
-    policy = load_policy(follow_up.policy_file, follow_up.signed_off_by, follow_up.signed_off_on)
+    signed_on = None if follow_up.signed_off_on is None else follow_up.signed_off_on.isoformat()
+    policy = load_policy(follow_up.policy_file, follow_up.signed_off_by, signed_on)
     try:
         settings = AssessmentSettings(
             calibration_by_field=config.calibration.by_field,
@@ -200,13 +202,15 @@ def _assessed(
     assessment = assess(
         measurement,
         field_t=measured.loaded.acquisition.field_t,
-        echo_times_s=measured.loaded.summary.echo_times_s,
-        echoes_used=measured.fit.echoes_used,
+        fit=_fit_facts(measured.fit, measured.loaded.summary.echo_times_s),
         settings=settings,
         study_date=measured.loaded.study.study_date,
         indication=job.indication or config.follow_up.default_indication,
-        measurable_limit_per_s=measured.fit.measurable_limit_per_s,
     )
+    earlier = (line for line in base.qc if line.code != "few_echoes")  # the assessment counts the echoes as well
+    base = replace(base, qc=(*earlier, *assessment.qc), follow_up=assessment.follow_up)
+    if assessment.refusals:
+        return replace(base, reasons=assessment.refusals)
     return replace(
         base,
         status="measured",
@@ -221,8 +225,16 @@ def _assessed(
         other_calibrations=assessment.other_calibrations,
         grade=assessment.grade,
         views=assessment.views,
-        follow_up=assessment.follow_up,
-        qc=(*base.qc, *assessment.qc),
+    )
+
+
+def _fit_facts(fit: R2StarMap, echo_times_s: Sequence[float]) -> FitFacts:
+    return FitFacts(
+        model=fit.model,
+        echo_times_s=echo_times_s,
+        echoes_used=fit.echoes_used,
+        noise=NoiseModel(sigma=fit.sigma, coils=fit.coils, source=fit.noise_source),
+        measurable_limit_per_s=fit.measurable_limit_per_s,
     )
 
 

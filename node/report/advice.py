@@ -4,6 +4,9 @@ _BY_HAND = "Measure R2* on the delivered map in a region placed by hand, or repe
 _BETTER_SIGNAL = "Repeat with a higher signal-to-noise ratio: larger voxels or thicker slices."
 _EARLIER_ECHOES = "Repeat with a shorter first echo time and echo spacing, at 1.5 T if there is a choice."
 _MORE_ECHOES = "Repeat with 6 to 12 echoes, the first as early as possible (about 1 ms)."
+_MODEL_ECHOES = (
+    "Repeat with 6 to 12 echoes in one breath-hold, opposed and in-phase times among them; check for motion."
+)
 _CHECK_COPIES = (
     "Open the images at the scanner or in the archive: if they are whole there, have the way from there to ironnode "
     "checked; if not, repeat the scan."
@@ -22,6 +25,8 @@ _ADVICE = {
     "roi_heterogeneous": "Repeat in one breath-hold; check the images for motion, artefacts and lesions.",
     "roi_too_few_echoes": _MORE_ECHOES,
     "too_few_echoes": _MORE_ECHOES,
+    "echo_count": _MORE_ECHOES,
+    "fraction_failed": _MODEL_ECHOES,
     "no_pixel_data": _CHECK_COPIES,
     "pixels_unreadable": _CHECK_COPIES,
     "header_unreadable": _CHECK_COPIES,

@@ -6,18 +6,19 @@ from node.report.advice import advice_for
 from quant.calibration import CALIBRATIONS
 from quant.follow_up import NOT_APPROVED, months_text
 from quant.grading import scheme_by_id
-from quant.result import FollowUpInterval, Grade, LicStatistics, LiverIronResult, Statistics
+from quant.result import FollowUpInterval, Grade, LicStatistics, LiverIronResult, QcLine, Statistics, View
 from quant.wording import (
     format_lic,
     format_lic_range,
     format_percent,
-    format_range,
     format_rate,
     format_t2star,
 )
 
 RESEARCH_ONLY = "For research use only. Not for diagnosis."
 DECISION_SUPPORT = "Decision support, not a diagnosis."
+_LOWER_BOUND = "lower bound, no upper limit"
+_TOLD_ELSEWHERE = frozenset({"echo_count", "region_size"})  # by the rows of the report, when nothing is wrong with them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +96,16 @@ def report_content(result: LiverIronResult) -> ReportContent:
         follow_up_text=follow_up_text,
         prior=_prior(result),
         warnings=tuple(line.text for line in result.qc if line.severity != "info"),
-        notes=tuple(line.text for line in result.qc if line.severity == "info"),
+        notes=tuple(line.text for line in result.qc if line.severity == "info" and _says_something(line)),
         scanner=_scanner(result),
         method=f"ironnode {result.software_version}, method {result.method_version}",
     )
+
+
+def _says_something(note: QcLine) -> bool:
+    """Not that a share is 0, and not what the report says anyway."""
+    empty = note.value is not None and note.limit is not None and abs(note.value) < 0.005
+    return not empty and note.code not in _TOLD_ELSEWHERE
 
 
 def _headline(result: LiverIronResult) -> Headline:
@@ -124,13 +131,13 @@ def _headline(result: LiverIronResult) -> Headline:
 
 
 def _r2star_headline(r2star: Statistics) -> Headline:
-    low, high = r2star.interval95
+    bounded = r2star.bound is not None
     return Headline(
         kind="r2star",
-        prefix="R2*",
+        prefix="R2* at least" if bounded else "R2*",
         value=format_rate(r2star.median),
         unit="/s",
-        interval=f"95 % interval {format_range(low, high)} /s",
+        interval=_LOWER_BOUND if bounded else f"95 % interval {_rates(*r2star.interval95)} /s",
         grade="no LIC",
         grade_detail="R2* only: no LIC and no grade can be given",
         borderline="",
@@ -138,13 +145,10 @@ def _r2star_headline(r2star: Statistics) -> Headline:
 
 
 def _lic_interval(lic: LicStatistics, umol_per_g: float | None) -> str:
-    low, high = lic.interval95
-    interval = (
-        f"95 % lower limit {format_lic(low)} mg/g" if lic.bound else f"95 % interval {format_lic_range(low, high)} mg/g"
-    )
+    interval = _LOWER_BOUND if lic.bound else f"95 % interval {format_lic_range(*lic.interval95)} mg/g"
     if umol_per_g is None or format_lic(lic.median).startswith("<"):
         return interval
-    return f"{umol_per_g:.0f} µmol/g · {interval}"
+    return f"{'at least ' if lic.bound else ''}{umol_per_g:.0f} µmol/g · {interval}"
 
 
 def _grade_detail(grade: Grade | None) -> str:
@@ -158,25 +162,33 @@ def _borderline(grade: Grade | None) -> str:
     if grade is None or not grade.borderline:
         return ""
     parts = (f"{candidate.label} {format_percent(candidate.probability)}" for candidate in grade.candidates)
-    return f"Borderline: {', '.join(parts)}"
+    return f"Borderline: {', '.join(parts)} (measurement only)"
 
 
 def _statements(result: LiverIronResult) -> tuple[Statement, ...]:
     if result.views is None:
         return ()
     reference, clinical = result.views.reference, result.views.clinical
+    bounded = result.lic_mg_per_g is not None and result.lic_mg_per_g.bound is not None
     return (
         Statement(
             question="Upper reference limit",
-            answer=f"{'above' if reference.above else 'below'} {reference.limit_mg_per_g:g} mg/g",
+            answer=_answer(reference, "above", bounded=bounded),
             text=reference.text,
         ),
         Statement(
             question="Clinical significance",
-            answer=f"{'at or above' if clinical.above else 'below'} {clinical.limit_mg_per_g:g} mg/g",
+            answer=_answer(clinical, "at or above", bounded=bounded),
             text=clinical.text,
         ),
     )
+
+
+def _answer(view: View, above: str, *, bounded: bool) -> str:
+    limit = f"{view.limit_mg_per_g:g} mg/g"
+    if bounded and not view.above:
+        return f"cannot be told whether {above} {limit}"
+    return f"{above if view.above else 'below'} {limit}{' (borderline)' if view.borderline else ''}"
 
 
 def _numbers(result: LiverIronResult) -> tuple[tuple[str, str], ...]:
@@ -186,12 +198,12 @@ def _numbers(result: LiverIronResult) -> tuple[tuple[str, str], ...]:
         bound = "at least " if lic.bound else ""
         molar = ""
         if result.lic_umol_per_g_median is not None and not format_lic(lic.median).startswith("<"):
-            molar = f" = {result.lic_umol_per_g_median:.0f} µmol/g"
+            molar = f" = {bound}{result.lic_umol_per_g_median:.0f} µmol/g"
         rows.append(("LIC, dry weight", f"{bound}{format_lic(lic.median)} mg/g{molar}"))
         if lic.bound is None:
             rows.append(("quartiles", f"{format_lic_range(lic.q1, lic.q3)} mg/g"))
     if result.r2star_per_s is not None:
-        rows += _relaxation(result, result.r2star_per_s)
+        rows += _relaxation(result.r2star_per_s, result.t2star_ms)
         pdff = result.pdff_percent
         rows.append(("Fat fraction", "not available from these data" if pdff is None else f"{pdff.median:.1f} %"))
     if result.roi is not None:
@@ -201,18 +213,17 @@ def _numbers(result: LiverIronResult) -> tuple[tuple[str, str], ...]:
     return tuple(rows)
 
 
-def _relaxation(result: LiverIronResult, r2star: Statistics) -> list[tuple[str, str]]:
-    limit = result.fit.measurable_limit_per_s if result.fit else None
-    if result.lic_mg_per_g is not None and result.lic_mg_per_g.bound and limit is not None:
-        least = min(limit, r2star.median)
-        return [("R2*", f"at least {format_rate(least)} /s"), ("T2*", f"at most {format_t2star(1000 / least)} ms")]
+def _relaxation(r2star: Statistics, t2star: Statistics | None) -> list[tuple[str, str]]:
+    if r2star.bound is not None:
+        at_most = f"at most {format_t2star(1000 / r2star.median)} ms"
+        return [("R2*", f"at least {format_rate(r2star.median)} /s"), ("T2*", at_most)]
     rows = [
         ("R2*", f"{format_rate(r2star.median)} /s (95 % {_rates(*r2star.interval95)})"),
         ("quartiles", f"{_rates(r2star.q1, r2star.q3)} /s; SD {format_rate(r2star.sd)} /s"),
     ]
-    if result.t2star_ms is not None:
-        low, high = (format_t2star(end) for end in result.t2star_ms.interval95)
-        rows.append(("T2*", f"{format_t2star(result.t2star_ms.median)} ms (95 % {low} to {high})"))
+    if t2star is not None:
+        low, high = (format_t2star(end) for end in t2star.interval95)
+        rows.append(("T2*", f"{format_t2star(t2star.median)} ms (95 % {low} to {high})"))
     return rows
 
 
@@ -239,11 +250,12 @@ def _others(result: LiverIronResult) -> tuple[OtherLic, ...]:
     if result.calibration is None:
         return ()
     field_t = result.calibration.field_t
+    bound = "at least " if result.lic_mg_per_g is not None and result.lic_mg_per_g.bound else ""
     known = {c.id: c for c in CALIBRATIONS.values() if c.field_t == field_t}
     return tuple(
         OtherLic(
             name=_name(other.id, field_t),
-            lic=format_lic(other.lic_mg_per_g),
+            lic=bound + format_lic(other.lic_mg_per_g),
             doi=other.doi,
             caution=known[other.id].caution if other.id in known else "",
         )

@@ -7,12 +7,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from node.report.content import report_content
 from node.report.picture_files import picture_files
 from node.report.pictures import NO_IMAGE, PagePictures
-from node.report.plots import MAP_NAMES, MAP_UNITS
+from node.report.plots import MAP_NAMES, MAP_UNITS, map_caption
 from quant.result import LiverIronResult
 
 _CAPTIONS = {
     "anatomy.png": ("First echo", "First echo image in grey; {outline}"),
-    "map.png": ("{map}, {unit}", "{map} in colour with its colour bar; {outline}"),
+    "map.png": ("{map}, {unit}{cover}", "{map} in colour with its colour bar{cover}; {outline}"),
     "decay.png": (
         "Signal decay in the region, % of TE = 0",
         "Measured mean signal at each echo time, fitted curve and noise floor",
@@ -42,6 +42,7 @@ def _figures(result: LiverIronResult, pictures: PagePictures) -> list[dict[str, 
     words = {
         "map": MAP_NAMES[shown.map_quantity],
         "unit": MAP_UNITS[shown.map_quantity],
+        "cover": f" ({map_caption(shown).lower()})" if map_caption(shown) else "",
         "outline": "rejected candidate region dashed" if shown.region_rejected else "measured region outlined",
     }
     if shown.region is None:

@@ -28,11 +28,20 @@ class PatientLines:
     institution: str = ""
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The name in each representation that is given (alphabetic, ideographic, phonetic; PS3.5 6.2.1.2)."""
+        return tuple(name for name in map(_family_first, self.name.split("=")) if name)
+
+    @property
     def display_name(self) -> str:
-        """The name's first representation that is not empty as "Family, Given" (PS3.5 6.2.1)."""
-        group = next((group for group in self.name.split("=") if group.strip("^ ")), "")
-        family, *given = group.split("^")
-        return ", ".join(part for part in (family.strip(), " ".join(" ".join(given).split())) if part)
+        """The name's first representation that is not empty."""
+        return next(iter(self.names), "")
+
+
+def _family_first(group: str) -> str:
+    """A component group as "Family, Given"."""
+    family, *given = group.split("^")
+    return ", ".join(part for part in (family.strip(), " ".join(" ".join(given).split())) if part)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +49,7 @@ class ShownSlice:
     """One slice: ``anatomy`` is the first echo's magnitude, (y, x); ``map_values`` (y, x) is NaN where unmeasured.
 
     ``region`` (y, x) is what was measured, or with ``region_rejected`` the candidate that was refused;
+    ``slice_thickness_mm`` is NaN where no header states it;
     ``edges`` are the patient directions at the left, right, top and bottom of the picture (one letter each).
     """
 
@@ -49,6 +59,7 @@ class ShownSlice:
     region: BoolArray | None
     region_rejected: bool
     pixel_spacing_mm: tuple[float, float]
+    slice_thickness_mm: float
     slice_number: int
     n_slices: int
     edges: tuple[str, str, str, str]
@@ -82,6 +93,7 @@ def make_pictures(
         region=None if region is None else region[z],
         region_rejected=region_rejected,
         pixel_spacing_mm=(acquisition.geometry.spacing_mm[1], acquisition.geometry.spacing_mm[2]),
+        slice_thickness_mm=acquisition.geometry.slice_thickness_mm,
         slice_number=z + 1,
         n_slices=acquisition.signal.shape[0],
         edges=edge_letters(acquisition.geometry),

@@ -19,7 +19,9 @@ from quant.region import PooledDecay
 from quant.result import LicStatistics, LiverIronResult
 
 PALETTE = "viridis"  # perceptually uniform, readable in grey print and by colour-blind readers
-UNMEASURED = "#2b2b2b"
+UNMEASURED = "#000000"
+COLOUR_MARGIN_MM = 4.0  # colour goes this far beyond the region: its edge, and vessels left out, stay recognisable
+_DIMMED = 1.7  # the grey under the colours ends at this times its usual white
 OUTLINE, OUTLINE_SHADOW, REJECTED = "#ffe14d", "#000000", "#ff8c1a"
 BANDS = ("#dfe9f2", "#bcd3e6", "#8fb4d4", "#5b8db8", "#2f5f8c")
 MAP_NAMES = {"lic_mg_per_g": "LIC map", "r2star_per_s": "R2* map"}
@@ -53,16 +55,49 @@ def draw_anatomy(ax: Axes, shown: ShownSlice) -> None:
 
 
 def draw_map(ax: Axes, shown: ShownSlice, typical: float) -> ScalarMappable:
-    """The map in colour with the region's outline; ``typical`` is the region's value and sets the colour range."""
+    """The map in colour with the region's outline; ``typical`` is the region's value and sets the colour range.
+
+    The relation of R2* to iron holds in the liver only: LIC is coloured in the region and a small margin, over dimmed
+    anatomy; voxels without a value are black there. R2* is coloured everywhere.
+    """
     assert shown.map_values is not None  # the caller leaves the space out otherwise
     rows, columns = body_box(shown.anatomy)
+    values, coloured = shown.map_values[rows, columns], coloured_part(shown)[rows, columns]
+    style: Any = {"interpolation": "nearest", "aspect": _aspect(shown)}
+    anatomy = shown.anatomy[rows, columns]
+    top = float(np.nanpercentile(anatomy, 99.5)) or 1.0
+    grey = np.where(coloured, 0.0, anatomy)
+    ax.imshow(grey, cmap="gray", vmin=0, vmax=_DIMMED * top, **style)
     norm = Normalize(0, map_top(shown.map_quantity, typical))
-    image = ax.imshow(
-        shown.map_values[rows, columns], cmap=PALETTE, norm=norm, interpolation="nearest", aspect=_aspect(shown)
-    )
+    image = ax.imshow(np.where(coloured, values, np.nan), cmap=PALETTE, norm=norm, **style)
     ax.set_facecolor(UNMEASURED)
     _finish(ax, shown, rows, columns, "white")
     return image
+
+
+def coloured_part(shown: ShownSlice) -> BoolArray:
+    """Where the map is coloured, (y, x)."""
+    if shown.map_quantity == "r2star_per_s":
+        return np.ones(shown.anatomy.shape, dtype=bool)
+    if shown.region is None or shown.region_rejected:
+        return np.zeros(shown.anatomy.shape, dtype=bool)
+    reach = [int(COLOUR_MARGIN_MM / mm) for mm in shown.pixel_spacing_mm]
+    padded = np.pad(shown.region, [(n, n) for n in reach])
+    near = np.zeros_like(shown.region)
+    n_rows, n_columns = near.shape
+    for dy in range(-reach[0], reach[0] + 1):
+        for dx in range(-reach[1], reach[1] + 1):
+            if np.hypot(dy * shown.pixel_spacing_mm[0], dx * shown.pixel_spacing_mm[1]) <= COLOUR_MARGIN_MM:
+                near |= padded[reach[0] + dy :, reach[1] + dx :][:n_rows, :n_columns]
+    return near
+
+
+def map_caption(shown: ShownSlice) -> str:
+    """What the colours cover; empty where they cover everything measured."""
+    if shown.map_values is None or shown.map_quantity == "r2star_per_s":
+        return ""
+    missing = not np.isfinite(shown.map_values[coloured_part(shown)]).all()
+    return "Liver region only" + ("; black: no value" if missing else "")
 
 
 def typical_value(result: LiverIronResult, shown: ShownSlice) -> float:
@@ -190,10 +225,15 @@ def draw_scale(ax: Axes, lic: LicStatistics, scheme: GradeScheme, size_pt: float
 
 
 def _mark(ax: Axes, lic: LicStatistics, low: float, high: float) -> None:
+    """The value with its interval; a lower bound as an arrow from the bound upwards, open at its end."""
+    if lic.bound is not None:
+        start = min(max(lic.median, low), 0.8 * high)
+        arrow: Any = {"arrowstyle": "-|>,head_width=0.45,head_length=0.8", "color": "black", "lw": 3.2}
+        arrow |= {"shrinkA": 0, "shrinkB": 0}
+        ax.annotate("", xy=(high, 0.75), xytext=(start, 0.75), arrowprops=arrow)
+        ax.plot([start, start], [0.52, 0.98], color="black", lw=3.2, solid_capstyle="butt")
+        return
     value = min(max(lic.median, low), high)
     first, last = (min(max(end, low), high) for end in lic.interval95)
-    if lic.bound is not None:
-        ax.annotate("", xy=(high, 0.75), xytext=(value, 0.75), arrowprops={"arrowstyle": "-|>", "color": "black"})
-        last = value
     ax.plot([first, last], [0.75, 0.75], color="black", lw=2.2, solid_capstyle="butt")
     ax.plot([value], [0.75], marker="D", ms=8, color="black")

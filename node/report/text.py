@@ -40,8 +40,11 @@ def _headline(head: Headline) -> str:
     if head.kind == "refused":
         return f"{value}: {head.grade}"
     name = "LIC " if head.kind == "lic" else ""
-    lines = [f"{name}{value}   ({head.interval})", f"Grade: {head.grade}   ({head.grade_detail})"]
-    return "\n".join([*lines, head.borderline] if head.borderline else lines)
+    detail = f"   ({head.grade_detail})" if head.grade_detail else ""
+    lines = [f"{name}{value}   ({head.interval})", f"Grade: {head.grade}{detail}"]
+    if head.borderline:
+        lines += [head.borderline, "The choice of calibration is not in these probabilities."]
+    return "\n".join(lines)
 
 
 def _warnings_title(content: ReportContent) -> str:

@@ -84,10 +84,12 @@ def _handler(node: Node) -> type[BaseHTTPRequestHandler]:
         return HTTPStatus.OK, asdict(node.status())
 
     def ready() -> tuple[HTTPStatus, dict[str, Any]]:
-        roles = node.status().roles
+        found = node.status()
+        roles = found.roles
         writable = os.access(node.spool.inbox_folder, os.W_OK)
-        well = writable and all(roles.values())
+        space = found.free_mib >= max(1, node.config.storage.min_free_mib)
+        well = writable and space and all(roles.values())
         code = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
-        return code, {"ready": well, "spool_writable": writable, "roles": roles}
+        return code, {"ready": well, "spool_writable": writable, "free_space": space, "roles": roles}
 
     return Handler

@@ -13,7 +13,25 @@ EXAMPLE = REPOSITORY / "config.example.yaml"
 
 
 def test_example_equals_the_defaults() -> None:
-    assert load_config(EXAMPLE) == Config()
+    config = load_config(EXAMPLE)
+    assert config.model_dump(exclude={"storage": {"root"}}) == Config().model_dump(exclude={"storage": {"root"}})
+    assert config.storage.root == REPOSITORY / Config().storage.root
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "config.yaml").write_text("storage: {root: data}\nfollow_up: {policy_file: p.yaml}\n")
+    (tmp_path / "site" / "p.yaml").write_text("id: x\n")
+    monkeypatch.chdir(tmp_path)
+    config = load_config(Path("site/config.yaml"))
+    assert config.storage.root == tmp_path / "site" / "data"
+    assert config.follow_up.policy_file == tmp_path / "site" / "p.yaml"
+    assert load_config(None).storage.root == tmp_path / "ironnode-data"
+
+
+def test_yaml_dates_and_empty_sections_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("receive:\nfollow_up: {signed_off_by: Dr A, signed_off_on: 2026-01-31}\n")
+    assert str(load_config(tmp_path / "c.yaml").follow_up.signed_off_on) == "2026-01-31"
 
 
 def test_example_names_every_key() -> None:
@@ -45,6 +63,9 @@ def test_commented_destination_in_the_example_is_valid_and_complete() -> None:
         ("follow_up: {signed_off_by: Dr A}\n", "signed_off_by and signed_off_on go together"),
         ("follow_up: {policy_file: /nowhere/policy.yaml}\n", "follow_up.policy_file"),
         ("web: {host: 0.0.0.0}\n", "web.host"),
+        ("receive:\n  port: 1\n  port: 2\n", "line 3: port: the key stands twice"),
+        ("follow_up: {signed_off_by: Dr A, signed_off_on: 2026-13-45}\n", "a date is wrong: month must be in 1..12"),
+        ("broker: {url: nonsense}\n", "broker.url"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, expected: str) -> None:

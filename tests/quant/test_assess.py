@@ -1,5 +1,6 @@
 """The whole assessment of a region: the cases every release must get right."""
 
+import math
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -9,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.policy import load_policy
-from quant.assess import Assessment, AssessmentSettings, assess
-from quant.result import ClinicianDecides, FollowUpInterval, QcLine
+from quant.assess import Assessment, AssessmentSettings, FitFacts, assess
+from quant.noise import NoiseModel
+from quant.result import ClinicianDecides, FollowUpInterval, QcLine, Statistics
 from quant.uncertainty import Repeatability
 from quant.wording import format_lic
-from tests.clinical_cases import BY_FIELD, ECHO_TIMES_S, region_of
+from tests.clinical_cases import BY_FIELD, ECHO_TIMES_S, fit_facts, region_of
 
 SETTINGS = AssessmentSettings(
     calibration_by_field=BY_FIELD,
@@ -26,17 +28,16 @@ SETTINGS = AssessmentSettings(
 def assessed(r2star_per_s: float, field_t: float = 1.5, **changes: Any) -> Assessment:
     region_changes = {
         key: changes.pop(key)
-        for key in ("fraction_at_limit", "fraction_failed", "pooled_ratio", "spread", "n_voxels")
+        for key in ("fraction_at_limit", "fraction_failed", "pooled_ratio", "spread", "n_voxels", "pdff_percent")
         if key in changes
     }
+    facts = {key: changes.pop(key) for key in FitFacts.__dataclass_fields__ if key in changes}
     arguments: dict[str, Any] = {
         "field_t": field_t,
-        "echo_times_s": ECHO_TIMES_S,
-        "echoes_used": 12,
+        "fit": fit_facts(**facts),
         "settings": SETTINGS,
         "study_date": date(2025, 8, 31),
         "indication": None,
-        "measurable_limit_per_s": 1800.0,
         **changes,
     }
     return assess(region_of(r2star_per_s, **region_changes), **arguments)
@@ -151,7 +152,7 @@ def test_below_the_calibration_no_number_is_printed() -> None:
     [
         (900, 0.60, 785, 785, "at_least"),
         (800, 0.10, 785, 785, "at_least"),
-        (600, 0.30, 785, 600, "at_least"),
+        (600, 0.30, 785, 594, "at_least"),  # the pooled fit is 1 % lower
         (600, 0.20, 785, 600, None),
         (60, 0.30, 785, 60, None),  # voxels with little decay are uncertain, not beyond the limit
         (600, 0.30, None, 600, None),
@@ -207,11 +208,104 @@ def test_quality_lines(changes: dict[str, Any], code: str, severity: str) -> Non
     assert line(assessed(67.73, **changes), code).severity == severity
 
 
-def test_too_few_echoes_give_no_grade_and_no_interval() -> None:
-    result = assessed(67.73, echoes_used=3)
-    assert result.grade is None
-    assert "not_gradeable" in codes(result)
+@pytest.mark.parametrize(
+    ("changes", "code"), [({"echoes_used": 3}, "echo_count"), ({"fraction_failed": 0.51}, "fraction_failed")]
+)
+def test_a_failure_leaves_no_number_and_no_verdict(changes: dict[str, Any], code: str) -> None:
+    result = assessed(67.73, **changes)
+    assert [reason.code for reason in result.refusals] == [code]
+    assert line(result, code).severity == "failure"
+    stated = (result.r2star_per_s, result.t2star_ms, result.lic_mg_per_g, result.grade, result.views)
+    assert stated == (None,) * 5
+    assert (result.lic_umol_per_g_median, result.calibration, result.other_calibrations) == (None, None, ())
     assert isinstance(result.follow_up, ClinicianDecides)
+    assert result.follow_up.text.startswith(f"No interval is issued. {result.refusals[0].text} A technical repeat")
+    assert "overrides this interval" not in result.follow_up.text
+    assert assessed(67.73, fraction_failed=0.5).refusals == ()
+
+
+def test_a_bound_carries_nothing_unbounded() -> None:
+    result = assessed(1067, fraction_at_limit=0.6, pooled_ratio=0.94, measurable_limit_per_s=1058.0)
+    rate, t2star, lic = result.r2star_per_s, result.t2star_ms, result.lic_mg_per_g
+    assert rate is not None
+    assert t2star is not None
+    assert lic is not None
+    assert (rate.median, rate.bound) == (pytest.approx(0.94 * 1067), "at_least")  # the least of the three
+    assert (t2star.median, t2star.bound) == (pytest.approx(1000 / rate.median), "at_most")
+    for statistics in (rate, lic):
+        assert statistics.interval95[0] < statistics.interval95[1] == statistics.median
+        assert all(math.isnan(v) for v in (statistics.mean, statistics.sd, statistics.q1, statistics.q3))
+    assert t2star.interval95[0] == t2star.median < t2star.interval95[1]
+    assert result.other_calibrations
+    assert all(o.lic_mg_per_g < lic.median for o in result.other_calibrations)  # at the bound, not at the median
+    assert "60 % of the voxels" in line(result, "lic_lower_bound").text
+    assert "heterogeneity" not in codes(result)
+    assert "T2* of the liver" not in line(result, "echo_times").text
+    by_median = assessed(1067, fraction_at_limit=0.2, measurable_limit_per_s=1058.0)
+    assert "the median R2* (1067 /s) reaches it" in line(by_median, "lic_lower_bound").text
+
+
+def test_beyond_the_calibration_r2star_itself_is_measured() -> None:
+    result = assessed(1500, measurable_limit_per_s=None)
+    assert result.r2star_per_s is not None
+    assert (result.r2star_per_s.median, result.r2star_per_s.bound) == (1500, None)
+    assert result.lic_mg_per_g is not None
+    assert result.lic_mg_per_g.bound == "at_least"
+
+
+def test_a_high_bound_first_says_what_is_established() -> None:
+    severe = assessed(1300, fraction_at_limit=0.6, measurable_limit_per_s=1310.0).follow_up
+    assert isinstance(severe, ClinicianDecides)
+    assert severe.text.startswith("Severe iron overload is established: LIC at least 41.3 mg/g, grade extreme")
+    assert severe.text.index("established") < severe.text.index("technical repeat")
+    low = assessed(40, fraction_at_limit=0.6, measurable_limit_per_s=45.0).follow_up
+    assert "established" not in low.text
+
+
+FOUR_AT_3_T: dict[str, Any] = {
+    "echo_times_s": (1.0e-3, 1.9e-3, 2.8e-3, 3.7e-3),
+    "echoes_used": 4,
+    "noise": NoiseModel(sigma=150.0, coils=1.0, source="background"),  # S0 is 400: too noisy to show fat
+}
+
+
+def test_fat_that_the_echoes_cannot_tell_is_warned_of() -> None:
+    """A water-only fit reads 29 % low there with 20 % fat: the bias of the noise-free signal, fitted by hand."""
+    result = assessed(121, 3.0, **FOUR_AT_3_T)
+    warning = line(result, "fat_not_modelled")
+    assert warning.severity == "warning"
+    assert warning.value == pytest.approx(-0.29, abs=0.01)
+    assert "lower R2* here (-29 % with 20 % fat)" in warning.text
+    assert "Not included: the bias by fat, which is not modelled" in line(result, "interval_parts").text
+    assert result.views is not None
+    assert result.views.reference.borderline is True
+    assert "fat, which is not modelled, may have moved it across" in result.views.reference.text
+    assert "fat_not_modelled" not in codes(assessed(121, 3.0, **{**FOUR_AT_3_T, "noise": fit_facts().noise}))
+
+
+def test_fat_that_was_fitted_needs_no_warning_and_has_its_repeatability() -> None:
+    fat_model: dict[str, Any] = {**FOUR_AT_3_T, "model": "magnitude_fat_first_moment"}
+    assert "fat_not_modelled" in codes(assessed(121, 3.0, **fat_model))  # no voxel told its fat: fitted as water
+    fat = Statistics(median=8.0, mean=8.0, sd=2.0, q1=7.0, q3=9.0, interval95=(7.9, 8.1))
+    result = assessed(121, 3.0, **fat_model, pdff_percent=fat)
+    assert "fat_not_modelled" not in codes(result)
+    assert result.pdff_percent is not None
+    assert result.pdff_percent.interval95 == pytest.approx((8 - 2.974, 8 + 2.974), abs=0.005)  # 1.96 x 4.2 / 2.77
+
+
+@pytest.mark.parametrize(("field", "spacing_ms"), [(1.5, 4.6), (3.0, 2.3)])
+def test_in_phase_echoes_need_no_warning(field: float, spacing_ms: float) -> None:
+    times = tuple(1e-3 * spacing_ms * n for n in range(1, 8))
+    assert "fat_not_modelled" not in codes(assessed(67.73, field, echo_times_s=times, echoes_used=7))
+
+
+def test_the_borderline_band_reaches_the_follow_up() -> None:
+    result = assessed(215, indication="thalassaemia-transfusion-dependent")
+    assert result.lic_mg_per_g is not None
+    assert result.lic_mg_per_g.interval95[0] < 7 < result.lic_mg_per_g.interval95[1]
+    assert isinstance(result.follow_up, FollowUpInterval)
+    assert (result.follow_up.min_months, result.follow_up.max_months) == (12, 12)
+    assert "from 7 mg/g the rule is 6 to 12 months" in result.follow_up.text
 
 
 def test_limit_that_cannot_reach_severe_iron_says_so() -> None:

@@ -117,7 +117,6 @@ def test_wrong_choices_are_named(by_field: dict[str, str], words: list[str]) -> 
 def test_values_that_no_liver_has_are_refused(key: tuple[str, float], rate: float) -> None:
     with pytest.raises(ValueError, match="outside"):
         CALIBRATIONS[key].lic_mg_per_g(rate)
-    assert np.isnan(CALIBRATIONS[key].lic_map(np.array([rate])))[0]
 
 
 def test_map_equals_the_scalar_and_keeps_holes() -> None:
@@ -126,9 +125,21 @@ def test_map_equals_the_scalar_and_keeps_holes() -> None:
     lic = calibration.lic_map(rates)
     assert lic.dtype == np.float32
     assert np.isnan(lic[0, 0])
-    assert np.isnan(lic[1, 0])
+    assert lic[1, 0] == pytest.approx(calibration.lic_mg_per_g(10), rel=1e-6)  # at most that
     assert lic[0, 1] == pytest.approx(calibration.lic_mg_per_g(67.73), rel=1e-6)
     assert lic[1, 1] == pytest.approx(calibration.lic_mg_per_g(400), rel=1e-6)
+
+
+@pytest.mark.parametrize("key", CALIBRATIONS)
+def test_map_beyond_the_validity_range_shows_its_ends(key: tuple[str, float]) -> None:
+    calibration = CALIBRATIONS[key]
+    low, high = calibration.valid_r2star_per_s
+    lic = calibration.lic_map(np.array([np.nan, 0.0, low - 1, low, 0.5 * (low + high), high, high + 1, 9000.0, np.inf]))
+    assert np.isnan(lic[0])
+    assert list(lic[1:4]) == [np.float32(calibration.lic_range_mg_per_g[0])] * 3
+    assert list(lic[5:]) == [np.float32(calibration.lic_range_mg_per_g[1])] * 4
+    assert lic[3] < lic[4] < lic[5] == pytest.approx(43.0)
+    assert lic[3] >= 0
 
 
 def test_others_are_every_other_equation_of_the_field() -> None:

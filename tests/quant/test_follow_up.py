@@ -13,8 +13,15 @@ STUDY = date(2025, 8, 31)
 SHIPPED = load_policy(None, None, None)
 
 
-def ask(lic: float, indication: str | None, policy: Policy = SHIPPED) -> FollowUpInterval | ClinicianDecides:
-    return follow_up(policy, lic_mg_per_g=lic, indication_id=indication, study_date=STUDY)
+def ask(
+    lic: float,
+    indication: str | None,
+    policy: Policy = SHIPPED,
+    interval95: tuple[float, float] | None = None,
+) -> FollowUpInterval | ClinicianDecides:
+    return follow_up(
+        policy, lic_mg_per_g=lic, interval95=interval95 or (lic, lic), indication_id=indication, study_date=STUDY
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +100,7 @@ def test_signed_policy_names_who_and_when() -> None:
 
 
 def test_no_study_date_no_dates() -> None:
-    interval = follow_up(SHIPPED, lic_mg_per_g=8, indication_id=None, study_date=None)
+    interval = follow_up(SHIPPED, lic_mg_per_g=8, interval95=(8, 8), indication_id=None, study_date=None)
     assert isinstance(interval, FollowUpInterval)
     assert (interval.earliest_date, interval.latest_date) == (None, None)
     assert "Next measurement in 6 to 12 months. " in interval.text
@@ -111,6 +118,18 @@ def test_no_study_date_no_dates() -> None:
 )
 def test_calendar_months(day: date, months: int, then: date) -> None:
     assert add_months(day, months) == then
+
+
+def test_interval_across_a_band_edge_names_the_other_rule() -> None:
+    tdt = "thalassaemia-transfusion-dependent"
+    assert "from 7 mg/g the rule is 6 to 12 months" in ask(6.7, tdt, interval95=(5.8, 7.6)).text
+    assert "below 7 mg/g the rule is 12 months" in ask(7.3, tdt, interval95=(6.4, 8.2)).text
+    assert "Borderline" not in ask(3.0, tdt, interval95=(2.6, 3.4)).text  # both bands have the same rule
+    assert "Borderline" not in ask(6.7, tdt, interval95=(6.6, 6.8)).text
+    assert "below 1.8 mg/g the clinician decides" in ask(2.0, None, interval95=(1.7, 2.3)).text
+    assert "from 1.8 mg/g the rule is 12 to 24 months" in ask(1.7, None, interval95=(1.4, 2.0)).text
+    wide = ask(5.0, None, interval95=(1.0, 9.0)).text
+    assert "below 1.8 mg/g the clinician decides and from 7 mg/g the rule is 6 to 12 months" in wide
 
 
 def test_unknown_indication_is_named() -> None:

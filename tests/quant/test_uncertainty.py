@@ -47,7 +47,7 @@ def test_interval_of_the_median_covers_in_repeated_regions() -> None:
         region = region_of(
             float(median), n_voxels=n, sd_fit_per_s=1.2533 * noise_sd / np.sqrt(n), spread=(q3 - q1) / 1.349 / median
         )
-        sd = r2star_uncertainty(region, REPEATABILITY).total_per_s
+        sd = r2star_uncertainty(region, REPEATABILITY, region.median).total_per_s
         low, high = Normal(mean=region.median, sd=sd).interval95
         covered += low <= truth <= high
     assert 0.93 <= covered / 800 <= 0.97
@@ -68,7 +68,7 @@ def test_repeatability_has_a_floor() -> None:
 
 
 def test_a_region_without_any_own_value_has_no_fit_part() -> None:
-    parts = r2star_uncertainty(region_of(900, sd_fit_per_s=float("inf")), REPEATABILITY)
+    parts = r2star_uncertainty(region_of(900, sd_fit_per_s=float("inf")), REPEATABILITY, 900)
     assert parts.fit_per_s == 0
     assert parts.total_per_s == pytest.approx(REPEATABILITY.sd_per_s(900))
 
@@ -81,7 +81,7 @@ def test_normal_at_zero_and_in_error() -> None:
 
 
 def test_statement_says_what_is_in_and_what_is_not() -> None:
-    parts = r2star_uncertainty(region_of(67.73), REPEATABILITY)
+    parts = r2star_uncertainty(region_of(67.73), REPEATABILITY, 67.73)
     garbowski = interval_statement(parts, CALIBRATIONS["garbowski-2014", 1.5])
     assert "Not included: error of the calibration line (not published)" in garbowski
     hernando = interval_statement(parts, CALIBRATIONS["hernando-2023", 1.5])

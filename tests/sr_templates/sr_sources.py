@@ -11,6 +11,7 @@ from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
 from quant.acquisition import Geometry
 from quant.result import (
     AcquisitionSummary,
+    Bound,
     CalibrationUsed,
     FitSummary,
     FollowUpInterval,
@@ -144,6 +145,53 @@ def make_maps(n_slices: int = 5, *, all_quantities: bool = True) -> ResultMaps:
         lic_mg_per_g=(31.94 * (1000 / r2star.astype(np.float64)) ** -1.014).astype(np.float32),
         t2star_ms=(1000 / r2star).astype(np.float32),
         pdff_percent=np.where(np.isnan(r2star), np.nan, 4.25).astype(np.float32),
+    )
+
+
+LIC_RANGE_MG_PER_G = (0.3, 43.0)
+R2STAR_RANGE_PER_S = (0.0, 4000.0)
+
+
+def make_extreme_maps(n_slices: int, share: float) -> ResultMaps:
+    """R2* around 1200 /s, and ``share`` of the voxels under ``make_mask`` at the top of what can be measured."""
+    mask = make_mask(n_slices)
+    rng = np.random.default_rng(5)
+    r2star = rng.normal(1200, 60, mask.shape)
+    r2star[mask & (rng.random(mask.shape) < share)] = R2STAR_RANGE_PER_S[1]
+    r2star[:, 0, 0] = np.nan  # air
+    return ResultMaps(
+        r2star_per_s=r2star.astype(np.float32),
+        lic_mg_per_g=np.clip(0.02603 * r2star - 0.16, *LIC_RANGE_MG_PER_G).astype(np.float32),
+        t2star_ms=(1000 / r2star).astype(np.float32),
+        ranges={"r2star": R2STAR_RANGE_PER_S, "lic": LIC_RANGE_MG_PER_G, "t2star": (0.25, 655.35)},
+    )
+
+
+def make_bounded_result(mask: Any) -> LiverIronResult:
+    """R2* of at least 1000 /s, of which nothing else is known but how sure the bound is."""
+
+    def bounded(value: float, interval95: tuple[float, float], bound: Bound) -> dict[str, Any]:
+        nothing = float("nan")
+        rest = {"mean": nothing, "sd": nothing, "q1": nothing, "q3": nothing}
+        return {"median": value, "interval95": interval95, "bound": bound, **rest}
+
+    base = make_maps(mask.shape[0])
+    lic = 0.02603 * 1000 - 0.16
+    return make_result(
+        base,
+        mask,
+        r2star_per_s=Statistics(**bounded(1000.0, (900.0, 1000.0), "at_least")),
+        t2star_ms=Statistics(**bounded(1.0, (1.0, 1.111), "at_most")),
+        lic_mg_per_g=LicStatistics(**bounded(lic, (23.0, lic), "at_least")),
+        lic_umol_per_g_median=17.907 * lic,
+        pdff_percent=None,
+        grade=Grade(
+            scheme="guglielmo-2023",
+            code="severe",
+            label="at least severe",
+            candidates=(GradeCandidate(code="severe", label="at least severe", probability=1.0),),
+            borderline=False,
+        ),
     )
 
 

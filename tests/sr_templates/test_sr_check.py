@@ -12,7 +12,18 @@ from sr_templates.agreement import check_numbers, median_bounds
 from sr_templates.check import ObjectError, check_object, check_references
 from sr_templates.header import without_value_warnings
 from sr_templates.result_set import BuiltSet
-from tests.sr_templates.sr_sources import build, make_classic, make_geometry, make_maps, make_mask, make_result
+from tests.sr_templates.sr_sources import (
+    COLUMNS,
+    ROWS,
+    build,
+    make_bounded_result,
+    make_classic,
+    make_extreme_maps,
+    make_geometry,
+    make_maps,
+    make_mask,
+    make_result,
+)
 
 
 def copy_of(built: BuiltSet, role: str) -> Dataset:
@@ -114,8 +125,8 @@ def test_a_report_without_a_number_of_the_result_stops_the_set(measured: BuiltSe
     [
         ([1.0, 2.0, 3.0], (2.0, 2.0)),
         ([1.0, 2.0, 3.0, 4.0], (2.0, 3.0)),
-        ([1.0, 2.0, 3.0, 4.0, np.nan], (2.0, 3.0)),  # the missing one may lie below or above
-        ([np.nan, np.nan, 5.0], (-np.inf, np.inf)),
+        ([1.0, 2.0, 3.0, 4.0, np.nan], (2.0, 3.0)),
+        ([np.nan, np.nan, 5.0, 6.0], (5.0, 6.0)),
     ],
 )
 def test_the_median_lies_between_the_middle_values(values: list[float], expected: tuple[float, float]) -> None:
@@ -124,7 +135,42 @@ def test_the_median_lies_between_the_middle_values(values: list[float], expected
     assert median_bounds(planes, {place: np.ones((1, len(values)))}) == expected
 
 
-def test_a_region_without_any_number_agrees_with_nothing() -> None:
+@pytest.mark.parametrize("values", [[np.nan] * 4, [np.nan, np.nan, np.nan, 5.0]])
+def test_a_region_of_holes_agrees_with_nothing(values: list[float]) -> None:
     place = (0.0, 0.0, 0.0)
-    low, high = median_bounds({place: np.full((2, 2), np.nan)}, {place: np.ones((2, 2))})
+    low, high = median_bounds({place: np.array([values])}, {place: np.ones((1, 4))})
     assert np.isnan([low, high]).all()
+
+
+BOUNDED_SOURCE = make_classic(make_geometry(n_slices=3))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 1.0], ids=lambda share: f"{share:.0%} of the voxels too high")
+def test_a_bound_agrees_with_maps_at_and_above_it(share: float) -> None:
+    maps = make_extreme_maps(3, share)
+    built = build(BOUNDED_SOURCE, make_bounded_result(make_mask(3)), maps=maps)
+    inside = make_mask(3)
+    for ds, region in zip((i.dataset for i in built.objects if i.role == "map.lic"), inside, strict=True):
+        stored = np.frombuffer(ds.PixelData, "<u2").reshape(ROWS, COLUMNS)[region]
+        assert (stored > 0).all()
+        assert np.mean(stored == 43_000) == pytest.approx(share, abs=0.05)
+
+
+@pytest.mark.parametrize(("field", "factor"), [("lic_mg_per_g", 1.05), ("r2star_per_s", 1.05), ("t2star_ms", 0.95)])
+def test_a_bound_beyond_the_map_stops_the_set(field: str, factor: float) -> None:
+    maps = make_extreme_maps(3, 0.3)
+    result = make_bounded_result(make_mask(3))
+    statistics = getattr(result, field)
+    at_median = {"lic_mg_per_g": maps.lic_mg_per_g, "r2star_per_s": maps.r2star_per_s, "t2star_ms": maps.t2star_ms}
+    median = float(np.median(at_median[field][make_mask(3)]))  # type: ignore[index]  # all three maps are there
+    changed = replace(result, **{field: replace(statistics, median=median * factor)})
+    with pytest.raises(ObjectError, match=r"median .* the result says"):
+        build(BOUNDED_SOURCE, changed, maps=maps)
+
+
+def test_a_value_that_is_no_bound_must_be_the_median_of_the_map() -> None:
+    maps = make_extreme_maps(3, 0.3)
+    result = make_bounded_result(make_mask(3))
+    assert result.r2star_per_s is not None
+    with pytest.raises(ObjectError, match=r"median R2\* .* the result says"):
+        build(BOUNDED_SOURCE, replace(result, r2star_per_s=replace(result.r2star_per_s, bound=None)), maps=maps)

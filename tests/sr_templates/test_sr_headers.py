@@ -18,6 +18,7 @@ from sr_templates.check import encode
 from sr_templates.evidence import SourceSeries
 from sr_templates.header import SourceHeaderError, repaired_date, repaired_time
 from sr_templates.result_set import BuiltSet
+from tests.node.header_edits import edit_elements
 from tests.sr_templates.sr_sources import (
     build,
     build_refusal,
@@ -145,6 +146,42 @@ def test_other_oddities_change_nothing_of_the_patient(name: str) -> None:
         read = dcmread(BytesIO(encode(item.dataset)))
         for keyword in ("PatientID", "PatientName"):
             assert wire(read, keyword) == wire(source.datasets[0], keyword)
+
+
+PLAIN = {"AcquisitionDate": "20260203", "TimezoneOffsetFromUTC": "+0000"}
+
+
+@pytest.mark.parametrize("content", [b"1234", b"12345678"], ids=["too short for a number", "a number"])
+@pytest.mark.parametrize(
+    ("tag", "keyword", "defects"),
+    [
+        ((0x0008, 0x0070), "Manufacturer", ()),
+        ((0x0008, 0x1090), "ManufacturerModelName", ()),
+        ((0x0018, 0x0080), "RepetitionTime", ()),
+        ((0x0008, 0x0022), "AcquisitionDate", ()),
+        ((0x0008, 0x0201), "TimezoneOffsetFromUTC", ()),
+        ((0x0020, 0x1040), "PositionReferenceIndicator", ()),
+        ((0x0020, 0x0052), "FrameOfReferenceUID", ("FrameOfReferenceUID",)),
+    ],
+)
+def test_what_has_another_representation_is_left_out(
+    tag: tuple[int, int], keyword: str, defects: tuple[str, ...], content: bytes, dciodvfy: Path, tmp_path: Path
+) -> None:
+    source = make_classic(make_geometry(n_slices=1), **{keyword: PLAIN.get(keyword, "1")})
+    built = build_two_maps(received(source, lambda _: None, lambda sent: edit_elements(sent, [(tag, "FD", content)])))
+    assert built.header_defects == defects
+    path = tmp_path / "map.dcm"
+    path.write_bytes(encode(built.objects[0].dataset))
+    done = subprocess.run([dciodvfy, "-new", path], check=False, capture_output=True, text=True)
+    assert [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")] == []
+
+
+def test_an_undecodable_study_id_becomes_empty_and_is_named() -> None:
+    wrong = [((0x0020, 0x0010), "FD", b"1234")]
+    source = received(make_classic(make_geometry(n_slices=1)), lambda _: None, lambda sent: edit_elements(sent, wrong))
+    built = build_two_maps(source)
+    assert set(built.header_defects) == {"StudyID"}
+    assert {item.dataset.StudyID for item in built.objects} == {""}
 
 
 def test_no_warning_quotes_the_patient(recwarn: pytest.WarningsRecorder) -> None:

@@ -18,8 +18,10 @@ from tests.sr_templates.sr_sources import (
     build,
     build_refusal,
     build_two_maps,
+    make_bounded_result,
     make_classic,
     make_enhanced,
+    make_extreme_maps,
     make_geometry,
     make_identity,
     make_maps,
@@ -199,12 +201,28 @@ def test_real_world_mapping_gives_the_value_in_the_unit(measured: BuiltSet) -> N
     assert "RescaleSlope" not in of_role(measured, "map.lic")[0]
 
 
-def test_the_organ_is_a_second_segment() -> None:
-    organ = make_mask(2)
-    organ[:, 2:20, 2:18] = True
-    (seg,) = of_role(build(make_classic(make_geometry(n_slices=2)), organ=organ), "seg")
-    assert [s.SegmentLabel for s in seg.SegmentSequence] == ["Liver, analysed region", "Liver"]
-    assert len({s.TrackingUID for s in seg.SegmentSequence}) == 2
+def test_the_analysed_region_is_the_only_segment(measured: BuiltSet) -> None:
+    (seg,) = of_role(measured, "seg")
+    assert [s.SegmentLabel for s in seg.SegmentSequence] == ["Liver, analysed region"]
+
+
+def test_maps_say_what_their_ends_mean(measured: BuiltSet) -> None:
+    maps = make_extreme_maps(1, 0.5)
+    built = build(make_classic(make_geometry(n_slices=1)), make_bounded_result(make_mask(1)), maps=maps)
+    expected = {
+        "lic": ("43000 means 43 mg/g or more, 300 means 0.3 mg/g or less", "43 = that or more, 0.3 = that or less"),
+        "r2star": ("4000 means 4000 /s or more, 1 means 1 /s or less", "4000 = that or more, 0 = that or less"),
+        "t2star": ("65535 means 655.35 ms or more, 25 means 0.25 ms or less", "655.4 = that or more, 0.25 = that or"),
+    }
+    for key, (stored_words, float_words) in expected.items():
+        (classic,), (floats,) = of_role(built, f"map.{key}"), of_role(built, f"pm.{key}")
+        for text in (classic.DerivationDescription, classic.ImageComments):
+            assert "0 means no value" in text
+            assert stored_words in text
+        assert classic.PixelPaddingValue == 0
+        assert "NaN means no value" in floats.ImageComments
+        assert float_words in floats.ImageComments
+    assert "or more" not in of_role(measured, "map.lic")[0].ImageComments  # no ends were given
 
 
 def test_a_refusal_has_no_region_and_no_numbers(refused: BuiltSet) -> None:

@@ -13,13 +13,15 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from quant.result import ClinicianDecides, LiverIronResult, Reason
+from quant.result import ClinicianDecides, LiverIronResult, QcLine, Reason, Severity
 from sr_templates.result_set import BuiltSet
 from tests.sr_templates.sr_sources import (
     build,
     build_refusal,
+    make_bounded_result,
     make_classic,
     make_enhanced,
+    make_extreme_maps,
     make_geometry,
     make_identity,
     make_maps,
@@ -44,11 +46,10 @@ SETS = {
     "classic sagittal shuffled": lambda: build(make_classic(make_geometry("sagittal", 3), "shuffled")),
     "enhanced oblique": lambda: build(make_enhanced(make_geometry("oblique", 3))),
     "single slice": lambda: build(make_classic(make_geometry(n_slices=1))),
-    "whole organ too": lambda: build(make_classic(make_geometry(n_slices=3)), organ=make_mask(3)),
     "refusal": lambda: build_refusal(make_classic(make_geometry(n_slices=3))),
     "refusal without maps": lambda: build_refusal(make_enhanced(make_geometry(n_slices=3)), maps=None),
     "no calibration": lambda: build(make_classic(make_geometry(n_slices=3)), **without_iron(3)),
-    "at least": lambda: build(make_classic(make_geometry(n_slices=3)), at_least(3)),
+    "at least": lambda: build_bounded(3),
     "clinician decides": lambda: build(make_classic(make_geometry(n_slices=3)), clinician_decides(3)),
     "product": lambda: build(
         make_classic(make_geometry(n_slices=3), TimezoneOffsetFromUTC="+0530"),
@@ -77,11 +78,11 @@ def without_iron(n_slices: int) -> dict[str, object]:
     return {"result": result, "maps": replace(maps, lic_mg_per_g=None, pdff_percent=None)}
 
 
-def at_least(n_slices: int) -> LiverIronResult:
-    """R2* at the measurable limit."""
-    result = make_result(make_maps(n_slices), make_mask(n_slices))
-    assert result.lic_mg_per_g is not None
-    return replace(result, lic_mg_per_g=replace(result.lic_mg_per_g, bound="at_least"))
+def build_bounded(n_slices: int, **changes: object) -> BuiltSet:
+    """R2* beyond the measurable limit."""
+    result = make_bounded_result(make_mask(n_slices))
+    arguments = {"maps": make_extreme_maps(n_slices, 0.4), **changes}
+    return build(make_classic(make_geometry(n_slices=n_slices)), result, **arguments)
 
 
 def clinician_decides(n_slices: int) -> LiverIronResult:
@@ -250,14 +251,78 @@ def test_a_known_refusal_has_a_code_of_its_own() -> None:
     assert reasons == {"5101", "5102"}
 
 
-def test_at_least_is_a_qualifier_and_words() -> None:
-    built = build(make_classic(make_geometry(n_slices=3)), at_least(3))
-    report = next(item.dataset for item in built.objects if item.role == "sr")
+def report_of(built: BuiltSet) -> Dataset:
+    return next(item.dataset for item in built.objects if item.role == "sr")
+
+
+def name_of(item: Dataset) -> str:
+    return str(item.ConceptNameCodeSequence[0].CodeValue)
+
+
+def numbers_under(item: Dataset, name: str) -> list[Dataset]:
+    return [n for n in items_of(item) if n.ValueType == "NUM" and name_of(n) == name]
+
+
+def test_a_bound_is_a_qualifier_and_words_and_nothing_else() -> None:
+    report = report_of(build_bounded(3))
     numbers = [item for item in items_of(report) if item.ValueType == "NUM"]
-    qualified = {
-        item.ConceptNameCodeSequence[0].CodeValue for item in numbers if "NumericValueQualifierCodeSequence" in item
+    qualified = {name_of(item) for item in numbers if "NumericValueQualifierCodeSequence" in item}
+    assert qualified == {"1001", "126395", "113064"}  # LIC, R2*, T2*
+    derivations = {
+        child.ConceptCodeSequence[0].CodeMeaning
+        for item in numbers
+        if name_of(item) in qualified
+        for child in item.ContentSequence
+        if name_of(child) == "121401"
     }
-    assert qualified == {"1001", "126395", "113064"}  # LIC, R2*, T2*; not the fat fraction
+    assert derivations == {"Median"}  # no mean, SD or quartile as if they were known
+    for quantity, uncertainty, distance in (
+        ("1001", {"371885007"}, 2.87),  # below LIC and R2*, above T2*
+        ("126395", {"371885007"}, 100.0),
+        ("113064", {"371886008"}, 0.111),
+    ):
+        number = numbers_under(report, quantity)[-1]  # before it, the R2* that the LIC was inferred from
+        found = {
+            name_of(n): float(n.MeasuredValueSequence[0].NumericValue)
+            for n in items_of(number)
+            if "MeasuredValueSequence" in n and name_of(n) in ("371885007", "371886008")
+        }
+        assert set(found) == uncertainty
+        assert next(iter(found.values())) == pytest.approx(distance)
     texts = " ".join(item.TextValue for item in items_of(report) if item.ValueType == "TEXT")
-    assert "LIC is at least 2.1 mg/g" in texts
-    assert "T2* at most this value" in texts
+    for words in ("LIC is at least 25.9 mg/g", "LIC median: at least 463.3 umol/g", "T2* at most this value"):
+        assert words in texts
+    assert "246112005" not in code_answers(report)  # no severity: "severe" would be too little
+
+
+def test_a_bound_under_a_limit_does_not_answer_the_question() -> None:
+    result = make_bounded_result(make_mask(1))
+    assert result.views is not None
+    low = replace(result.views, clinical=replace(result.views.clinical, limit_mg_per_g=40.0, above=False))
+    built = build(make_classic(make_geometry(n_slices=1)), replace(result, views=low), maps=make_extreme_maps(1, 0.4))
+    answers = code_answers(report_of(built))
+    assert answers["6002"] == "373068000"  # undetermined
+    assert answers["6001"] == "373066001"  # yes
+
+
+@pytest.mark.parametrize(("severity", "quality"), [("info", None), ("warning", "RID13")])
+def test_quality_is_said_to_be_limited_and_never_to_be_diagnostic(severity: Severity, quality: str | None) -> None:
+    line = QcLine(code="snr", severity=severity, text="SNR 12 at the first echo.")
+    result = make_result(make_maps(1), make_mask(1), qc=(line,))
+    built = build(make_classic(make_geometry(n_slices=1)), result)
+    assert code_answers(report_of(built)).get("111050") == quality
+
+
+def test_the_fat_fraction_is_stated_without_an_interval(measured: BuiltSet) -> None:
+    numbers = numbers_under(report_of(measured), "129100")
+    assert len(numbers) == 5
+    assert all(item.ValueType != "NUM" for number in numbers for item in items_of(number))
+
+
+@pytest.mark.parametrize(("code", "severity"), [("severe", "24484000"), ("extreme", None)])
+def test_severity_is_coded_only_where_the_word_is_the_schemes_own(code: str, severity: str | None) -> None:
+    result = make_result(make_maps(1), make_mask(1))
+    assert result.grade is not None
+    graded = replace(result, grade=replace(result.grade, code=code, label=code))
+    report = report_of(build(make_classic(make_geometry(n_slices=1)), graded))
+    assert code_answers(report).get("246112005") == severity

@@ -2,11 +2,14 @@
 
 from pydicom.uid import UID_dictionary
 
-from node.dimse.contexts import STORED_SOP_CLASSES, STORED_TRANSFER_SYNTAXES, supported_contexts
+from node.dimse.contexts import PRIVATE_SOP_CLASSES, STORED_SOP_CLASSES, STORED_TRANSFER_SYNTAXES, supported_contexts
 
 
 def test_names_are_those_of_the_standard() -> None:
     for uid, name in STORED_SOP_CLASSES.items():
+        if uid in PRIVATE_SOP_CLASSES:
+            assert uid not in UID_dictionary
+            continue
         assert (UID_dictionary[uid][0], UID_dictionary[uid][1]) == (name, "SOP Class")
     for uid, name in STORED_TRANSFER_SYNTAXES.items():
         assert (UID_dictionary[uid][0], UID_dictionary[uid][1]) == (name, "Transfer Syntax")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from node.config import Config, DestinationConfig
+from node.config import AssembleConfig, Config, DestinationConfig
 from node.jobs.ledger import Ledger
 from node.jobs.manifest import JobManifest, derive_job_id
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
@@ -50,7 +50,10 @@ def study(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def config() -> Config:
-    return Config(destinations=(DestinationConfig(name="pacs", ae_title="PACS", host="127.0.0.1", port=104),))
+    return Config(
+        assemble=AssembleConfig(settle_s=20, complete_quiet_s=2),
+        destinations=(DestinationConfig(name="pacs", ae_title="PACS", host="127.0.0.1", port=104),),
+    )
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from quant.result import (
     Statistics,
 )
 from quant.uncertainty import Repeatability
-from tests.clinical_cases import BY_FIELD, ECHO_TIMES_S, decay_of, region_of
+from tests.clinical_cases import BY_FIELD, ECHO_TIMES_S, decay_of, fit_facts, region_of
 
 PATIENT = PatientLines(
     name="DOE^JANE^Q",
@@ -112,6 +112,7 @@ def measured(
     indication: str | None = None,
     patient: PatientLines = PATIENT,
     pdff_percent: Statistics | None = None,
+    measurable_limit_per_s: float = 785.0,
 ) -> Case:
     """A measured result."""
     settings = AssessmentSettings(
@@ -123,19 +124,17 @@ def measured(
     found = assess(
         region_of(r2star_per_s, fraction_at_limit=fraction_at_limit, pdff_percent=pdff_percent),
         field_t=field_t,
-        echo_times_s=ECHO_TIMES_S,
-        echoes_used=12,
+        fit=fit_facts(measurable_limit_per_s=measurable_limit_per_s),
         settings=settings,
         study_date=date(2025, 8, 31),
         indication=indication,
-        measurable_limit_per_s=785.0,
     )
     result = replace(
         base_result(field_t),
         status="measured",
         reasons=(),
         roi=RoiSummary(source="automatic", n_voxels=5000, volume_ml=102.3, n_slices=2, excluded={"vessel": 300}),
-        **{name: getattr(found, name) for name in found.__dataclass_fields__},
+        **{name: getattr(found, name) for name in found.__dataclass_fields__ if name != "refusals"},
     )
     acquisition, rates, region = abdomen(r2star_per_s)
     calibration = calibration_for(field_t, BY_FIELD)
@@ -215,6 +214,26 @@ def crowded() -> Case:
     )
 
 
+def warned(case: Case, *texts: str) -> Case:
+    """``case`` with warnings before its own quality lines."""
+    lines = tuple(QcLine(code=f"w{n}", severity="warning", text=text) for n, text in enumerate(texts))
+    return replace(case, result=replace(case.result, qc=(*lines, *case.result.qc)))
+
+
+def four_late_echoes() -> Case:
+    """A lower bound from few and late echoes, with the warnings that go with it."""
+    case = warned(
+        measured(1500, fraction_at_limit=0.8, indication="thalassaemia-transfusion-dependent"),
+        "4 echoes (6 to 12 advised). Use at least 6 echoes at the next scan.",
+        "Echo times 3.00 to 12.00 ms; T2* of the liver 0.7 ms. The first echo comes later than T2*: most signal is "
+        "gone. Shorten the first TE at the next scan.",
+        "45 % of the voxels failed to fit, or fit poorly. Check the images for motion and artefacts.",
+    )
+    assert case.result.acquisition is not None
+    scanner = replace(case.result.acquisition, echo_times_s=(0.003, 0.006, 0.009, 0.012))
+    return replace(case, result=replace(case.result, acquisition=scanner))
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "mild": lambda: measured(67.73),
     "normal at 3 T": lambda: measured(67.73, 3.0),
@@ -222,6 +241,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "severe": lambda: measured(400, indication="thalassaemia-transfusion-dependent"),
     "at least": lambda: measured(900, fraction_at_limit=0.6),
     "at least moderate": lambda: measured(500, 3.0, fraction_at_limit=0.4),
+    "four late echoes": four_late_echoes,
+    "nearly all voxels failed": lambda: warned(measured(67.73), "91 % of the voxels failed to fit, or fit poorly."),
     "no calibration": lambda: measured(67.73, 7.0),
     "refused": refused,
     "refused, no candidate": lambda: refused(candidate=False, n_reasons=4),

@@ -1,6 +1,7 @@
 """The page: fixed size, equal bytes, nothing outside or on top of something else, the right words."""
 
 import io
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,15 +9,23 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from matplotlib.text import Text
+from matplotlib.axes import Axes
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
 from node.report.content import report_content
-from node.report.flow import Sheet, Style, drawable
+from node.report.flow import REPLACEMENT, Sheet, Style, drawable
 from node.report.html import render_html
 from node.report.page import PAGE_HEIGHT_PX, PAGE_WIDTH_PX, draw_page, render_page
+from node.report.page_columns import MORE
+from node.report.page_head import MARKER, NO_WARNINGS
+from node.report.page_identity import identity_cells
+from node.report.page_style import AMBER
 from node.report.picture_files import picture_files
+from node.report.pictures import ShownSlice
+from node.report.plots import COLOUR_MARGIN_MM, coloured_part, draw_map, map_caption
+from quant.result import QcLine
 from tests.node.report.report_cases import CASES, PATIENT, measured, refused
 
 
@@ -95,8 +104,10 @@ def test_lower_bound_is_worded_everywhere() -> None:
     case = CASES["at least moderate"]()
     words = words_on(draw_page(case.result, case.pictures))
     assert "At least moderate" in words
-    assert "R2* at least 500 /s" in words
-    assert "95 % lower limit" in words
+    numbers = dict(report_content(case.result).numbers)
+    assert numbers["R2*"].startswith("at least ")
+    assert f"R2* {numbers['R2*']}" in words
+    assert "lower bound, no upper limit" in words
     assert "37 µmol/g · 95 % interval" not in words
     assert "whether it reaches 7 mg/g cannot be told" in words
 
@@ -177,6 +188,177 @@ def test_names_in_any_script_are_drawn(name: str) -> None:
     case = measured(67.73, patient=replace(PATIENT, name=name))
     page = render_page(case.result, case.pictures)  # a missing glyph would be a warning, and so an error
     assert page.rgb.any()
+    assert REPLACEMENT not in words_on(draw_page(case.result, case.pictures))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou"),
+        ("山田^太郎==Yamada^Tarou", "Yamada, Tarou"),
+        ("=洪^吉洞", "name: see study"),
+        ("Łukasiewicz^Żaneta", "Łukasiewicz, Żaneta"),
+        ("^", "not given"),
+    ],
+)
+def test_a_name_is_shown_in_letters_that_the_page_has(name: str, shown: str) -> None:
+    assert dict(identity_cells(replace(PATIENT, name=name)))["Patient"] == shown
+
+
+def test_other_identity_in_another_script_is_referred_to_the_study() -> None:
+    cells = dict(identity_cells(replace(PATIENT, institution="東京病院", accession_number="")))
+    assert cells["Institution"] == "see study"
+    assert cells["Accession"] == "not given"
+
+
+def _identity_on(sheet: Sheet) -> list[Text]:
+    end = max(t.get_position()[1] for t in sheet.figure.texts if t.get_text().startswith("Liver iron concentration"))
+    verdict = min(
+        t.get_position()[1] for t in sheet.figure.texts if t.get_text().startswith("Liver iron concentration")
+    )
+    return [t for t in sheet.figure.texts if verdict < t.get_position()[1] < end]
+
+
+def test_long_identity_stands_whole() -> None:
+    patient = replace(
+        PATIENT,
+        name="Wolfeschlegelsteinhausenbergerdorff-Featherstonehaugh^Maximiliana Theodora^Ottilie",
+        patient_id="0123456789" * 4,
+        accession_number="WWWW-2025-083117",
+        institution="Universitätsklinikum für Radiologie und Nuklearmedizin am Rande der Stadt",
+    )
+    case = measured(67.73, patient=patient)
+    assert case.result.acquisition is not None
+    scanner = replace(case.result.acquisition, manufacturer="GE MEDICAL SYSTEMS", model="DISCOVERY MR750", rows=256)
+    sheet = draw_page(replace(case.result, acquisition=scanner), case.pictures)
+    texts = [text.get_text() for text in _identity_on(sheet)]
+    joined = "".join(texts).replace(" ", "").replace("\N{NO-BREAK SPACE}", "")
+    for value in (patient.display_name, patient.patient_id, patient.accession_number, patient.institution):
+        pieces = [text for text in texts if text.replace(" ", "") in value.replace(" ", "")]
+        assert "".join(pieces).replace(" ", "") == value.replace(" ", "")
+    assert "GEMEDICALSYSTEMSDISCOVERYMR750,1.5T" in joined
+    assert "slicethickness7mm" in joined
+    assert not any("…" in text for text in texts)
+
+
+def _axes(sheet: Sheet, name: str) -> list[Axes]:
+    return [ax for ax in sheet.figure.axes if ax.get_label() == name]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_warnings_are_marked_beside_the_value(name: str) -> None:
+    case = CASES[name]()
+    content = report_content(case.result)
+    sheet = draw_page(case.result, case.pictures)
+    words, count = words_on(sheet), len(content.warnings)
+    measured_one = content.headline.kind != "refused"
+    assert len(_axes(sheet, MARKER)) == (measured_one and count > 0)
+    assert (NO_WARNINGS in words) == (measured_one and count == 0)
+    if measured_one and count:
+        assert f"⚠ {count} warning" in words
+        pixels = sheet.pixels().reshape(-1, 3)
+        amber = np.all(pixels == [int(AMBER[i : i + 2], 16) for i in (1, 3, 5)], axis=1).sum()
+        assert amber > 20_000  # more than 1 % of the page
+
+
+def test_mostly_failed_voxels_are_said_beside_the_value() -> None:
+    case = CASES["nearly all voxels failed"]()
+    sheet = draw_page(case.result, case.pictures)
+    strip = next(ax for ax in sheet.figure.axes if ax.get_label() == MARKER).get_position()
+    inside = [t.get_text() for t in sheet.figure.texts if strip.y0 <= t.get_position()[1] <= strip.y1]
+    assert any("91 % of the voxels failed" in text for text in inside), inside
+
+
+def test_refusal_says_nothing_reassuring() -> None:
+    for name in ("refused", "refused, no candidate", "refused, headers only"):
+        case = CASES[name]()
+        assert "no warnings" not in words_on(draw_page(case.result, case.pictures)).lower()
+        assert "no warnings" not in render_html(case.result, case.pictures).lower()
+
+
+def test_lic_is_coloured_in_the_region_only() -> None:
+    shown = measured(67.73).pictures.shown
+    assert shown is not None
+    assert shown.region is not None
+    coloured = coloured_part(shown)
+    away = np.argwhere(coloured & ~shown.region)
+    inside = np.argwhere(shown.region)
+    nearest = [np.hypot(*((inside - voxel) * shown.pixel_spacing_mm).T).min() for voxel in away]
+    assert coloured[shown.region].all()
+    assert 0 < max(nearest) <= COLOUR_MARGIN_MM
+    assert coloured_part(replace(shown, map_quantity="r2star_per_s")).all()
+    assert not coloured_part(replace(shown, region=None)).any()
+    assert not coloured_part(replace(shown, region_rejected=True)).any()
+    colourful = np.ptp(draw_map_pixels(shown), axis=2) > 30
+    assert 0 < colourful.mean() < 0.3
+    assert (np.ptp(draw_map_pixels(replace(shown, map_quantity="r2star_per_s")), axis=2) > 30).mean() > 0.5
+
+
+def draw_map_pixels(shown: ShownSlice) -> np.ndarray:
+    sheet = Sheet(width_px=300, height_px=200, dpi=100)
+    draw_map(sheet.figure.add_axes((0, 0, 1, 1)), shown, 2.0)
+    return sheet.pixels().astype(int)
+
+
+def test_map_says_where_it_has_no_value() -> None:
+    shown = measured(67.73).pictures.shown
+    assert shown is not None
+    assert shown.map_values is not None
+    assert map_caption(shown) == "Liver region only"
+    holed = np.where(shown.region, np.nan, shown.map_values)
+    assert map_caption(replace(shown, map_values=holed)) == "Liver region only; black: no value"
+    assert map_caption(replace(shown, map_quantity="r2star_per_s")) == ""
+
+
+def test_lower_bound_is_an_arrow_to_the_right() -> None:
+    case = CASES["at least"]()
+    sheet = draw_page(case.result, case.pictures)
+    words = words_on(sheet)
+    assert "≥" in words
+    assert "Liver iron concentration, at least" in words
+    assert "95 % interval" not in words.split("Follow-up")[0].split("Region")[0]
+    scale = next(ax for ax in sheet.figure.axes if ax.get_xscale() == "log")
+    arrow = next(text for text in scale.texts if isinstance(text, Annotation))
+    assert arrow.xy[0] > arrow.xyann[0]
+    assert case.result.lic_mg_per_g is not None
+    assert min(line.get_xdata()[0] for line in scale.lines) == pytest.approx(case.result.lic_mg_per_g.median)
+
+
+def test_borderline_stands_in_the_title_of_the_statement() -> None:
+    case = CASES["mild"]()
+    words = words_on(draw_page(case.result, case.pictures))
+    assert re.search(r"Upper reference limit: [^:]*borderline", words)
+    assert "measurement only" in words
+    severe = CASES["severe"]()
+    assert not re.search(r"Upper reference limit: [^:]*borderline", words_on(draw_page(severe.result, severe.pictures)))
+
+
+def test_notes_give_way_before_warnings_and_flags() -> None:
+    case = CASES["crowded"]()
+    content = report_content(case.result)
+    words = " ".join(words_on(draw_page(case.result, case.pictures)).split())
+    assert len(content.warnings) > 10
+    for text in content.warnings:
+        assert " ".join(text.split())[:30] in words
+    for statement in content.statements:
+        assert " ".join(statement.text.split()) in words
+    assert " ".join(content.follow_up_flags.split()) in words
+    assert not any(" ".join(text.split()) in words for text in content.notes)
+    assert MORE in words
+
+
+@pytest.mark.parametrize("n_notes", [0, 10, 40])
+@pytest.mark.parametrize("name", ["four late echoes", "nearly all voxels failed"])
+def test_few_warnings_stand_in_full_however_many_notes(name: str, n_notes: int) -> None:
+    case = CASES[name]()
+    notes = tuple(QcLine(code=f"n{n}", severity="info", text=f"Note {n}: {'as it is ' * 12}.") for n in range(n_notes))
+    result = replace(case.result, qc=(*case.result.qc, *notes))
+    content = report_content(result)
+    words = " ".join(words_on(draw_page(result, case.pictures)).split())
+    for text in (*content.warnings, content.follow_up_flags):
+        assert " ".join(text.split()) in words
+    assert all(" ".join(text.split()) in words for text in content.notes) or MORE in words
+    assert MORE in words or n_notes < 40
 
 
 def test_unknown_characters_are_shown_as_such() -> None:

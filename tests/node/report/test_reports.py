@@ -99,6 +99,39 @@ def test_text_holds_no_patient_identification_and_fits_a_terminal() -> None:
     assert "Grade: mild" in text
 
 
+def test_a_lower_bound_is_one_bound_everywhere() -> None:
+    text = render_text(CASES["at least"]().result)
+    assert "LIC at least 25.0 mg/g   (at least 447 µmol/g · lower bound, no upper limit)" in text
+    assert "R2*              at least 785 /s" in text
+    assert "T2*              at most 1.27 ms" in text
+    assert "quartiles" not in text
+    assert "95 % lower limit" not in text
+    assert re.search(r"Hernando 2023: at least \d", text)
+    record = CASES["at least"]().result.to_record()
+    for name, upper in (("lic_mg_per_g", 1), ("r2star_per_s", 1), ("t2star_ms", 0)):
+        statistics = record[name]
+        assert [statistics[key] for key in ("mean", "sd", "q1", "q3")] == [None] * 4
+        assert statistics["interval95"][upper] is None
+        assert statistics["interval95"][1 - upper] is not None
+
+
+def test_titles_of_the_views_say_what_is_not_settled() -> None:
+    statements = report_content(measured(215).result).statements
+    assert statements[1].answer == "below 7 mg/g (borderline)"
+    bounded = report_content(measured(300, 3.0, fraction_at_limit=0.6, measurable_limit_per_s=400.0).result).statements
+    assert [s.answer for s in bounded] == ["above 1.8 mg/g", "cannot be told whether at or above 7 mg/g"]
+    text = render_text(measured(215).result)
+    assert "(measurement only)\nThe choice of calibration is not in these probabilities." in text
+
+
+def test_notes_that_say_nothing_are_left_out() -> None:
+    notes = " ".join(report_content(measured(67.73).result).notes)
+    assert "0 % of the voxels" not in notes
+    assert "voxels in the region." not in notes
+    assert "12 echoes (6 to 12 advised)" not in notes
+    assert "1 % of the voxels in the region failed" in notes
+
+
 def test_refusal_in_text() -> None:
     text = render_text(refused().result)
     assert "No LIC value: not measurable" in text

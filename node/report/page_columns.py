@@ -1,0 +1,198 @@
+"""The lower part of the page: numbers and follow-up on the left, their origin and the quality lines on the right.
+
+What does not fit at the smallest type is left out in this order: the rest of the notes, the rest of the follow-up
+text, the ends of long warnings. The numbers, the follow-up's flags and the start of each warning stay as long as there
+is a line for them, and what is left out is counted and referred to the full report.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from node.report.content import ReportContent
+from node.report.flow import Sheet, Style
+from node.report.page_style import BODY, COLUMN, FOOT, HEADING, LABEL, MARGIN, RIGHT, SMALLEST_PT, WARNING, WIDTH
+
+_TABLE = Style(size_pt=9)
+_TABLE_LABEL = replace(LABEL, size_pt=8.5)
+_SIZES = (10.0, 9.5, 9.0, 8.5, SMALLEST_PT)
+_BOTTOM = FOOT - 8
+_CARRY = 4  # lines for the heading of what goes on in the other column, and for not splitting a note
+MORE = "… continued in the full report"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """One line as it is put; ``entry`` numbers the text it belongs to."""
+
+    text: str
+    style: Style
+    entry: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Space:
+    """What is left of a column."""
+
+    left: float
+    top: float
+
+    def lines(self, line_px: float) -> int:
+        return max(int((_BOTTOM - self.top) // line_px), 0)
+
+
+def draw_columns(sheet: Sheet, content: ReportContent, top: float) -> None:
+    """Both columns down to the footer."""
+    origin = _origin(content)
+    if content.numbers:
+        left_top = _table(sheet, content.numbers, MARGIN, top, COLUMN) + 12
+        right_top = _table(sheet, origin, RIGHT, top, COLUMN) + 12
+    else:
+        left_top = right_top = _table(sheet, origin, MARGIN, top, WIDTH) + 12
+    left = _Space(left=MARGIN, top=_headings(sheet, f"Follow-up: {content.follow_up_title}", MARGIN, left_top, HEADING))
+    quality = quality_heading(content)
+    style = replace(HEADING, colour=WARNING.colour) if content.warnings else HEADING
+    right = _Space(left=RIGHT, top=_headings(sheet, quality, RIGHT, right_top, style) if quality else right_top)
+    for size in _SIZES:
+        follow_up, warnings, notes = _all_lines(sheet, content, size)
+        if _fits(sheet, size, left, right, len(follow_up), len(warnings) + len(notes)):
+            break
+    else:
+        warnings = _abridged(sheet, content, warnings, left, right)
+    _place(sheet, left, right, follow_up, warnings, notes)
+
+
+def quality_heading(content: ReportContent) -> str:
+    """The heading over the quality lines; on a refusal nothing that could reassure."""
+    count = len(content.warnings)
+    if count:
+        return f"Quality: {count} warning{'s' if count > 1 else ''}"
+    if content.headline.kind != "refused":
+        return "Quality: no warnings"
+    if not content.scanner:
+        return "Quality: not assessed"
+    return "Quality notes" if content.notes else ""
+
+
+def _origin(content: ReportContent) -> list[tuple[str, str]]:
+    rows = [*content.calibration]
+    if content.others:
+        rows.append(("Others give", ", ".join(f"{other.name} {other.lic}" for other in content.others) + " mg/g"))
+    wanted = ("Fit",) if content.numbers else ("Echo times", "Fit")
+    return rows + [row for row in content.scanner if row[0] in wanted]
+
+
+def _table(sheet: Sheet, rows: Sequence[tuple[str, str]], left: float, top: float, width: float) -> float:
+    value_left = max((sheet.width(label, _TABLE_LABEL) for label, _ in rows), default=0.0) + 14
+    for label, value in rows:
+        sheet.put(label, left, top + 1, _TABLE_LABEL)
+        top = sheet.paragraph(value, left + value_left, top, width - value_left, _TABLE) + 1
+    return top
+
+
+def _headings(sheet: Sheet, text: str, left: float, top: float, style: Style) -> float:
+    return sheet.paragraph(text, left, top, COLUMN, style)
+
+
+def _all_lines(sheet: Sheet, content: ReportContent, size_pt: float) -> tuple[list[_Line], list[_Line], list[_Line]]:
+    flags = [(content.follow_up_flags, WARNING)]
+    follow_up = [*flags, (content.prior, BODY), (content.follow_up_text, BODY)]
+    warnings = [(f"⚠ {text}", WARNING) for text in content.warnings]
+    notes = [(f"• {text}", BODY) for text in content.notes]
+    return (
+        _lines(sheet, follow_up, size_pt),
+        _lines(sheet, warnings, size_pt),
+        _lines(sheet, notes, size_pt),
+    )
+
+
+def _lines(sheet: Sheet, entries: Sequence[tuple[str, Style]], size_pt: float) -> list[_Line]:
+    return [
+        _Line(text=line, style=replace(style, size_pt=size_pt), entry=index)
+        for index, (text, style) in enumerate(entries)
+        for line in sheet.wrap(text, replace(style, size_pt=size_pt), COLUMN)
+    ]
+
+
+def _fits(sheet: Sheet, size_pt: float, left: _Space, right: _Space, follow_up: int, quality: int) -> bool:
+    """Whether all lines have room, the quality lines going on under the follow-up where their column is full."""
+    line_px = sheet.line_px(Style(size_pt=size_pt))
+    spare = left.lines(line_px) - follow_up
+    over = quality - right.lines(line_px)
+    return spare >= 0 and (over <= 0 or over + _CARRY <= spare)
+
+
+def _abridged(sheet: Sheet, content: ReportContent, warnings: list[_Line], left: _Space, right: _Space) -> list[_Line]:
+    """``warnings`` with the same greatest number of lines each, where they do not all fit in full."""
+    line_px = sheet.line_px(Style(size_pt=SMALLEST_PT))
+    flags = len(sheet.wrap(content.follow_up_flags, replace(WARNING, size_pt=SMALLEST_PT), COLUMN))
+    room = right.lines(line_px) + max(left.lines(line_px) - flags - _CARRY, 0) - 3
+    longest = max((sum(other.entry == line.entry for other in warnings) for line in warnings), default=0)
+    for most in range(longest, 1, -1):
+        kept = _first_lines(sheet, warnings, most)
+        if len(kept) <= room:
+            return kept
+    return _first_lines(sheet, warnings, 1)
+
+
+def _first_lines(sheet: Sheet, lines: list[_Line], most: int) -> list[_Line]:
+    kept: list[_Line] = []
+    for entry in dict.fromkeys(line.entry for line in lines):
+        own = [line for line in lines if line.entry == entry]
+        kept += own[:most]
+        if len(own) > most:
+            cut = sheet.shorten(f"{own[most - 1].text} {own[most].text}", own[0].style, COLUMN)
+            kept[-1] = replace(kept[-1], text=cut)
+    return kept
+
+
+def _place(
+    sheet: Sheet, left: _Space, right: _Space, follow_up: list[_Line], warnings: list[_Line], notes: list[_Line]
+) -> None:
+    """Warnings before follow-up text before notes: each takes what the one before it leaves."""
+    styles = [line.style for line in (*follow_up, *warnings, *notes)]
+    line_px = sheet.line_px(styles[0] if styles else BODY)
+    here, there = right.lines(line_px), left.lines(line_px)
+    here = _whole(warnings, here)
+    over = warnings[here:]
+    if over:
+        flags = sum(line.entry == 0 for line in follow_up)
+        below = _put(sheet, left, follow_up, max(there - len(over) - 2, flags + 1), line_px)
+        _put(sheet, right, warnings[:here], here, line_px)
+        rest = [_heading_line("Warnings, continued", over), *over, *notes]
+        _put(sheet, below, rest, below.lines(line_px), line_px)
+        return
+    below = _put(sheet, left, follow_up, there, line_px)
+    right = _put(sheet, right, warnings, len(warnings), line_px)
+    here, spare = right.lines(line_px), below.lines(line_px)
+    if len(notes) > here and spare > 2:
+        here = _whole(notes, here)
+        _put(sheet, right, notes[:here], here, line_px)
+        rest = [_heading_line("Quality notes, continued", notes), *notes[here:]]
+        _put(sheet, below, rest, spare, line_px)
+        return
+    _put(sheet, right, notes, here, line_px)
+
+
+def _whole(lines: list[_Line], room: int) -> int:
+    """How many of ``lines`` to put where ``room`` would hold: up to the end of a text, so that none is torn apart."""
+    while 0 < room < len(lines) and lines[room].entry == lines[room - 1].entry:
+        room -= 1
+    return room
+
+
+def _heading_line(text: str, lines: list[_Line]) -> _Line:
+    return _Line(text=text, style=replace(lines[0].style, weight="bold", colour=HEADING.colour), entry=-1)
+
+
+def _put(sheet: Sheet, space: _Space, lines: list[_Line], room: int, line_px: float) -> _Space:
+    """The lines that ``room`` holds, the last one saying how many texts go on elsewhere; gives what is left."""
+    shown = lines if len(lines) <= room else lines[: max(room - 1, 0)]
+    top = space.top
+    for line in shown:
+        sheet.put(line.text, space.left, top, line.style)
+        top += line_px
+    if len(shown) < len(lines) and room > 0:
+        count = len({line.entry for line in lines[len(shown) :]})
+        sheet.put(f"{MORE} ({count} more)", space.left, top, replace(LABEL, size_pt=lines[0].style.size_pt))
+        top += line_px
+    return replace(space, top=top)

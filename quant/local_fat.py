@@ -1,0 +1,182 @@
+"""Fat fraction from the pooled decays of neighbouring voxels, for voxels whose own decay cannot tell it.
+
+Blocks of alike voxels are averaged in the slice at three scales (about 25, 225 and 2025 voxels); a voxel takes the
+finest scale that is sharp enough, else the one with the smallest error. Only alike neighbours are pooled: a decay with
+a slower one mixed in is bent as if there were fat. What bending remains is an error of the fraction, computed to first
+order and added to its noise: ``_SLOW_SHARE`` of signal that hardly decays (vessels, partial volume), a spread of R2*
+inside the block (``_SPREAD``) and a noise level misjudged by ``_SIGMA_ERROR``. One per cent of slow signal feigns 1 %
+of fat at 600/s, 3 % at 800/s, 6 % at 1000/s and 11 % at 1200/s (1.5 and 3 T alike): the fraction means less and less.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from quant.models import fat_phasor, water_fat_modulation
+from quant.noise_law import noise_law
+from quant.voxel_fit import Array, Setup, Signal, fit_free_fat
+
+_VOXELS_ACROSS = 5  # of the finest block
+_BLOCKS_ACROSS = 3  # of the next scale
+_SCALES = 3
+_LEAST_SHARE = 0.4  # of a block that must be alike
+_LIKENESS = 0.25  # relative difference of signal above the floor, from the median of the block ...
+_LIKENESS_NOISE = 3.0  # ... plus this many standard deviations of noise
+_LEAST_SIGNAL = 1.5  # sigma above the floor: blocks below are air
+_SPREAD = 0.06  # relative standard deviation of R2* among pooled voxels
+_SIGMA_ERROR = 0.03
+_SLOW_SHARE, _SLOW_PER_S = 0.01, 30.0  # of S0, and its R2*
+_SHARP_ENOUGH = 0.02
+LARGEST_ERROR = 0.12
+"""Error of a pooled fat fraction above which it is not used."""
+_MOSTLY_FAT, _MOSTLY_FAT_BELOW_PER_S = 0.5, 300.0  # so much iron is not found in fat
+_RIDGE = 1e-9
+_CHUNK = 8192  # blocks fitted at a time: bounds the memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalFat:
+    """Pooled fat fraction and its error (z, y, x) at the finest blocks; NaN where none can be told."""
+
+    pdff: Array
+    error: Array
+    block: tuple[int, int]
+    shape: tuple[int, int, int]
+
+    @property
+    def of_voxels(self) -> npt.NDArray[np.float32]:
+        """The fraction to assume, (n,), NaN where not told."""
+        shrunk = shrunk_fraction(self.pdff, self.error).astype(np.float32)
+        whole = shrunk.repeat(self.block[0], axis=1).repeat(self.block[1], axis=2)
+        return np.ascontiguousarray(whole[:, : self.shape[1], : self.shape[2]]).reshape(-1)
+
+
+def shrunk_fraction(pdff: Array, error: Array) -> Array:
+    """Drawn towards 0 the more, the less it exceeds its error, and 0 where it does not (positive-part James-Stein)."""
+    return np.asarray(pdff * np.maximum(1 - (error / np.maximum(np.abs(pdff), 1e-6)) ** 2, 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Blocks:
+    """Sums of decays (z, y, x, e) over ``count`` (z, y, x) voxels each."""
+
+    total: Signal
+    count: npt.NDArray[np.float32]
+
+
+def pool_fat(signal: Signal, usable: npt.NDArray[np.bool_], shape: tuple[int, int, int], setup: Setup) -> LocalFat:
+    """Fat of the blocks of ``signal`` (n, e), the raveled volume ``shape``, from the voxels ``usable`` (n,)."""
+    size = _finest_block(shape)
+    volume, mask = signal.reshape(*shape, -1), usable.reshape(shape)
+    slices = [_merged(_Blocks(total=volume[z : z + 1], count=mask[z : z + 1].astype(np.float32)), size, setup)
+              for z in range(shape[0])]  # fmt: skip
+    blocks = _Blocks(total=np.concatenate([s.total for s in slices]), count=np.concatenate([s.count for s in slices]))
+    voxels = size[0] * size[1]
+    pdff, error = _fat_of(blocks, voxels, setup)
+    coarse, repeat = blocks, 1
+    for _ in range(_SCALES - 1):
+        coarse, repeat = _merged(coarse, (_BLOCKS_ACROSS, _BLOCKS_ACROSS), setup), repeat * _BLOCKS_ACROSS
+        voxels *= _BLOCKS_ACROSS**2
+        wide_pdff, wide_error = (_spread_out(a, repeat, pdff.shape) for a in _fat_of(coarse, voxels, setup))
+        better = (blocks.count > 0) & ~(error <= _SHARP_ENOUGH) & (np.nan_to_num(wide_error, nan=np.inf) < error)
+        pdff, error = np.where(better, wide_pdff, pdff), np.where(better, wide_error, error)
+    told = (error <= LARGEST_ERROR) & (blocks.count > 0)
+    return LocalFat(pdff=np.where(told, pdff, np.nan), error=np.where(told, error, np.nan), block=size, shape=shape)
+
+
+def _finest_block(shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Rows and columns, some 25 voxels also where the image is a narrow strip."""
+    rows = min(shape[1], _VOXELS_ACROSS)
+    return rows, min(shape[2], -(-(_VOXELS_ACROSS**2) // rows))
+
+
+def _spread_out(values: Array, repeat: int, shape: tuple[int, ...]) -> Array:
+    return values.repeat(repeat, axis=1).repeat(repeat, axis=2)[:, : shape[1], : shape[2]]
+
+
+def _merged(blocks: _Blocks, size: tuple[int, int], setup: Setup) -> _Blocks:
+    """Blocks of ``size`` blocks, summed over those whose early and late signal is near the median of theirs."""
+    total, count = _tiled(blocks.total, size), _tiled(blocks.count[..., None], size)[..., 0]
+    echoes = total.shape[-1]
+    floor, third = float(noise_law(setup.noise.coils).mean(0.0)), max(1, echoes // 3)
+    alike = count > 0
+    for part, samples in ((total[..., :third], third), (total[..., third:], echoes - third)):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            above = part.sum(axis=-1) / (samples * count * setup.noise.sigma) - floor
+        middle = _median(np.where(count > 0, above, np.nan))[..., None]
+        noise = _LIKENESS_NOISE / np.sqrt(samples * np.maximum(count, 1))
+        alike &= np.abs(above - middle) <= _LIKENESS * np.maximum(middle, 0) + noise
+    weight = alike.astype(np.float32)
+    enough = weight.sum(axis=-1) >= _LEAST_SHARE * count.shape[-1]
+    number = np.where(enough, (weight * count).sum(axis=-1), 0).astype(np.float32)
+    summed = np.einsum("zyxk,zyxke->zyxe", weight, total)
+    bright = summed[..., 0] > (floor + _LEAST_SIGNAL) * setup.noise.sigma * number
+    return _Blocks(total=summed, count=np.where(bright, number, 0))
+
+
+def _tiled(values: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """(z, y, x, e) as (z, Y, X, k, e): the k cells of every tile, padded with zeros at the far edges."""
+    z, y, x, e = values.shape
+    rows, columns = -(-y // size[0]), -(-x // size[1])
+    padded = np.pad(values, ((0, 0), (0, rows * size[0] - y), (0, columns * size[1] - x), (0, 0)))
+    cells = padded.reshape(z, rows, size[0], columns, size[1], e).swapaxes(2, 3)
+    return cells.reshape(z, rows, columns, size[0] * size[1], e)
+
+
+def _median(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Median (lower one) of the last axis, NaN left out; NaN where there is nothing else."""
+    ordered = np.sort(values, axis=-1)
+    known = np.count_nonzero(~np.isnan(values), axis=-1)
+    return np.take_along_axis(ordered, np.maximum(known - 1, 0)[..., None] // 2, axis=-1)[..., 0]
+
+
+def _fat_of(blocks: _Blocks, voxels: int, setup: Setup) -> tuple[Array, Array]:
+    """Fat fraction and its error of every block (z, y, x) of up to ``voxels``; infinite error where there is none."""
+    filled = np.flatnonzero(blocks.count)
+    pdff, error = np.full(blocks.count.size, np.nan), np.full(blocks.count.size, np.inf)
+    for start in range(0, filled.size, _CHUNK):
+        part = filled[start : start + _CHUNK]
+        count = blocks.count.reshape(-1)[part].astype(np.float64)
+        total = blocks.total.reshape(-1, setup.echo_times_s.size)[part]
+        mean = np.ascontiguousarray(total / count[:, None], dtype=np.float32)
+        pdff[part], error[part] = fat_and_error(mean, count, replace(setup, averaged=voxels))
+    return pdff.reshape(blocks.count.shape), error.reshape(blocks.count.shape)
+
+
+def fat_and_error(mean: Signal, count: Array, setup: Setup) -> tuple[Array, Array]:
+    """Fat fraction (k,) of mean decays (k, e) of ``count`` (k,) voxels each, and its error from noise and bending.
+
+    ``setup.averaged`` is the typical count.
+    """
+    fit = fit_free_fat(mean, np.arange(len(mean)), setup)
+    assert fit.pdff is not None
+    snr = fit.s0 / setup.noise.sigma
+    noise, bent = _errors(snr, fit.r2star_per_s, fit.pdff, setup)
+    misfit = np.maximum(fit.chi2 / setup.averaged * count / np.maximum(fit.dof, 1), 1.0)
+    error = np.sqrt(noise**2 / count * misfit + bent**2)
+    broken = fit.at_top | ~np.isfinite(error)
+    broken |= (fit.pdff > _MOSTLY_FAT) & (fit.r2star_per_s > _MOSTLY_FAT_BELOW_PER_S)
+    return fit.pdff, np.where(broken, np.inf, error)
+
+
+def _errors(snr: Array, r2star_per_s: Array, pdff: Array, setup: Setup) -> tuple[Array, Array]:
+    """SD of the fat fraction (k,) of one voxel by noise, and its shift by bent decays: least squares to first order."""
+    times, law = setup.echo_times_s, noise_law(setup.noise.coils)
+    phasor = fat_phasor(times, setup.field_t)
+    m = np.maximum(water_fat_modulation(phasor, pdff), 1e-6)
+    decay = np.exp(-r2star_per_s[:, None] * times)
+    a = snr[:, None] * decay * m
+    bend = np.real(((1 - pdff[:, None]) + pdff[:, None] * phasor) * np.conj(phasor - 1)) / m
+    slope = law.mean_slope(a)
+    jacobian = np.stack([slope * decay * m, -slope * a * times, slope * snr[:, None] * decay * bend], axis=2)
+    scale = np.linalg.norm(jacobian, axis=1, keepdims=True) + 1e-30
+    unit = jacobian / scale
+    normal = unit.swapaxes(1, 2) @ unit + _RIDGE * np.eye(3)
+    gain = np.linalg.solve(normal, unit.swapaxes(1, 2))[:, 2] / scale[:, 0, 2:]
+    noise = np.sqrt((gain**2 * law.variance(a)).sum(axis=1))
+    spread = slope * a * (_SPREAD * r2star_per_s[:, None] * times) ** 2 / 2
+    louder = _SIGMA_ERROR * (law.mean(a) - a * slope)
+    slow = slope * _SLOW_SHARE * snr[:, None] * np.exp(-_SLOW_PER_S * times)
+    shifts = [(gain * part).sum(axis=1) for part in (spread, louder, slow)]
+    return noise, np.sqrt(np.square(shifts).sum(axis=0))
