@@ -50,8 +50,8 @@ class R2StarMap:
     ``s0`` is the signal at TE = 0 in the input's unit; ``pdff`` a fraction, slightly below 0 or above 1 where noise
     says so, ``None`` when the model has no fat and NaN where a voxel cannot tell it (R2* is then fitted with that of
     its surroundings); ``b0_hz`` is ``None`` for magnitude fits. ``sd_r2star_per_s`` is the Cramer-Rao standard
-    deviation from the noise
-    model alone. ``residual`` is the root of chi squared per degree of freedom: 1 where noise explains all of it.
+    deviation from the noise model alone. ``residual`` is the root of chi squared per degree of freedom: 1 where noise
+    explains all of it.
     ``flags`` (z, y, x) are ``FitFlag`` bits. ``sigma``, ``coils`` and ``noise_source`` are the noise model used.
     ``measurable_limit_per_s`` is the R2* at which one voxel of this acquisition's typical tissue (median S0 of the
     voxels measured without reservation and above 10 sigma) reaches a Cramer-Rao SD of 25 %: the same bound that flags

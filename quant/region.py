@@ -165,13 +165,15 @@ def measure_region(acquisition: MultiEcho, fit: R2StarMap, mask: BoolArray) -> R
 
 
 def _fat_handling(fit: R2StarMap, used: BoolArray, pooled: "_Pooled") -> FatHandling:
-    """As in the voxels; but a region fitted as water needs no fat only if its pooled decay can tell and shows none."""
+    """As in the voxels, unless the pooled decay of the region contradicts.
+
+    Where it cannot tell the fraction, neither could the smaller surroundings of its voxels; and a region fitted as
+    water needs no fat only if its pooled decay can tell and shows none.
+    """
     fat = fit.fat_in(used)
-    if fat != "not_needed":
-        return fat
-    if not pooled.tells_fat:
+    if fat in ("pooled", "not_needed") and not pooled.tells_fat:
         return "not_told"
-    return "not_modelled" if pooled.shows_fat else "not_needed"
+    return "not_modelled" if fat == "not_needed" and pooled.shows_fat else fat
 
 
 def _setup(acquisition: MultiEcho, fit: R2StarMap) -> Setup:

@@ -112,7 +112,8 @@ def _remarks(result: LiverIronResult) -> list[ContentItem]:
         lines.append(f"LIC median: {at_least}{result.lic_umol_per_g_median:.1f} umol/g dry weight.")
     if result.other_calibrations:
         others = "; ".join(f"{c.id} {c.lic_mg_per_g:.2f} mg/g ({c.doi})" for c in result.other_calibrations)
-        lines.append(f"Other published calibrations of this field strength give for the same R2*: {at_least}{others}.")
+        each = ", each a lower bound too" if at_least else ""
+        lines.append(f"Other published calibrations of this field strength give for the same R2*{each}: {others}.")
     if result.prior is not None:
         lines.append(_prior(result.prior))
     return [text(codes.COMMENT, line) for line in lines]

@@ -88,6 +88,15 @@ def test_how_fat_was_handled_is_stated(
     assert (region.fat_shift_per_s != 0) == (expected in ("not_told", "not_modelled"))
 
 
+@pytest.mark.parametrize("echoes", [4, 12])
+def test_fat_that_even_the_region_cannot_tell_is_never_called_pooled(echoes: int) -> None:
+    """15 % of fat at 1200/s, 1.5 T: R2* reads some 10 % off, more than its SD says; so ``fat`` must say it."""
+    _, region = measured(abdomen(1.5, echoes, snr=100, pdff_percent=15, r2star_per_s=1200))
+    assert region.pooled_pdff is None
+    assert region.fat == "not_told"
+    assert abs(region.fat_shift_per_s) > 0.05 * region.median
+
+
 def test_the_shift_of_fat_left_out_is_that_of_ten_per_cent() -> None:
     times = even_times(1.15, 1.15, 3)
     scan = acquisition(block(times, 100, 3000, pdff=0.1, field_t=3.0), times, 3.0)
