@@ -42,6 +42,7 @@ def run_demo(out: Path, say: Say) -> None:
         InputError: ``out`` holds something that is not an earlier demonstration.
         DemoError: a step did not happen; the text says which.
     """
+    out = out.absolute()  # relative paths of a configuration are relative to its file
     _prepare(out)
     say(f"1. A digital abdomen with liver R2* {R2STAR_PER_S} /s at 1.5 T is simulated as DICOM ...")
     files = _phantom(out / "phantom")
