@@ -49,7 +49,7 @@ class ReceiveConfig(_Section):
 
     ae_title: AeTitle = Field("IRONNODE", description="called AE title; other titles are rejected")
     host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - guarded by the allow-list
-    port: Port = Field(11112, description="port to listen on; 0 takes a free one (written to run/receive.json)")
+    port: Port = Field(11112, description="port to listen on; 0 takes a free one (written to run/listener.json)")
     allow: tuple[AllowedPeer, ...] = Field((), description="who may send; empty means nobody")
     max_associations: int = Field(32, ge=1, description="associations at the same time")
     max_pdu_bytes: int = Field(131072, ge=4096, le=4194304, description="largest PDU offered and accepted")

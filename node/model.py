@@ -78,7 +78,7 @@ class InstanceHeader:
 
 @dataclass(frozen=True, kw_only=True)
 class SpooledInstance:
-    """One durable instance. ``digest`` is the SHA-256 of the stored data set (not of the file meta)."""
+    """One durable instance."""
 
     sop_instance_uid: str
     path: Path
