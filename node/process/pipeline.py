@@ -35,7 +35,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Measured:
+class Measured:
     """What the numerics made of an acquisition; ``measurement`` is ``None`` exactly when there are ``refusals``.
 
     ``fit`` and ``region`` are ``None`` when the signal itself cannot be fitted.
@@ -68,8 +68,8 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
         loaded = read_acquisition(job.files)
     except InputError as error:
         return _unusable(error, job, config)
-    measured = _measure(loaded, config, tell)
-    result = _result(measured, job, config, settings)
+    measured = measure(loaded, config, tell)
+    result = result_of(measured, job, config, settings)
     tell("writing the report")
     calibration = calibration_for(loaded.acquisition.field_t, settings.calibration_by_field)
     return folder_of(
@@ -140,7 +140,8 @@ def declined_output(plans: Sequence[AcquisitionPlan], config: Config) -> Pipelin
     return folder_without_objects(_declined([Reason(code=code, text=text) for code, text in reasons], config))
 
 
-def _measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> _Measured:
+def measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> Measured:
+    """From the arrays of an acquisition to R2* of its liver; ``tell`` is told each stage's name as it begins."""
     acquisition = loaded.acquisition
     tell("fitting R2*")
     threads = config.queue.threads_per_job or max(1, (os.cpu_count() or 1) // config.queue.concurrency)
@@ -148,7 +149,7 @@ def _measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> _Measured
         fit = fit_r2star(acquisition.signal, acquisition.echo_times_s, field_t=acquisition.field_t, threads=threads)
     except ValueError as error:
         reason = Reason(code="fit_not_possible", text=f"R2* cannot be fitted to this signal: {error}.")
-        return _Measured(loaded=loaded, fit=None, region=None, measurement=None, refusals=(*loaded.refusals, reason))
+        return Measured(loaded=loaded, fit=None, region=None, measurement=None, refusals=(*loaded.refusals, reason))
     tell("finding the liver")
     region = find_liver(acquisition, fit)
     refusals = (*loaded.refusals, *region.refusals)
@@ -158,10 +159,11 @@ def _measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> _Measured
             measurement = measure_region(acquisition, fit, region.mask)
         except ValueError as error:
             refusals = (Reason(code="region_not_measurable", text=f"The liver region cannot be measured: {error}."),)
-    return _Measured(loaded=loaded, fit=fit, region=region, measurement=measurement, refusals=refusals)
+    return Measured(loaded=loaded, fit=fit, region=region, measurement=measurement, refusals=refusals)
 
 
-def _result(measured: _Measured, job: JobInput, config: Config, settings: AssessmentSettings) -> LiverIronResult:
+def result_of(measured: Measured, job: JobInput, config: Config, settings: AssessmentSettings) -> LiverIronResult:
+    """The record of what was measured, or of why nothing was."""
     loaded = measured.loaded
     reasons = measured.refusals or (Reason(code="not_assessed", text="Not assessed yet."),)
     bare = _not_measurable(loaded.study, reasons, job, config)
@@ -192,7 +194,7 @@ def _not_measurable(study: StudyFacts, reasons: tuple[Reason, ...], job: JobInpu
 
 def _assessed(
     base: LiverIronResult,
-    measured: _Measured,
+    measured: Measured,
     measurement: RegionMeasurement,
     job: JobInput,
     config: Config,
@@ -238,7 +240,7 @@ def _fit_facts(fit: R2StarMap, echo_times_s: Sequence[float]) -> FitFacts:
     )
 
 
-def _fit_summary(measured: _Measured) -> FitSummary | None:
+def _fit_summary(measured: Measured) -> FitSummary | None:
     fit, measurement = measured.fit, measured.measurement
     if fit is None:
         return None
@@ -260,7 +262,7 @@ def _fit_summary(measured: _Measured) -> FitSummary | None:
     )
 
 
-def _roi_summary(measured: _Measured, measurement: RegionMeasurement) -> RoiSummary:
+def _roi_summary(measured: Measured, measurement: RegionMeasurement) -> RoiSummary:
     assert measured.region is not None  # there is a measurement
     mask = measured.region.mask
     assert mask is not None
