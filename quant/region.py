@@ -138,7 +138,7 @@ def measure_region(acquisition: MultiEcho, fit: R2StarMap, mask: BoolArray) -> R
     q1, median, q3 = _quartiles(values, flags, setup)
     finite = values[np.isfinite(values)]
     sds = fit.sd_r2star_per_s[used]
-    pooled_signal = acquisition.magnitude[used].mean(axis=0, dtype=np.float64)
+    pooled_signal = np.abs(acquisition.signal[used]).astype(np.float32, copy=False).mean(axis=0, dtype=np.float64)
     pooled = _pooled(pooled_signal, setup, n, with_fat=fit.pdff is not None)
     fat = _fat_handling(fit, used, pooled)
     independent = _MEDIAN_EFFICIENCY * float(np.nanmedian(sds)) / np.sqrt(n) if finite.size else np.inf

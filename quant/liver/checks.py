@@ -9,13 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
-from scipy import ndimage
 
 from quant.acquisition import BoolArray, FloatArray
 from quant.liver.images import WorkingImages
 from quant.liver.organ import Organ
 from quant.liver.parameters import FinderParameters
-from quant.liver.plane import Plane, occupied
+from quant.liver.plane import Plane, median, occupied, square
 from quant.liver.search import Search
 from quant.liver.tissue import Tissue
 from quant.liver.torso import Torso
@@ -113,7 +112,7 @@ def _dark_share(
 ) -> float:
     """Much darker tissue elsewhere in the region's slices: then that may be the liver, and this a full stomach."""
     slices = np.flatnonzero(region.any((1, 2)))
-    middle = ndimage.median_filter(tissue.r2star_per_s[slices], (1, 5, 5))
+    middle = median(tissue.r2star_per_s[slices], square(5))
     dark = (middle > max(_DARK_R2STAR_PER_S, _DARK_OVER_REGION * r2star_per_s)) & (
         tissue.density[slices] > _DARK_DENSITY
     )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quant.acquisition import FloatArray
+from quant.liver import kernels
 
 GYROMAGNETIC_MHZ_PER_T = 42.577478518  # proton, CODATA 2018 (shielding neglected)
 # Liver fat spectrum relative to water at body temperature: Hamilton et al., NMR Biomed 2011, doi:10.1002/nbm.1622,
@@ -20,7 +21,6 @@ LOG_R2STAR = np.linspace(np.log(3), np.log(3000), 56)
 FAT_FRACTIONS = np.array([0, 0.04, 0.08, 0.13, 0.18, 0.25, 0.32, 0.4, 0.5, 0.65, 0.8, 0.92, 1.0])
 # With R2* above this, fat above this fraction cannot be told from iron in magnitude data: such atoms are left out.
 MAX_R2STAR_WITH_FAT_PER_S, MAX_FAT_AT_HIGH_R2STAR = 220.0, 0.42
-_CHUNK = 20_000  # voxels per matrix product: bounds the memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,18 @@ def fat_phasor(echo_times_s: FloatArray, field_t: float) -> npt.NDArray[np.compl
 def match(signals: FloatArray, echo_times_s: FloatArray, field_t: float) -> Match:
     """Best decay for each of ``signals`` (n, e), magnitudes with the noise floor removed."""
     atoms, norms = _atoms(echo_times_s, field_t)
-    parts = [_match_chunk(signals[i : i + _CHUNK], atoms, norms) for i in range(0, max(len(signals), 1), _CHUNK)]
-    s0, r2star, fat = (np.concatenate(column).astype(np.float32) for column in zip(*parts, strict=True))
-    return Match(s0=s0, r2star_per_s=r2star, fat_fraction=fat)
+    best, near = np.empty(len(signals), np.int64), np.empty((5, len(signals)), np.float32)
+    columns = len(FAT_FRACTIONS)
+    kernels.best_matches(np.ascontiguousarray(signals.T, np.float32), atoms, columns, best, near)
+    at_r, at_f = np.divmod(best, columns)
+    top, up, down, back, on = near
+    log_r2star = np.interp(at_r + _vertex(up, top, down), np.arange(len(LOG_R2STAR)), LOG_R2STAR)
+    fat = np.interp(at_f + _vertex(back, top, on), np.arange(columns), FAT_FRACTIONS)
+    return Match(
+        s0=np.asarray(top / norms[best], np.float32),
+        r2star_per_s=np.exp(log_r2star).astype(np.float32),
+        fat_fraction=fat.astype(np.float32),
+    )
 
 
 def _atoms(echo_times_s: FloatArray, field_t: float) -> tuple[FloatArray, FloatArray]:
@@ -55,24 +64,7 @@ def _atoms(echo_times_s: FloatArray, field_t: float) -> tuple[FloatArray, FloatA
     unit = flat / norms[:, None]
     banned = (np.exp(LOG_R2STAR)[:, None] > MAX_R2STAR_WITH_FAT_PER_S) & (FAT_FRACTIONS > MAX_FAT_AT_HIGH_R2STAR)
     unit[banned.ravel()] = 0
-    return unit.T.astype(np.float32), norms.astype(np.float32)
-
-
-def _match_chunk(signals: FloatArray, atoms: FloatArray, norms: FloatArray) -> tuple[FloatArray, ...]:
-    correlation = signals.astype(np.float32) @ atoms
-    best = correlation.argmax(1)
-    n = np.arange(len(best))
-    cube = correlation.reshape(len(best), len(LOG_R2STAR), len(FAT_FRACTIONS))
-    at_r, at_f = np.divmod(best, len(FAT_FRACTIONS))
-    shift_r = _vertex(*(cube[n, _inside(at_r + d, len(LOG_R2STAR)), at_f] for d in (-1, 0, 1)))
-    shift_f = _vertex(*(cube[n, at_r, _inside(at_f + d, len(FAT_FRACTIONS))] for d in (-1, 0, 1)))
-    log_r2star = np.interp(at_r + shift_r, np.arange(len(LOG_R2STAR)), LOG_R2STAR)
-    fat = np.interp(at_f + shift_f, np.arange(len(FAT_FRACTIONS)), FAT_FRACTIONS)
-    return correlation[n, best] / norms[best], np.exp(log_r2star), fat
-
-
-def _inside(index: npt.NDArray[np.intp], size: int) -> npt.NDArray[np.intp]:
-    return np.clip(index, 0, size - 1)
+    return np.ascontiguousarray(unit.T, np.float32), norms.astype(np.float32)
 
 
 def _vertex(before: FloatArray, at: FloatArray, after: FloatArray) -> FloatArray:

@@ -1,22 +1,24 @@
 """Working images: averaged to a body-sized grid, freed of small vessels and of the noise floor."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from quant.acquisition import FloatArray, MultiEcho
+from quant.liver import kernels
 from quant.liver.orientation import PatientAxes
 from quant.liver.parameters import FinderParameters
-from quant.liver.plane import Plane
+from quant.liver.plane import Plane, median
 
 Stack = npt.NDArray[np.float32]
 
 _CORNER = 8  # side in pixels of the four corner blocks that show the background noise
 _CORNER_VALID = 0.25  # of the tissue's noise estimate: below it the background was zeroed or filtered by the scanner
 _NOISE_FLOOR_OF_P99 = 1e-3  # quantised exports can show no noise at all
-_CROSS = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], bool)
+_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 _MEDIAN_EFFICIENCY = 0.64  # of the median of normal variates relative to their mean (2 / pi)
 
 
@@ -82,18 +84,20 @@ def without_floor(magnitude: FloatArray, sigma: float) -> Stack:
 def prepare(acquisition: MultiEcho, axes: PatientAxes, parameters: FinderParameters) -> WorkingImages:
     """Working images of an acquisition whose arrays turn by ``axes``."""
     spacing = (float(np.linalg.norm(axes.row_step_mm)), float(np.linalg.norm(axes.column_step_mm)))
-    blocks = tuple(int(np.ceil(parameters.coarsest_native_mm / mm - 1e-6)) for mm in spacing)
+    rows, columns = (int(np.ceil(parameters.coarsest_native_mm / mm - 1e-6)) for mm in spacing)
+    blocks = rows, columns
     used = _echoes_used(len(acquisition.echo_times_s), parameters.max_echoes)
-    turned = axes.turn(acquisition.magnitude)
+    magnitude = acquisition.signal if _is_plain_magnitude(acquisition.signal) else acquisition.magnitude
+    turned = axes.view(magnitude)
     sigma = estimate_sigma(turned[..., 0], turned[..., -1])
-    echoes = np.stack([_block_average(turned[..., e], blocks) for e in used])
+    echoes = _block_averages(magnitude, turned, used, blocks)
     plane = Plane(row_mm=spacing[0] * blocks[0], column_mm=spacing[1] * blocks[1])
-    disc = plane.disc(parameters.vessel_median_mm)
-    suppressed = np.stack([ndimage.median_filter(echo, footprint=disc) for echo in echoes])
+    disc = plane.disc(parameters.vessel_median_mm)[0]
+    suppressed = np.stack([median(echo, disc) for echo in echoes])
     averaged = blocks[0] * blocks[1]
     x_mm, y_mm = _coordinates(axes, blocks, echoes.shape[1:])
     return WorkingImages(
-        fine=np.stack([ndimage.median_filter(echo, footprint=_CROSS) for echo in echoes]),
+        fine=np.stack([median(echo, _CROSS) for echo in echoes]),
         suppressed=suppressed,
         echo_times_s=acquisition.echo_times_s[used],
         field_t=acquisition.field_t,
@@ -102,7 +106,7 @@ def prepare(acquisition: MultiEcho, axes: PatientAxes, parameters: FinderParamet
         fine_sd=sigma / np.sqrt(_MEDIAN_EFFICIENCY * _CROSS.sum() * averaged),
         plane=plane,
         slice_spacing_mm=axes.slice_spacing_mm,
-        blocks=(blocks[0], blocks[1]),
+        blocks=blocks,
         origin=(0, 0),
         x_mm=x_mm,
         y_mm=y_mm,
@@ -138,10 +142,20 @@ def _echoes_used(count: int, limit: int) -> npt.NDArray[np.intp]:
     return np.array(used[:limit], np.intp)
 
 
-def _block_average(echo: Stack, blocks: tuple[int, ...]) -> Stack:
-    n_y, n_x = echo.shape[1] // blocks[0], echo.shape[2] // blocks[1]
-    power = echo[:, : n_y * blocks[0], : n_x * blocks[1]].astype(np.float32) ** 2
-    return np.asarray(np.sqrt(power.reshape(len(echo), n_y, blocks[0], n_x, blocks[1]).mean((2, 4))), np.float32)
+def _is_plain_magnitude(signal: npt.NDArray[Any]) -> bool:
+    """Whether the signal can be read as it is: magnitude is then not copied."""
+    return signal.dtype == np.float32 and bool(signal.flags.c_contiguous)
+
+
+def _block_averages(magnitude: Stack, turned: Stack, echoes: npt.NDArray[np.intp], blocks: tuple[int, int]) -> Stack:
+    """Root mean power of blocks (e, z, y, x) of ``turned``, a view of ``magnitude`` (z, y, x, e)."""
+    size = magnitude.itemsize
+    first = (turned.ctypes.data - magnitude.ctypes.data) // size
+    steps = tuple(step // size for step in turned.strides[:3])
+    shape = len(turned), turned.shape[1] // blocks[0], turned.shape[2] // blocks[1]
+    out = np.empty((len(echoes), *shape), np.float32)
+    kernels.block_power_means(magnitude.reshape(-1), first, steps, blocks, echoes, out)
+    return out
 
 
 def _coordinates(axes: PatientAxes, blocks: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Stack, Stack]:

@@ -30,10 +30,14 @@ class PatientAxes:
     column_step_mm: npt.NDArray[np.float64]
     slice_spacing_mm: float
 
+    def view(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Stored (z, y, x, ...) to patient axes, without a copy."""
+        turned = array.swapaxes(1, 2) if self.transposed else array
+        return turned[self._flips()]
+
     def turn(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Stored (z, y, x, ...) to patient axes."""
-        turned = array.swapaxes(1, 2) if self.transposed else array
-        return np.ascontiguousarray(turned[self._flips()])
+        return np.ascontiguousarray(self.view(array))
 
     def restore(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Patient axes (z, y, x, ...) back to the stored order."""

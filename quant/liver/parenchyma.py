@@ -133,7 +133,7 @@ def _kept_parts(parts: BoolArray, depth_mm: FloatArray, count: int, pixel_mm2: f
     size = np.bincount(parts.ravel(), minlength=count + 1).astype(float) * pixel_mm2
     size[0] = 0
     deepest = np.zeros(count + 1)
-    np.maximum.at(deepest, parts.ravel(), depth_mm.ravel())
-    deepest[0] = 0
+    inside = parts > 0
+    np.maximum.at(deepest, parts[inside], depth_mm[inside])
     large = (size >= _PART_OF_LARGEST * size.max()) | (deepest >= _PART_OF_DEEPEST * deepest.max())
     return np.asarray(large & (size >= min_mm2))

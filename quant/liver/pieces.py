@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from quant.acquisition import BoolArray, FloatArray
+from quant.liver import kernels
 from quant.liver.parameters import FinderParameters
 from quant.liver.plane import IntArray, Plane, label
 from quant.liver.tissue import Tissue
@@ -52,11 +53,12 @@ def find_pieces(tissue: Tissue, torso: Torso, plane: Plane, parameters: FinderPa
 
     voxels = np.flatnonzero(labels)
     voxels = voxels[np.argsort(labels.ravel()[voxels], kind="stable")]
-    of_piece = np.split(voxels, np.cumsum(np.bincount(labels.ravel()[voxels], minlength=count + 1)[1:-1]))
+    ends = np.cumsum(np.bincount(labels.ravel()[voxels], minlength=count + 1))
 
     def medians(feature: FloatArray) -> FloatArray:
-        flat = feature.ravel()
-        return np.array([0.0, *(_upper_median(flat[piece]) for piece in of_piece if len(piece))])
+        found = np.zeros(count + 1)
+        kernels.medians_of_lists(feature.ravel().astype(np.float64), voxels, ends, found)
+        return found
 
     return Pieces(
         labels=labels,
@@ -69,11 +71,6 @@ def find_pieces(tissue: Tissue, torso: Torso, plane: Plane, parameters: FinderPa
         log_r2star_sd3=medians(tissue.log_r2star_sd3),
         neighbours=_neighbour_lists(pairs, count),
     )
-
-
-def _upper_median(values: FloatArray) -> float:
-    middle = len(values) // 2
-    return float(np.partition(values, middle)[middle])
 
 
 def _grow(labels: IntArray, within: BoolArray, plane: Plane, reach_mm: float) -> IntArray:
@@ -121,61 +118,31 @@ def _neighbour_lists(pairs: list[tuple[int, int]], count: int) -> tuple[tuple[in
 
 
 def join_pieces(pieces: Pieces, prior: FloatArray, plane: Plane, parameters: FinderParameters) -> npt.NDArray[np.intp]:
-    """Organ number of every piece (n + 1,), from 1 in the order of their seeds; 0 for pieces in no organ."""
+    """Organ number of every piece (n + 1,), from 1 in the order of their seeds; 0 for pieces in no organ.
+
+    From each seed the organ spreads to neighbours that are like a member they touch in the first echo, and like the
+    median of all members so far in R2*, density and fat.
+    """
     weight = np.bincount(pieces.labels.ravel(), prior.ravel(), len(pieces.area_mm2)) * plane.pixel_mm2
     weight[0] = 0
-    organ_of = np.zeros(len(weight), np.intp)
+    noise = pieces.log_r2star_sd3
+    features = np.stack([pieces.log_r2star, pieces.log_density, pieces.fat_fraction])
+    limits = np.stack(
+        [
+            np.full(noise.size, parameters.join_log_s1),
+            parameters.join_log_r2star + noise,
+            parameters.join_log_s0 + noise,
+            np.full(noise.size, parameters.join_fat),
+        ]
+    )
+    links = np.array([link for links in pieces.neighbours for link in links], np.int64)
+    ends = np.cumsum([len(links) for links in pieces.neighbours])
+    organ_of = np.zeros(len(weight), np.int64)
     organ = 0
     for seed in np.argsort(-weight, kind="stable"):
         if weight[seed] < _SEED_MM2:
             break
         if organ_of[seed] == 0:
             organ += 1
-            _spread(pieces, int(seed), organ, organ_of, parameters)
+            kernels.spread(seed, organ, links, ends, pieces.area_mm2, pieces.log_s1, features, limits, organ_of)
     return organ_of
-
-
-def _spread(
-    pieces: Pieces, seed: int, organ: int, organ_of: npt.NDArray[np.intp], parameters: FinderParameters
-) -> None:
-    """Marks in ``organ_of`` the pieces that join ``seed``, breadth first."""
-    members = [seed]
-    organ_of[seed] = organ
-    queue = list(pieces.neighbours[seed])
-    while queue:
-        piece = queue.pop(0)
-        if organ_of[piece] or not _fits(pieces, piece, members, organ_of, organ, parameters):
-            continue
-        organ_of[piece] = organ
-        members.append(piece)
-        queue.extend(pieces.neighbours[piece])
-
-
-def _fits(
-    pieces: Pieces,
-    piece: int,
-    members: list[int],
-    organ_of: npt.NDArray[np.intp],
-    organ: int,
-    parameters: FinderParameters,
-) -> bool:
-    touching = [other for other in pieces.neighbours[piece] if organ_of[other] == organ]
-    area = pieces.area_mm2[members]
-    noise = pieces.log_r2star_sd3[piece]
-
-    def off(feature: FloatArray) -> float:
-        return abs(float(feature[piece]) - weighted_median(feature[members], area))
-
-    return bool(
-        min(abs(pieces.log_s1[piece] - pieces.log_s1[other]) for other in touching) < parameters.join_log_s1
-        and off(pieces.log_r2star) < parameters.join_log_r2star + noise
-        and off(pieces.log_density) < parameters.join_log_s0 + noise
-        and off(pieces.fat_fraction) < parameters.join_fat
-    )
-
-
-def weighted_median(values: FloatArray, weights: FloatArray) -> float:
-    """Value at half the weight."""
-    order = np.argsort(values, kind="stable")
-    cumulative = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(cumulative, cumulative[-1] / 2)])

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from quant.acquisition import BoolArray, FloatArray
+from quant.liver import kernels
 
 IntArray = npt.NDArray[np.integer[Any]]
 
@@ -46,7 +47,8 @@ class Plane:
         """Distance in mm of every pixel of ``mask`` to the nearest one outside it (beyond the image is outside)."""
         out = np.zeros(mask.shape, np.float32)
         for z in np.flatnonzero(mask.any((1, 2))):
-            out[z] = _distance(np.pad(mask[z], 1), self)[1:-1, 1:-1]
+            box = _box(mask[z])  # the nearest pixel outside the mask is never farther than the box's rim
+            out[z][box] = _distance(np.pad(mask[z][box], 1), self)[1:-1, 1:-1]
         return out
 
     def distance_from(self, mask: BoolArray) -> npt.NDArray[np.float32]:
@@ -90,6 +92,27 @@ def _distance(mask: BoolArray, plane: Plane) -> FloatArray:
     return np.asarray(ndimage.distance_transform_edt(mask, sampling=(plane.row_mm, plane.column_mm)))
 
 
+def median(image: FloatArray, footprint: BoolArray) -> npt.NDArray[np.float32]:
+    """Median (upper one) of every pixel's neighbours in ``footprint`` (y, x) of odd sides; the image is mirrored at
+    its edges."""
+    n_y, n_x = footprint.shape[0] // 2, footprint.shape[1] // 2
+    padded = np.pad(np.asarray(image, np.float32), ((0, 0), (n_y, n_y), (n_x, n_x)), mode="symmetric")
+    out = np.empty(image.shape, np.float32)
+    kernels.medians_of_neighbours(padded, *np.nonzero(footprint), out)
+    return out
+
+
+def square(side: int) -> BoolArray:
+    """Footprint (y, x) of ``side`` by ``side`` pixels."""
+    return np.ones((side, side), bool)
+
+
+def _box(mask: BoolArray) -> tuple[slice, slice]:
+    """Rows and columns that ``mask`` (y, x) extends over."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
 def label(mask: BoolArray, *, diagonal: bool = False) -> tuple[IntArray, int]:
     """Components within slices, numbered 1.. over the stack."""
     labels, count = ndimage.label(mask, _IN_PLANE if diagonal else _IN_PLANE_EDGES)
@@ -102,8 +125,9 @@ def occupied(mask: BoolArray) -> BoolArray:
 
 
 def fill_holes(mask: BoolArray) -> BoolArray:
-    """Fills holes slice by slice."""
-    return np.stack([ndimage.binary_fill_holes(image) for image in mask])
+    """Fills, in every slice, what has no way (by edges of pixels) to the outside."""
+    free, _ = label(np.pad(~mask, ((0, 0), (1, 1), (1, 1)), constant_values=True))
+    return np.asarray(free != free[:, :1, :1])[:, 1:-1, 1:-1]
 
 
 def keep_touching(mask: BoolArray, seed: BoolArray) -> BoolArray:

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from quant.acquisition import BoolArray, FloatArray
 from quant.liver import dictionary
 from quant.liver.images import Stack, WorkingImages
 from quant.liver.parameters import FinderParameters
-from quant.liver.plane import Plane, keep_sized
+from quant.liver.plane import Plane, keep_sized, median, square
 from quant.liver.torso import Torso, distance_to_wall
 
 R2STAR_OFFSET_PER_S = 30.0  # ln(R2* + 30) spreads tissues evenly from 20 to 2000 1/s
@@ -43,10 +42,29 @@ class Tissue:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Change:
+    """In-plane change of the features per 4 mm, (z, y, x)."""
+
+    log_s1: FloatArray
+    log_r2star: FloatArray
+    fat_fraction: FloatArray
+
+    @staticmethod
+    def of(log_s1: Stack, log_r2star: Stack, fat_fraction: Stack, plane: Plane, sigma_mm: float) -> "Change":
+        """After a Gaussian of ``sigma_mm``."""
+
+        def change(feature: Stack) -> FloatArray:
+            return plane.gradient(feature, sigma_mm) * _EDGE_LENGTH_MM
+
+        return Change(log_s1=change(log_s1), log_r2star=change(log_r2star), fat_fraction=change(fat_fraction))
+
+
+@dataclass(frozen=True, kw_only=True)
 class FittedBody:
     """Features that do not depend on the edge thresholds, so that perturbed searches share them.
 
     Fields as in ``Tissue``; ``log_s1_sd3`` is three noise SDs of ``log_s1``; ``noisy`` marks high and noisy R2*.
+    ``coarse_change`` is at the coarser scale that decides there, ``None`` where nothing is noisy.
     """
 
     s0: Stack
@@ -58,6 +76,8 @@ class FittedBody:
     log_s1_sd3: Stack
     log_r2star_sd3: Stack
     noisy: BoolArray
+    change: Change
+    coarse_change: Change | None
     wall_mm: Stack
     lean: BoolArray
 
@@ -68,7 +88,7 @@ def fit_body(images: WorkingImages, torso: Torso, parameters: FinderParameters) 
     first = images.first_echo
     wall = distance_to_wall(torso, fat, images.plane, parameters)
     density = np.asarray(s0 / _body_density(images, torso, s0, r2star, fat), np.float32)
-    smooth_fat = ndimage.median_filter(fat, (1, 3, 3))
+    smooth_fat = median(fat, square(3))
     lean = (
         torso.mask
         & (density > parameters.min_relative_density)
@@ -79,16 +99,26 @@ def fit_body(images: WorkingImages, torso: Torso, parameters: FinderParameters) 
     )
     r2star_sd3 = _median5(3 * log_r2star_sd(images, s0, r2star, images.suppressed_sd, ceiling=0.5))
     s1_sd3 = 3 * images.suppressed_sd / np.maximum(first, images.suppressed_sd)
+    log_s1 = np.log(np.maximum(first, images.suppressed_sd))
+    log_r2star = np.log(r2star + np.float32(R2STAR_OFFSET_PER_S))
+    noisy = (r2star_sd3 > _NOISY_LOG_SD) & (_median5(r2star) > _NOISY_R2STAR_PER_S)
+
+    def change(sigma_mm: float, pixels: float) -> Change:
+        plane = images.plane
+        return Change.of(log_s1, log_r2star, smooth_fat, plane, max(sigma_mm, pixels * plane.pixel_mm))
+
     return FittedBody(
         s0=s0,
         r2star_per_s=r2star,
         fat_fraction=smooth_fat,
         density=density,
-        log_s1=np.log(np.maximum(first, images.suppressed_sd)),
-        log_r2star=np.log(r2star + np.float32(R2STAR_OFFSET_PER_S)),
+        log_s1=log_s1,
+        log_r2star=log_r2star,
         log_s1_sd3=_median5(s1_sd3),
         log_r2star_sd3=r2star_sd3,
-        noisy=(r2star_sd3 > _NOISY_LOG_SD) & (_median5(r2star) > _NOISY_R2STAR_PER_S),
+        noisy=noisy,
+        change=change(_EDGE_SIGMA_MM, 0.6),
+        coarse_change=change(_NOISY_EDGE_SIGMA_MM, 1.2) if noisy.any() else None,
         wall_mm=wall,
         lean=lean,
     )
@@ -147,29 +177,21 @@ def find_homogeneous(body: FittedBody, plane: Plane, parameters: FinderParameter
 
 
 def _edges(body: FittedBody, plane: Plane, parameters: FinderParameters) -> Stack:
-    pixel = plane.pixel_mm
-    gain = min(_EDGE_LENGTH_MM / (np.sqrt(2) * pixel), 1.0) * parameters.edge_noise_factor / 3
+    gain = min(_EDGE_LENGTH_MM / (np.sqrt(2) * plane.pixel_mm), 1.0) * parameters.edge_noise_factor / 3
     s1_limit = np.hypot(parameters.edge_log_s1, gain * body.log_s1_sd3)
     r2star_limit = np.hypot(parameters.edge_log_r2star, gain * body.log_r2star_sd3)
-    sigma = max(_EDGE_SIGMA_MM, 0.6 * pixel)
+    change = body.change
     edge = np.sqrt(
-        (_change(plane, body.log_s1, sigma) / s1_limit) ** 2
-        + (_change(plane, body.log_r2star, sigma) / r2star_limit) ** 2
-        + 0.5 * (_change(plane, body.fat_fraction, sigma) / parameters.edge_fat) ** 2
+        (change.log_s1 / s1_limit) ** 2
+        + (change.log_r2star / r2star_limit) ** 2
+        + 0.5 * (change.fat_fraction / parameters.edge_fat) ** 2
     )
-    if body.noisy.any():
-        sigma = max(_NOISY_EDGE_SIGMA_MM, 1.2 * pixel)
+    if body.coarse_change is not None:
         r2star_limit = np.maximum(r2star_limit, _NOISY_EDGE_LOG_R2STAR)
-        coarse = np.hypot(
-            _change(plane, body.log_s1, sigma) / s1_limit, _change(plane, body.log_r2star, sigma) / r2star_limit
-        )
+        coarse = np.hypot(body.coarse_change.log_s1 / s1_limit, body.coarse_change.log_r2star / r2star_limit)
         edge = np.where(body.noisy, coarse, edge)
     return np.asarray(edge, np.float32)
 
 
-def _change(plane: Plane, feature: Stack, sigma_mm: float) -> FloatArray:
-    return plane.gradient(feature, sigma_mm) * _EDGE_LENGTH_MM
-
-
 def _median5(image: FloatArray) -> Stack:
-    return np.asarray(ndimage.median_filter(image, (1, 5, 5)), dtype=np.float32)
+    return median(image, square(5))

@@ -4,12 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from quant.acquisition import BoolArray, FloatArray
 from quant.liver.images import Stack, WorkingImages
 from quant.liver.parameters import FinderParameters
-from quant.liver.plane import Plane, fill_holes, keep_largest, keep_touching
+from quant.liver.plane import Plane, fill_holes, keep_largest, keep_touching, median, square
 from quant.liver.types import RegionNotFoundError
 
 _FRAME_PERCENTILES = (0.3, 99.7)  # bounds of the torso without stray pixels
@@ -119,7 +118,7 @@ def _require_torso_shape(width_mm: float, depth_mm: float, parameters: FinderPar
 
 def distance_to_wall(torso: Torso, fat_fraction: FloatArray, plane: Plane, parameters: FinderParameters) -> Stack:
     """Distance in mm of each pixel inside the subcutaneous fat to its inner border, 0 outside, (z, y, x)."""
-    fat = torso.mask & (ndimage.median_filter(fat_fraction, (1, 3, 3)) > parameters.wall_fat_fraction)
+    fat = torso.mask & (median(fat_fraction, square(3)) > parameters.wall_fat_fraction)
     rim = torso.mask & ~plane.erode(torso.mask, 5.0)
     skin_fat = keep_touching(fat, rim & fat) & (plane.distance(torso.mask) < parameters.wall_fat_depth_mm)
     lean = plane.open(torso.mask & ~skin_fat, 4.0)
