@@ -93,20 +93,27 @@ def _side_by_side(grown: IntArray, barrier: BoolArray, plane: Plane) -> Iterator
         a, b = grown[before], grown[after]
         touching = (a > 0) & (b > 0) & (a != b) & ~(barrier[before] | barrier[after])
         found.append(np.stack([a[touching], b[touching]]))
-    pairs, counts = np.unique(np.sort(np.concatenate(found, axis=1), axis=0), axis=1, return_counts=True)
-    for (a, b), count in zip(pairs.T, counts, strict=True):
+    both = np.concatenate(found, axis=1)
+    for one, other, count in _counted(both.min(0), both.max(0)):
         if count * plane.pixel_mm >= _CONTACT_MM:
-            yield int(a), int(b)
+            yield one, other
 
 
 def _overlapping(labels: IntArray, area_mm2: FloatArray, plane: Plane, share: float) -> Iterator[tuple[int, int]]:
     """Pairs in adjacent slices that cover each other by ``share`` of the smaller one."""
     below, above = labels[:-1], labels[1:]
     both = (below > 0) & (above > 0)
-    pairs, counts = np.unique(np.stack([below[both], above[both]]), axis=1, return_counts=True)
-    for (a, b), count in zip(pairs.T, counts, strict=True):
-        if count * plane.pixel_mm2 >= share * min(area_mm2[a], area_mm2[b]):
-            yield int(a), int(b)
+    for one, other, count in _counted(below[both], above[both]):
+        if count * plane.pixel_mm2 >= share * min(area_mm2[one], area_mm2[other]):
+            yield one, other
+
+
+def _counted(first: IntArray, second: IntArray) -> Iterator[tuple[int, int, int]]:
+    """Pairs of ``first`` and ``second`` (n,), in their order, with how often each occurs."""
+    base = int(second.max(initial=0)) + 1
+    codes, counts = np.unique(first.astype(np.int64) * base + second, return_counts=True)
+    for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+        yield code // base, code % base, count
 
 
 def _neighbour_lists(pairs: list[tuple[int, int]], count: int) -> tuple[tuple[int, ...], ...]:
