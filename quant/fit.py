@@ -1,7 +1,8 @@
 """R2* maps from multi-echo gradient echo: pure arrays in, pure arrays out.
 
-``fit_r2star`` is the one entry. For patients it fits the first moment of the noise law (Feng 2013,
-10.1002/mrm.24607), with six-peak fat where the echo times can tell fat from water and the data ask for it.
+``fit_r2star`` is the one entry. Complex echoes are fitted with water, fat, one R2* and the field
+(``quant.complex_volume``); magnitudes, and voxels whose phase cannot be used, with the first moment of the noise law
+(Feng 2013, 10.1002/mrm.24607), with six-peak fat where the echo times can tell fat from water and the data ask for it.
 """
 
 from collections.abc import Iterator
@@ -12,21 +13,24 @@ from typing import Any, Literal
 import numba as nb
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2 as chi_squared
 
 from quant.acquisition import BoolArray
+from quant.complex_phase import PhaseVerdict, judge_phase
+from quant.complex_volume import ComplexSignal
+from quant.fit_complex import fill_complex, foreground
 from quant.fit_kernels import BLOCK
-from quant.flags import UNFIT, FitFlag
-from quant.model_choice import Choice, choose_model
-from quant.models import AT_LIMIT_RELATIVE_SD, FatHandling, SignalModel, measurable_limit
+from quant.fit_maps import Map, Maps
+from quant.flags import FitFlag
+from quant.model_choice import Choice, choose_model, phases_show_fat
+from quant.models import FatHandling, SignalModel, measurable_limit
 from quant.noise import NoiseModel, estimate_complex_noise, estimate_noise
 from quant.noise_law import noise_law
 from quant.noise_refine import refine_body_noise
-from quant.voxel_fit import Setup, Signal, VoxelFit, Voxels, fit_voxels
+from quant.voxel_fit import Setup, Signal, Voxels, fit_voxels
 
-Map = npt.NDArray[np.float32]
 ModelName = Literal[
     "auto",
+    "complex_fat",
     "magnitude_first_moment",
     "magnitude_fat_first_moment",
     "magnitude_plain",
@@ -36,9 +40,6 @@ ModelName = Literal[
 ]
 
 _CHUNK = 512 * BLOCK  # voxels fitted at a time: bounds the memory beside the maps
-_NOISE_ONLY_LEVEL = 1e-3  # probability that noise alone passes for signal
-_POOR_FIT_LEVEL = 1e-3  # probability that a right model passes for wrong
-_POOR_FIT_SHARE = 0.05  # of the first echo: smaller misfits do not matter, however significant
 _LEAST_ECHOES = 3
 _TISSUE_SNR = 10.0  # S0 / sigma from which a voxel counts as tissue for the acquisition's measurable limit
 
@@ -49,9 +50,10 @@ class R2StarMap:
 
     ``s0`` is the signal at TE = 0 in the input's unit; ``pdff`` a fraction, slightly below 0 or above 1 where noise
     says so, ``None`` when the model has no fat and NaN where a voxel cannot tell it (R2* is then fitted with that of
-    its surroundings); ``b0_hz`` is ``None`` for magnitude fits. ``sd_r2star_per_s`` is the Cramer-Rao standard
-    deviation from the noise model alone. ``residual`` is the root of chi squared per degree of freedom: 1 where noise
-    explains all of it.
+    its surroundings); ``b0_hz``, the field within half a period of the echo spacing, is ``None`` for magnitude fits.
+    ``phase_note`` says of complex input how its phase was used or why it was not. ``sd_r2star_per_s`` is the
+    Cramer-Rao standard deviation from the noise model alone. ``residual`` is the root of chi squared per degree of
+    freedom: 1 where noise explains all of it.
     ``flags`` (z, y, x) are ``FitFlag`` bits. ``sigma``, ``coils`` and ``noise_source`` are the noise model used.
     ``measurable_limit_per_s`` is the R2* at which one voxel of this acquisition's typical tissue (median S0 of the
     voxels measured without reservation and above 10 sigma) reaches a Cramer-Rao SD of 25 %: the same bound that flags
@@ -77,6 +79,7 @@ class R2StarMap:
     echoes_used: int
     fat: FatHandling = "not_modelled"
     pdff_assumed: Map | None = None
+    phase_note: str | None = None
 
     def fat_in(self, where: BoolArray) -> FatHandling:
         """How fat was handled in most of the measured voxels of ``where`` (z, y, x)."""
@@ -102,33 +105,96 @@ def fit_r2star(
 ) -> R2StarMap:
     """Fit R2* in every voxel.
 
-    ``signal`` (z, y, x, e) is real magnitude of any numeric type, or complex: its magnitude is then fitted with the
-    Rician law of a single complex image. ``echo_times_s`` (e,) ascends, spaced evenly or not. ``model`` "auto" takes
-    ``magnitude_fat_first_moment`` or ``magnitude_first_moment`` for the whole acquisition by the rule of
-    ``quant.model_choice``; the other names force a model. ``noise`` overrides the estimate from the images. ``mask``
-    (z, y, x) restricts the fit (not the noise estimate). ``threads`` limits the threads of this call. The result does
-    not depend on the number of threads. Wrong arguments raise ``ValueError`` that names the argument.
+    ``signal`` (z, y, x, e) is real magnitude of any numeric type, or complex. ``echo_times_s`` (e,) ascends, spaced
+    evenly or not. ``model`` "auto" takes ``complex_fat`` for complex echoes whose times can tell fat and whose phase
+    can be used (``quant.complex_phase``), with the magnitude fit where R2* is too high for it (``PHASE_NOT_USED``);
+    else ``magnitude_fat_first_moment`` or ``magnitude_first_moment`` for the whole acquisition by the rule of
+    ``quant.model_choice``, complex echoes by their magnitude with the Rician law of a single complex image. The other
+    names force a model. ``noise`` overrides the estimate from the images. ``mask`` (z, y, x) restricts the fit (not
+    the noise estimate). ``threads`` limits the threads of this call. The result does not depend on the number of
+    threads. Wrong arguments raise ``ValueError`` that names the argument.
     """
     times = _checked_times(echo_times_s)
     _check_arguments(signal, times, field_t=field_t, mask=mask, threads=threads)
     wanted = _named_model(model)
+    if wanted is SignalModel.COMPLEX_FAT and not np.iscomplexobj(signal):
+        raise ValueError(f"signal must be complex for {wanted}, not {signal.dtype}")
     if wanted is not None and times.size <= _parameters(wanted):
         raise ValueError(f"echo_times_s: {times.size} echoes are too few for {wanted}")
     estimated = noise is None
     setup = Setup(echo_times_s=times, field_t=float(field_t), noise=noise or _estimate(signal, times))
     flat = _magnitude(signal).reshape(-1, times.size)
     flags = _usable(flat, mask)
-    voxels = np.flatnonzero(flags == 0)
     with _thread_limit(threads):
         if estimated and not setup.noise.from_background:
-            setup = replace(setup, noise=refine_body_noise(flat, voxels, setup))
-        choice = choose_model(flat, flags == 0, _volume(signal), setup, wanted)
-        chosen, setup = choice.model, choice.setup
-        maps = _Maps.empty(flat.shape[0], with_pdff=chosen is SignalModel.FAT_FIRST_MOMENT, flags=flags)
-        for start in range(0, voxels.size, _CHUNK):
-            part = voxels[start : start + _CHUNK]
-            maps.fill(part, fit_voxels(flat, part, setup, chosen), setup)
-    return _finished(maps, _volume(signal), choice, is_complex=np.iscomplexobj(signal))
+            setup = replace(setup, noise=refine_body_noise(flat, np.flatnonzero(flags == 0), setup))
+        if not np.iscomplexobj(signal):
+            return _fit_magnitude(flat, flags, _volume(signal), setup, wanted)
+        if wanted not in (None, SignalModel.COMPLEX_FAT):
+            note = f"Phase not used: {wanted} was asked for."
+            return _fit_magnitude(flat, flags, _volume(signal), setup, wanted, phase_note=note)
+        samples = np.ascontiguousarray(signal, dtype=np.complex64).reshape(-1, times.size)
+        return _fit_complex(samples, flat, flags, _volume(signal), setup, wanted)
+
+
+def _fit_magnitude(
+    flat: Signal,
+    flags: npt.NDArray[np.int32],
+    shape: tuple[int, int, int],
+    setup: Setup,
+    wanted: SignalModel | None,
+    *,
+    phase_note: str | None = None,
+) -> R2StarMap:
+    """Fit the magnitudes ``flat`` (n, e) where ``flags`` (n,) are 0."""
+    choice = choose_model(flat, flags == 0, shape, setup, wanted)
+    voxels = np.flatnonzero(flags == 0)
+    maps = Maps.empty(flags, with_pdff=choice.model is SignalModel.FAT_FIRST_MOMENT)
+    _fill_magnitude(flat, voxels, choice, maps, FitFlag.NONE)
+    return _finished(maps, shape, choice, phase_note=phase_note)
+
+
+def _fill_magnitude(flat: Signal, voxels: Voxels, choice: Choice, maps: Maps, also: FitFlag) -> None:
+    for start in range(0, voxels.size, _CHUNK):
+        part = voxels[start : start + _CHUNK]
+        maps.fill(part, fit_voxels(flat, part, choice.setup, choice.model), choice.setup, also)
+
+
+def _fit_complex(
+    samples: ComplexSignal,
+    flat: Signal,
+    flags: npt.NDArray[np.int32],
+    shape: tuple[int, int, int],
+    setup: Setup,
+    wanted: SignalModel | None,
+) -> R2StarMap:
+    """Fit the complex ``samples`` (n, e) of magnitude ``flat``; by the magnitude alone where the phase is no use."""
+    usable = flags == 0
+    voxels = foreground(samples, flags, setup)
+    verdict = _phase_verdict(samples, voxels, shape, setup, wanted)
+    if not verdict.usable:
+        flags[usable] = 0
+        return _fit_magnitude(flat, flags, shape, setup, None, phase_note=f"Phase not used: {verdict.note}.")
+    maps = Maps.empty(flags, with_pdff=True, with_b0=True)
+    left = fill_complex(samples, voxels, shape, verdict, maps)
+    if left.most:
+        flags[usable] = 0
+        why = "water and fat in a field do not explain most of the tissue"
+        return _fit_magnitude(flat, flags, shape, setup, None, phase_note=f"Phase not used: {why}.")
+    choice = Choice(model=SignalModel.FIRST_MOMENT, setup=verdict.setup, without="not_told")
+    if left.voxels.size:
+        fat = SignalModel.FAT_FIRST_MOMENT if phases_show_fat(setup) else SignalModel.FIRST_MOMENT
+        choice = choose_model(flat, usable, shape, verdict.setup, fat)
+        _fill_magnitude(flat, left.voxels, choice, maps, FitFlag.PHASE_NOT_USED)
+    return _finished(maps, shape, replace(choice, model=SignalModel.COMPLEX_FAT), phase_note=f"{verdict.note}.")
+
+
+def _phase_verdict(
+    samples: ComplexSignal, voxels: Voxels, shape: tuple[int, int, int], setup: Setup, wanted: SignalModel | None
+) -> PhaseVerdict:
+    if wanted is None and not phases_show_fat(setup):
+        return PhaseVerdict(usable=False, note="the echo times do not tell water from fat", setup=setup)
+    return judge_phase(samples, voxels, shape, setup)
 
 
 def _checked_times(echo_times_s: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -178,7 +244,8 @@ def _named_model(model: str) -> SignalModel | None:
 
 
 def _parameters(model: SignalModel) -> int:
-    return 3 if model in (SignalModel.FAT_FIRST_MOMENT, SignalModel.PLUS_CONSTANT) else 2
+    two = (SignalModel.FIRST_MOMENT, SignalModel.PLAIN, SignalModel.TRUNCATED, SignalModel.SQUARED)
+    return 2 if model in two else 3
 
 
 def _magnitude(signal: npt.NDArray[Any]) -> Signal:
@@ -217,66 +284,7 @@ def _thread_limit(threads: int | None) -> Iterator[None]:
         nb.set_num_threads(before)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Maps:
-    """Flat maps (n,), filled chunk by chunk."""
-
-    r2star: Map
-    s0: Map
-    sd: Map
-    residual: Map
-    pdff: Map | None
-    flags: npt.NDArray[np.int32]
-
-    @staticmethod
-    def empty(n: int, *, with_pdff: bool, flags: npt.NDArray[np.int32]) -> "_Maps":
-        def blank() -> Map:
-            return np.full(n, np.nan, np.float32)
-
-        pdff = blank() if with_pdff else None
-        return _Maps(r2star=blank(), s0=blank(), sd=blank(), residual=blank(), pdff=pdff, flags=flags)
-
-    def fill(self, voxels: Voxels, fit: VoxelFit, setup: Setup) -> None:
-        """Enter one chunk: values where there is a measurement, flags everywhere."""
-        flags = _flags_of(fit, setup)
-        measured = ((flags & UNFIT) == 0) & ~fit.at_top
-        at = voxels[measured]
-        self.flags[voxels] = flags
-        self.r2star[at] = fit.r2star_per_s[measured]
-        self.s0[at] = fit.s0[measured]
-        self.sd[at] = fit.sd_r2star_per_s[measured]
-        self.residual[at] = np.sqrt(fit.chi2[measured] / np.maximum(fit.dof[measured], 1))
-        if self.pdff is not None and fit.pdff is not None:
-            self.pdff[at] = fit.pdff[measured]
-
-
-def _flags_of(fit: VoxelFit, setup: Setup) -> npt.NDArray[np.int32]:
-    """Flags (k,) of fitted voxels."""
-    echoes, coils = setup.echo_times_s.size, setup.noise.coils
-    noise_only = (fit.energy < chi_squared.isf(_NOISE_ONLY_LEVEL, 2 * coils * echoes)) & (
-        fit.first**2 < chi_squared.isf(_NOISE_ONLY_LEVEL, 2 * coils)
-    )
-    failed = ~np.isfinite(fit.r2star_per_s) | ~np.isfinite(fit.s0) | (fit.dof < 1)
-    beyond = fit.sd_r2star_per_s > AT_LIMIT_RELATIVE_SD * fit.r2star_per_s
-    beyond &= fit.r2star_per_s * setup.echo_times_s[-1] > 1  # below, R2* is uncertain because it is low
-    misfit = (fit.chi2 > chi_squared.isf(_POOR_FIT_LEVEL, np.maximum(fit.dof, 1))) & (
-        np.sqrt(fit.chi2 / echoes) > _POOR_FIT_SHARE * fit.first
-    )
-    flags = np.zeros(fit.s0.shape, np.int32)
-    for flag, where in (
-        (FitFlag.AT_LIMIT, beyond | fit.at_top),
-        (FitFlag.NO_DECAY, fit.at_zero),
-        (FitFlag.POOR_FIT, misfit),
-        (FitFlag.FAT_WATER_SWAP, fit.ambiguous),
-    ):
-        if where is not None:
-            flags[where] |= flag
-    flags[failed] = FitFlag.FAILED
-    flags[noise_only] = FitFlag.NOISE_ONLY
-    return flags
-
-
-def _finished(maps: _Maps, shape: tuple[int, int, int], choice: Choice, *, is_complex: bool) -> R2StarMap:
+def _finished(maps: Maps, shape: tuple[int, int, int], choice: Choice, *, phase_note: str | None) -> R2StarMap:
     setup = choice.setup
     assumed = None
     if maps.pdff is not None and setup.local_pdff is not None:
@@ -285,7 +293,7 @@ def _finished(maps: _Maps, shape: tuple[int, int, int], choice: Choice, *, is_co
         r2star_per_s=maps.r2star.reshape(shape),
         s0=maps.s0.reshape(shape),
         pdff=None if maps.pdff is None else maps.pdff.reshape(shape),
-        b0_hz=None,
+        b0_hz=None if maps.b0_hz is None else maps.b0_hz.reshape(shape),
         sd_r2star_per_s=maps.sd.reshape(shape),
         residual=maps.residual.reshape(shape),
         flags=maps.flags.reshape(shape),
@@ -294,15 +302,16 @@ def _finished(maps: _Maps, shape: tuple[int, int, int], choice: Choice, *, is_co
         noise_source=setup.noise.source,
         measurable_limit_per_s=_limit(maps, setup),
         model=str(choice.model),
-        noise_model=noise_name(setup.noise.coils, is_complex=is_complex),
+        noise_model=_noise_name(setup.noise.coils, choice.model, is_complex=phase_note is not None),
         echoes_used=int(setup.echo_times_s.size),
         fat=choice.without,
         pdff_assumed=None if assumed is None else assumed.reshape(shape),
+        phase_note=phase_note,
     )
     return replace(finished, fat=finished.fat_in(np.ones(shape, dtype=np.bool_)))
 
 
-def _limit(maps: _Maps, setup: Setup) -> float | None:
+def _limit(maps: Maps, setup: Setup) -> float | None:
     """Limit of the acquisition's typical tissue; S0 extrapolated from uncertain decays has no part in it."""
     tissue = maps.s0 > _TISSUE_SNR * setup.noise.sigma  # NaN compares false
     certain = tissue & (maps.flags == 0)
@@ -312,8 +321,10 @@ def _limit(maps: _Maps, setup: Setup) -> float | None:
     return measurable_limit(setup.echo_times_s, noise_law(setup.noise.coils), snr=s0 / setup.noise.sigma)
 
 
-def noise_name(coils: float, *, is_complex: bool) -> str:
+def _noise_name(coils: float, model: SignalModel, *, is_complex: bool) -> str:
     """Name of the noise law for the record."""
+    if model is SignalModel.COMPLEX_FAT:
+        return "gaussian (complex), rician (magnitude) where the phase was not used"
     if is_complex:
         return "rician (magnitude of complex)"
     return "rician" if coils == 1 else f"non-central chi ({coils:.1f} coils)"

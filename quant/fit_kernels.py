@@ -71,7 +71,7 @@ _inner = nb.njit(fastmath=_FAST, error_model="numpy")
 
 
 @_inner
-def _decay(x):  # type: ignore[no-untyped-def]  # numba infers
+def decay_of(x):  # type: ignore[no-untyped-def]  # numba infers
     """exp(-x) for 0 <= x, 0 beyond 40."""
     t = min(x, _MAX_EXPONENT) * _INV_64
     e = _ONE + t * (_E1 + t * (_E2 + t * (_E3 + t * (_E4 + t * _E5))))
@@ -175,7 +175,7 @@ def _sum_mono(y, w, times, m, law, s):  # type: ignore[no-untyped-def]
     for e in range(times.size):
         t = times[e]
         for i in range(BLOCK):
-            decay = m[e * BLOCK + i] * _decay(s[_R * BLOCK + i] * t)
+            decay = m[e * BLOCK + i] * decay_of(s[_R * BLOCK + i] * t)
             a = s[_A * BLOCK + i] * decay
             mean, slope, _ = _moment(a, law)
             weight = w[e * BLOCK + i]
@@ -228,7 +228,7 @@ def _appraise_mono(y, w, times, m, law, s):  # type: ignore[no-untyped-def]
     for e in range(times.size):
         t = times[e]
         for i in range(BLOCK):
-            decay = m[e * BLOCK + i] * _decay(s[_BEST_R * BLOCK + i] * t)
+            decay = m[e * BLOCK + i] * decay_of(s[_BEST_R * BLOCK + i] * t)
             a = s[_BEST_A * BLOCK + i] * decay
             mean, _, variance = _moment(a, law)
             weight = w[e * BLOCK + i]
@@ -302,7 +302,7 @@ def _sum_fat(y, times, c_real, c_power, law, s):  # type: ignore[no-untyped-def]
     for e in range(times.size):
         t, real, power = times[e], c_real[e], c_power[e]
         for i in range(BLOCK):
-            decay = _decay(s[_R * BLOCK + i] * t)
+            decay = decay_of(s[_R * BLOCK + i] * t)
             modulation, bend = _modulation(s[_F * BLOCK + i], real, power)
             whole = s[_A * BLOCK + i] * decay
             a = whole * modulation
@@ -372,7 +372,7 @@ def _appraise_fat(y, times, c_real, c_power, law, s):  # type: ignore[no-untyped
     for e in range(times.size):
         t, real, power = times[e], c_real[e], c_power[e]
         for i in range(BLOCK):
-            decay = _decay(s[_BEST_R * BLOCK + i] * t)
+            decay = decay_of(s[_BEST_R * BLOCK + i] * t)
             modulation, bend = _modulation(s[_BEST_F * BLOCK + i], real, power)
             whole = s[_BEST_A * BLOCK + i] * decay
             a = whole * modulation

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from quant.fit import Map, R2StarMap
+from quant.fit import R2StarMap
+from quant.fit_maps import Map
 from quant.flags import FitFlag
 from quant.noise import NoiseModel
 from quant.voxel_fit import Setup

@@ -36,12 +36,13 @@ _LIMIT_SEARCH_PER_S = (5.0, 20000.0)
 
 
 class SignalModel(StrEnum):
-    """Names of the fits; the first two are for patients, the others for comparison and research only.
+    """Names of the fits; the first three are for patients, the others for comparison and research only.
 
     The plain exponential underestimates, the added constant overestimates and truncation underestimates high R2*
     (Feng 2013, 10.1002/mrm.24607).
     """
 
+    COMPLEX_FAT = "complex_fat"
     FIRST_MOMENT = "magnitude_first_moment"
     FAT_FIRST_MOMENT = "magnitude_fat_first_moment"
     PLAIN = "magnitude_plain"

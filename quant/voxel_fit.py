@@ -35,7 +35,7 @@ came out low and drop it where it came out high.
 _REFERENCE_PDFF = 0.10  # fat fraction at which that SD is computed
 _LARGEST_DECAY_PER_ECHO = 6.0  # R2* range ends where the signal falls by e^6 between the two closest echoes ...
 _LARGEST_DECAY_TO_FIRST = 12.0  # ... or by e^12 before the first
-_RANGE_END = 0.999
+RANGE_END = 0.999
 _SNR_RANGE, _SNR_NODES = (1.0, 1e4), 33
 _TRUNCATION_FACTOR = 1.5  # times the mean of noise alone
 
@@ -46,7 +46,8 @@ class VoxelFit:
 
     ``energy`` is the sum of squared samples and ``first`` the first sample, in units of sigma; ``chi2`` the residual
     against the noise law with ``dof`` degrees of freedom; ``at_top`` and ``at_zero`` mark R2* at the ends of its
-    range; ``ambiguous`` marks water- and fat-dominant solutions that fit alike; ``pdff`` is NaN where assumed.
+    range; ``ambiguous`` marks voxels in which water and fat may be exchanged; ``pdff`` is NaN where assumed; ``b0_hz``
+    comes from complex fits.
     """
 
     s0: Array
@@ -61,6 +62,7 @@ class VoxelFit:
     pdff: Array | None = None
     sd_pdff: Array | None = None
     ambiguous: npt.NDArray[np.bool_] | None = None
+    b0_hz: Array | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,8 @@ class Setup:
 
     ``local_pdff`` (n,) holds in voxels that cannot tell their fat (``LARGEST_SD_PDFF``), NaN and ``None`` stand for
     water alone. ``averaged`` is the number of voxels that each given decay is the mean of: their noise scatters that
-    much less around the same first moment.
+    much less around the same first moment. ``reversed_precession`` tells that the phase of the images falls where the
+    Larmor frequency is higher; magnitudes do not depend on it.
     """
 
     echo_times_s: Array
@@ -77,6 +80,13 @@ class Setup:
     noise: NoiseModel
     local_pdff: npt.NDArray[np.float32] | None = None
     averaged: int = 1
+    reversed_precession: bool = False
+
+    @property
+    def fat(self) -> npt.NDArray[np.complex128]:
+        """Complex signal (e,) of unit fat, in the sense of rotation of the images."""
+        phasor = fat_phasor(self.echo_times_s, self.field_t)
+        return np.conj(phasor) if self.reversed_precession else phasor
 
     @property
     def spacing_s(self) -> float:
@@ -112,6 +122,8 @@ def fit_voxels(signal: Signal, voxels: Voxels, setup: Setup, model: SignalModel)
             return _fit_squared(signal, voxels, setup)
         case SignalModel.PLUS_CONSTANT:
             return _fit_plus_constant(signal, voxels, setup)
+        case SignalModel.COMPLEX_FAT:
+            raise ValueError(f"{model} is fitted to complex volumes, not to voxels of magnitude")
 
 
 def _fit_mono(
@@ -147,7 +159,7 @@ def _from_rows(single: npt.NDArray[np.float32], setup: Setup, *, parameters: int
     rows = single.astype(np.float64)
     rate = rows[kernels.RATE]
     r2star = rate / setup.spacing_s
-    at_zero = rate <= (1 - _RANGE_END) * 1e-3
+    at_zero = rate <= (1 - RANGE_END) * 1e-3
     return VoxelFit(
         s0=rows[kernels.AMPLITUDE] * setup.noise.sigma * np.exp(r2star * setup.echo_times_s[0]),
         r2star_per_s=r2star,
@@ -156,7 +168,7 @@ def _from_rows(single: npt.NDArray[np.float32], setup: Setup, *, parameters: int
         dof=rows[kernels.SAMPLES] - parameters,
         energy=rows[kernels.ENERGY],
         first=rows[kernels.FIRST],
-        at_top=rate >= _RANGE_END * setup.max_rate,
+        at_top=rate >= RANGE_END * setup.max_rate,
         at_zero=at_zero,
     )
 
@@ -170,6 +182,8 @@ def _fit_with_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
     merged = {}
     for field in fields(VoxelFit):
         base = getattr(assumed, field.name)
+        if field.name == "b0_hz":
+            continue
         values = np.zeros(voxels.size, bool) if field.name == "ambiguous" else np.full(voxels.size, np.nan)
         values = values if base is None else base.copy()
         values[told] = getattr(free, field.name)
@@ -264,7 +278,7 @@ def _fit_plus_constant(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit
         dof=nothing,
         energy=nothing,
         first=nothing,
-        at_top=r2star >= _RANGE_END * largest,
+        at_top=r2star >= RANGE_END * largest,
         at_zero=s0 <= 0,
     )
     return _appraised(fit, scaled, setup, offset=constant, parameters=3)

@@ -1,0 +1,201 @@
+"""Water, fat, R2* and field of a whole complex volume: candidates, the field that fits together, refinement.
+
+``fit_complex_volume`` gives every voxel a fit; what to make of it (flags, fallback to the magnitude) is decided in
+``quant.fit_complex``.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import uniform_filter
+
+from quant import complex_kernels as kernels
+from quant.complex_field import settle
+from quant.complex_scan import KEPT, FieldRange, scan, scan_table
+from quant.voxel_fit import Setup, Voxels
+
+Array = npt.NDArray[np.float64]
+Map = npt.NDArray[np.float32]
+ComplexSignal = npt.NDArray[np.complex64]
+
+_ITERATIONS = 8
+_SWEEPS = 4
+_STIFFNESS = 0.1  # weight of a squared field difference, times the curvature of the less certain neighbour's cost
+_AXES = (1.0, 1.0, 0.3)  # relative weight along x, y, z: slices are thicker than pixels
+_SLOPE_BOX = (3, 7, 7)  # voxels over which the field's slope is averaged
+_SMOOTH_BOX = (1, 3, 3)
+_OUTLIER = 0.15  # of the field's period: further from its surroundings, a voxel's field counts as exchanged
+_CHUNK = 1 << 17
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComplexFit:
+    """Result for the k fitted voxels, arrays (k,) of float32.
+
+    ``amplitude`` is |water + fat| at the first echo in sigma, ``turn`` the field in turns per mean echo spacing,
+    ``chi2`` the sum of squares left over (sigma^2), ``energy`` that of the samples, ``first`` the magnitude of the
+    first sample; ``exchanged`` marks voxels whose field does not fit that of their neighbours.
+    """
+
+    amplitude: Map
+    r2star_per_s: Map
+    sd_r2star_per_s: Map
+    b0_hz: Map
+    pdff: Map
+    sd_pdff: Map
+    chi2: Map
+    energy: Map
+    first: Map
+    exchanged: npt.NDArray[np.bool_]
+
+
+def fit_complex_volume(signal: ComplexSignal, voxels: Voxels, shape: tuple[int, int, int], setup: Setup) -> ComplexFit:
+    """Fit the rows ``voxels`` (k,) of ``signal`` (n, e), the raveled volume ``shape``."""
+    fields = FieldRange.of(setup.echo_times_s)
+    offset, cost, stiffness = scan_voxels(signal, voxels, setup, fields)
+    index = np.full(int(np.prod(shape)), -1, np.int32)
+    index[voxels] = np.arange(voxels.size, dtype=np.int32)
+    label = np.zeros(voxels.size, np.int64)
+    settle(
+        index.reshape(shape),
+        offset,
+        cost,
+        _slopes(signal, voxels, shape, setup, fields),
+        stiffness,
+        (_STIFFNESS * np.array(_AXES)).astype(np.float32),
+        np.float32(fields.points if fields.cyclic else 0),
+        np.zeros((voxels.size, 3, KEPT), np.float32),
+        label,
+        _SWEEPS,
+    )
+    chosen = np.take_along_axis(offset, label[:, None], axis=1)[:, 0]
+    smooth = _smooth(chosen, stiffness, voxels, shape, fields)
+    chosen = _nearest(offset, cost, smooth, fields)
+    rows = refine(signal, voxels, fields.hz_at(chosen), setup)
+    return _result(rows, fields.hz_at(smooth), setup, fields)
+
+
+def scan_voxels(signal: ComplexSignal, voxels: Voxels, setup: Setup, fields: FieldRange) -> tuple[Map, Map, Map]:
+    """Candidates of ``voxels``: offset (k, KEPT) in scan points, cost (k, KEPT), stiffness (k,) per point squared."""
+    table = scan_table(setup.echo_times_s, setup.fat, fields)
+    offset = np.empty((voxels.size, KEPT), np.float32)
+    cost = np.empty((voxels.size, KEPT), np.float32)
+    stiffness = np.empty(voxels.size, np.float32)
+    scan(
+        signal,
+        voxels,
+        np.ascontiguousarray(table.real),
+        np.ascontiguousarray(table.imag),
+        np.float32(1 / setup.noise.sigma),
+        fields.cyclic,
+        offset,
+        cost,
+        stiffness,
+    )
+    return offset, cost, stiffness
+
+
+def _slopes(
+    signal: ComplexSignal, voxels: Voxels, shape: tuple[int, int, int], setup: Setup, fields: FieldRange
+) -> Map:
+    """Change of the field to the next voxel along x, y, z, in scan points, (k, 3), told without knowing water from fat.
+
+    The phase between two echoes is that of the field plus that of the tissue; between like neighbours the latter
+    cancels, and over a box around them the mean is that of the field.
+    """
+    steps = np.diff(setup.echo_times_s)
+    closest = np.flatnonzero(steps <= 1.05 * steps.min())
+    product = np.zeros(len(signal), np.complex64)
+    for e in closest:
+        product += np.conj(signal[:, e]) * signal[:, e + 1]
+    product /= np.sqrt(np.abs(product)) + np.float32(1e-20)
+    whole = product.reshape(shape)
+    slope = np.zeros((voxels.size, 3), np.float32)
+    per_radian = fields.points / (2 * np.pi * float(steps[closest].mean()) * fields.span_hz)
+    for column, axis in enumerate((2, 1, 0)):
+        if shape[axis] < 2:
+            continue
+        turned = np.zeros(shape, np.complex64)
+        here, there = [slice(None)] * 3, [slice(None)] * 3
+        here[axis], there[axis] = slice(None, -1), slice(1, None)
+        turned[tuple(here)] = whole[tuple(there)] * np.conj(whole[tuple(here)])
+        mean = uniform_filter(turned, size=_SLOPE_BOX, mode="nearest")
+        slope[:, column] = per_radian * np.angle(mean.reshape(-1)[voxels])
+    return slope
+
+
+def _smooth(chosen: Map, stiffness: Map, voxels: Voxels, shape: tuple[int, int, int], fields: FieldRange) -> Map:
+    """Offset (k,) averaged over the immediate neighbours, on the circle where the field has a period."""
+    turns = 2 * np.pi / fields.points * chosen
+    phasor = np.zeros(int(np.prod(shape)), np.complex64)
+    phasor[voxels] = stiffness * np.exp(1j * turns)
+    mean = uniform_filter(phasor.reshape(shape), size=_SMOOTH_BOX, mode="constant").reshape(-1)[voxels]
+    offset = np.angle(mean) / (2 * np.pi) * fields.points
+    return np.asarray(np.mod(offset, fields.points), dtype=np.float32)
+
+
+def _apart(a: Map, b: Map, period: float, *, cyclic: bool) -> Map:
+    d = a - b
+    return np.asarray(np.abs(d - period * np.round(d / period) if cyclic else d), dtype=np.float32)
+
+
+def _nearest(offset: Map, cost: Map, smooth: Map, fields: FieldRange) -> Map:
+    """Of each voxel's candidates the one next to its surroundings; theirs where none is near."""
+    apart = _apart(offset, smooth[:, None], fields.points, cyclic=fields.cyclic)
+    apart[cost >= 1e29] = np.inf
+    nearest = np.argmin(apart, axis=1)[:, None]
+    found = np.take_along_axis(apart, nearest, axis=1)[:, 0] <= _OUTLIER * fields.points
+    return np.where(found, np.take_along_axis(offset, nearest, axis=1)[:, 0], smooth)
+
+
+def refine(signal: ComplexSignal, voxels: Voxels, start_hz: Map, setup: Setup) -> Map:
+    """Rows of ``complex_kernels`` (ROWS, k), from the field ``start_hz`` (k,) and a rough R2*."""
+    phasor = setup.fat
+    rows = np.empty((kernels.ROWS, voxels.size), np.float32)
+    for low in range(0, voxels.size, _CHUNK):
+        part = voxels[low : low + _CHUNK]
+        out = np.empty((kernels.ROWS, part.size), np.float32)
+        kernels.fit_complex(
+            signal,
+            part,
+            _rough_rate(signal[part], setup),
+            (start_hz[low : low + _CHUNK] * setup.spacing_s).astype(np.float32),
+            setup.kernel_times,
+            phasor.real.astype(np.float32),
+            phasor.imag.astype(np.float32),
+            np.float32(1 / setup.noise.sigma),
+            np.float32(setup.max_rate),
+            _ITERATIONS,
+            out,
+        )
+        rows[:, low : low + _CHUNK] = out
+    return rows
+
+
+def _rough_rate(samples: ComplexSignal, setup: Setup) -> Map:
+    """R2* (k,) per mean spacing, from the mean magnitude of the earlier and the later half of the echoes."""
+    magnitude, times = np.abs(samples), setup.kernel_times
+    half = times.size // 2
+    early, late = magnitude[:, :half].mean(axis=1), magnitude[:, -half:].mean(axis=1)
+    span = times[-half:].mean() - times[:half].mean()
+    rate = np.log(np.maximum(early, 1e-20) / np.maximum(late, 1e-20)) / span
+    return np.asarray(np.clip(rate, 10 * setup.spacing_s, setup.max_rate), dtype=np.float32)
+
+
+def _result(rows: Map, smooth_hz: Map, setup: Setup, fields: FieldRange) -> ComplexFit:
+    b0_hz = rows[kernels.TURN] / np.float32(setup.spacing_s)
+    if fields.cyclic:
+        b0_hz -= np.float32(fields.span_hz) * np.round(b0_hz / np.float32(fields.span_hz))
+    return ComplexFit(
+        amplitude=rows[kernels.AMPLITUDE],
+        r2star_per_s=rows[kernels.RATE] / np.float32(setup.spacing_s),
+        sd_r2star_per_s=rows[kernels.SD_RATE] / np.float32(setup.spacing_s),
+        b0_hz=b0_hz,
+        pdff=rows[kernels.FRACTION],
+        sd_pdff=rows[kernels.SD_FRACTION],
+        chi2=rows[kernels.CHI2],
+        energy=rows[kernels.ENERGY],
+        first=rows[kernels.FIRST],
+        exchanged=_apart(b0_hz, smooth_hz, fields.span_hz, cyclic=fields.cyclic) > _OUTLIER * fields.span_hz,
+    )

@@ -1,0 +1,106 @@
+"""Maps from complex echoes: water, fat, R2* and field where the phase can be used, the magnitude fit elsewhere."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import uniform_filter
+from scipy.stats import chi2 as chi_squared
+
+from quant.acquisition import BoolArray
+from quant.complex_phase import PhaseVerdict, corrected
+from quant.complex_volume import ComplexFit, ComplexSignal, fit_complex_volume
+from quant.fit_maps import NOISE_ONLY_LEVEL, Maps
+from quant.flags import FitFlag
+from quant.voxel_fit import RANGE_END, Setup, VoxelFit, Voxels
+
+_LARGEST_RELATIVE_SD = 0.16  # of R2*; beyond, R2* falls low and the fat fraction scatters over its whole range
+_LARGEST_MISFIT = 0.04  # of the energy of a voxel's samples: 20 % of the signal
+_BOX = (1, 5, 5)  # voxels whose mean decides, so that noise does not pick the fit of a voxel by its own result
+_UNKNOWNS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leftover:
+    """Voxels (k,) that the complex fit leaves to the magnitude, and whether most of the tissue is among them."""
+
+    voxels: Voxels
+    most: bool
+
+
+def foreground(signal: ComplexSignal, flags: npt.NDArray[np.int32], setup: Setup) -> Voxels:
+    """Rows of ``signal`` (n, e) without a flag and with more than noise; the others of these are flagged as noise."""
+    energy = np.zeros(len(signal), np.float32)
+    for e in range(signal.shape[1]):
+        energy += np.square(signal[:, e].real) + np.square(signal[:, e].imag)
+    scale = setup.noise.sigma**2
+    noise = energy < scale * chi_squared.isf(NOISE_ONLY_LEVEL, 2 * signal.shape[1])
+    noise &= np.square(np.abs(signal[:, 0])) < scale * chi_squared.isf(NOISE_ONLY_LEVEL, 2)
+    flags[noise & (flags == 0)] = FitFlag.NOISE_ONLY
+    return np.flatnonzero(flags == 0)
+
+
+def fill_complex(
+    signal: ComplexSignal, voxels: Voxels, shape: tuple[int, int, int], verdict: PhaseVerdict, maps: Maps
+) -> Leftover:
+    """Enter the complex fit of ``voxels`` (k,) of ``signal`` (n, e), the raveled volume ``shape``, into ``maps``."""
+    setup = verdict.setup
+    if verdict.odd_even is not None:
+        signal = corrected(signal, np.arange(len(signal)), shape, verdict.odd_even)
+    fit = fit_complex_volume(signal, voxels, shape, setup)
+    misfit = fit.chi2 > _LARGEST_MISFIT * fit.energy + 2 * setup.echo_times_s.size
+    left = _left(fit, misfit, voxels, shape, float(setup.echo_times_s[-1]))
+    maps.fill(voxels[~left], _as_voxel_fit(fit, ~left, setup), setup)
+    return Leftover(voxels=voxels[left], most=2 * int(np.count_nonzero(misfit)) > voxels.size)
+
+
+def _left(
+    fit: ComplexFit, misfit: BoolArray, voxels: Voxels, shape: tuple[int, int, int], last_echo_s: float
+) -> BoolArray:
+    """Voxels (k,) in whose surroundings R2* is too high for the complex fit, or phase and model disagree.
+
+    At high R2* the few echoes left cannot tell water from fat: the fat fraction means nothing and bends R2*.
+    """
+    relative = np.minimum(fit.sd_r2star_per_s / np.maximum(fit.r2star_per_s, 1e-3), 1)
+    around = _Surroundings(voxels, shape)
+    uncertain = around.mean(relative) > _LARGEST_RELATIVE_SD
+    uncertain &= around.mean(np.minimum(fit.r2star_per_s * last_echo_s, 2)) > 1
+    return uncertain | (around.mean(misfit.astype(np.float32)) > 1 / 2)
+
+
+class _Surroundings:
+    """Means over the box around each voxel, of those fitted."""
+
+    def __init__(self, voxels: Voxels, shape: tuple[int, int, int]) -> None:
+        self._voxels, self._shape = voxels, shape
+        self._count = self._sum(np.ones(voxels.size, np.float32))
+
+    def mean(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.asarray(self._sum(values) / self._count, dtype=np.float32)
+
+    def _sum(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        whole = np.zeros(int(np.prod(self._shape)), np.float32)
+        whole[self._voxels] = values
+        box = uniform_filter(whole.reshape(self._shape), size=_BOX, mode="constant")
+        return np.asarray(box.reshape(-1)[self._voxels], dtype=np.float32)
+
+
+def _as_voxel_fit(fit: ComplexFit, where: BoolArray, setup: Setup) -> VoxelFit:
+    r2star = fit.r2star_per_s[where].astype(np.float64)
+    top = setup.max_rate / setup.spacing_s
+    amplitude = fit.amplitude[where] * setup.noise.sigma
+    return VoxelFit(
+        s0=amplitude * np.exp(r2star * setup.echo_times_s[0]),
+        r2star_per_s=r2star,
+        sd_r2star_per_s=fit.sd_r2star_per_s[where].astype(np.float64),
+        chi2=fit.chi2[where].astype(np.float64),
+        dof=np.full(r2star.size, 2.0 * setup.echo_times_s.size - _UNKNOWNS),
+        energy=fit.energy[where].astype(np.float64),
+        first=fit.first[where].astype(np.float64),
+        at_top=r2star >= RANGE_END * top,
+        at_zero=r2star <= (1 - RANGE_END) * 1e-3 * top,
+        pdff=fit.pdff[where].astype(np.float64),
+        sd_pdff=fit.sd_pdff[where].astype(np.float64),
+        b0_hz=fit.b0_hz[where].astype(np.float64),
+        ambiguous=fit.exchanged[where],
+    )
