@@ -154,12 +154,10 @@ def _phase_plane(product: npt.NDArray[np.complex128], sample: Voxels, shape: tup
     """Constant and slopes along x and y (radians, per voxel) of the phase of ``product`` (k,)."""
     _, y, x = np.unravel_index(sample, shape)
     turns = np.linspace(-_MOST_TURNS, _MOST_TURNS, 8 * _MOST_TURNS + 1)
-    best, found = -1.0, np.zeros(2)
-    for turns_x in turns:
-        along = product * np.exp(-2j * np.pi * turns_x / shape[2] * x)
-        for turns_y in turns:
-            score = abs(complex(np.sum(along * np.exp(-2j * np.pi * turns_y / shape[1] * y))))
-            if score > best:
-                best, found = score, 2 * np.pi * np.array([turns_x / shape[2], turns_y / shape[1]])
+    slopes_x, slopes_y = 2 * np.pi * turns / shape[2], 2 * np.pi * turns / shape[1]
+    along = np.exp(-1j * np.multiply.outer(slopes_x, x)) * product
+    score = np.abs(along @ np.exp(-1j * np.multiply.outer(y, slopes_y)))
+    best = np.unravel_index(np.argmax(score), score.shape)
+    found = slopes_x[best[0]], slopes_y[best[1]]
     constant = np.angle(np.sum(product * np.exp(-1j * (found[0] * x + found[1] * y))))
     return np.array([constant, *found])

@@ -19,7 +19,7 @@ Array = npt.NDArray[np.float64]
 Map = npt.NDArray[np.float32]
 ComplexSignal = npt.NDArray[np.complex64]
 
-_ITERATIONS = 8
+_ITERATIONS = 10
 _SWEEPS = 4
 _STIFFNESS = 0.1  # weight of a squared field difference, times the curvature of the less certain neighbour's cost
 _AXES = (1.0, 1.0, 0.3)  # relative weight along x, y, z: slices are thicker than pixels
@@ -106,11 +106,11 @@ def _slopes(
     """
     steps = np.diff(setup.echo_times_s)
     closest = np.flatnonzero(steps <= 1.05 * steps.min())
-    product = np.zeros(len(signal), np.complex64)
+    product = np.zeros(voxels.size, np.complex64)
     for e in closest:
-        product += np.conj(signal[:, e]) * signal[:, e + 1]
-    product /= np.sqrt(np.abs(product)) + np.float32(1e-20)
-    whole = product.reshape(shape)
+        product += np.conj(signal[voxels, e]) * signal[voxels, e + 1]
+    whole = np.zeros(shape, np.complex64)
+    whole.reshape(-1)[voxels] = product / (np.sqrt(np.abs(product)) + np.float32(1e-20))
     slope = np.zeros((voxels.size, 3), np.float32)
     per_radian = fields.points / (2 * np.pi * float(steps[closest].mean()) * fields.span_hz)
     for column, axis in enumerate((2, 1, 0)):

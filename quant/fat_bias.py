@@ -45,7 +45,7 @@ def fat_bias(
     region: RegionMeasurement, *, model: str, echo_times_s: Sequence[float], field_t: float, noise: NoiseModel
 ) -> FatBias | None:
     """The bias to warn of, or ``None``: fat is modelled, the echo times would have shown it, or it hardly matters."""
-    modelled = model == SignalModel.FAT_FIRST_MOMENT
+    modelled = model in (SignalModel.FAT_FIRST_MOMENT, SignalModel.COMPLEX_FAT)
     if modelled and not (region.pdff_percent is None and region.pooled_pdff is None):
         return None
     times = np.asarray(echo_times_s, dtype=np.float64)

@@ -26,6 +26,7 @@ from quant.models import FatHandling, SignalModel, measurable_limit
 from quant.noise import NoiseModel, estimate_complex_noise, estimate_noise
 from quant.noise_law import noise_law
 from quant.noise_refine import refine_body_noise
+from quant.screening import broken_voxels
 from quant.voxel_fit import Setup, Signal, Voxels, fit_voxels
 
 ModelName = Literal[
@@ -121,6 +122,8 @@ def fit_r2star(
         raise ValueError(f"signal must be complex for {wanted}, not {signal.dtype}")
     if wanted is not None and times.size <= _parameters(wanted):
         raise ValueError(f"echo_times_s: {times.size} echoes are too few for {wanted}")
+    if np.iscomplexobj(signal):
+        signal = np.ascontiguousarray(signal, dtype=np.complex64)
     estimated = noise is None
     setup = Setup(echo_times_s=times, field_t=float(field_t), noise=noise or _estimate(signal, times))
     flat = _magnitude(signal).reshape(-1, times.size)
@@ -133,8 +136,7 @@ def fit_r2star(
         if wanted not in (None, SignalModel.COMPLEX_FAT):
             note = f"Phase not used: {wanted} was asked for."
             return _fit_magnitude(flat, flags, _volume(signal), setup, wanted, phase_note=note)
-        samples = np.ascontiguousarray(signal, dtype=np.complex64).reshape(-1, times.size)
-        return _fit_complex(samples, flat, flags, _volume(signal), setup, wanted)
+        return _fit_complex(signal.reshape(-1, times.size), flat, flags, _volume(signal), setup, wanted)
 
 
 def _fit_magnitude(
@@ -265,9 +267,7 @@ def _estimate(signal: npt.NDArray[Any], times: npt.NDArray[np.float64]) -> Noise
 
 def _usable(flat: Signal, mask: BoolArray | None) -> npt.NDArray[np.int32]:
     """Flags (n,) before the fit: voxels outside the mask, voxels with samples that are no magnitudes."""
-    least = flat.min(axis=1)
-    broken = ~(np.isfinite(least) & np.isfinite(flat.max(axis=1)) & (least >= 0))
-    flags = np.where(broken, np.int32(FitFlag.FAILED), np.int32(0))
+    flags = np.where(broken_voxels(flat), np.int32(FitFlag.FAILED), np.int32(0))
     if mask is not None:
         flags[~mask.reshape(-1)] = FitFlag.OUTSIDE
     return flags

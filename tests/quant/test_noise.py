@@ -68,8 +68,8 @@ def test_complex_images_give_sigma_of_their_channels() -> None:
     assert noise.coils == 1
     assert noise.sigma == pytest.approx(SIGMA, rel=0.05)
     fit = fit_r2star(values, TIMES, field_t=1.5)
-    assert fit.noise_model == "rician (magnitude of complex)"
-    assert fit.model.startswith("magnitude_")
+    assert fit.noise_model.startswith("gaussian (complex)")
+    assert fit.model == "complex_fat"
 
 
 @pytest.mark.parametrize("value", [0.0, 700.0])
