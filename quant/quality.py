@@ -7,8 +7,13 @@ something can be done, what to change at the next scan.
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
+from quant.acquisition import BoolArray
 from quant.calibration import Calibration, match_field
 from quant.fat_bias import LARGEST_PDFF, TYPICAL_PDFF, FatBias
+from quant.fit import R2StarMap
+from quant.flags import FitFlag
 from quant.region import RegionMeasurement
 from quant.result import QcLine, Severity
 from quant.uncertainty import tissue_spread_per_s
@@ -27,6 +32,21 @@ LOWEST_NORMAL_PER_S = {1.5: 23.7, 2.89: 25.3, 3.0: 25.3}
 """Lower end of healthy liver R2*: lowest of 100 volunteers at 1.5 T (10.1038/s41598-020-74968-z); mean less two
 standard deviations of 20 controls at 3 T, 69.1 - 2 x 21.9 (Storey 2007, 10.1002/jmri.20816)."""
 SEVERE_LIC_MG_PER_G = 15.0  # St Pierre 2005, Blood 105:855
+
+
+def phase_line(fit: R2StarMap, region: BoolArray | None) -> QcLine | None:
+    """How the phase of complex images was used, in ``region`` (z, y, x); ``None`` for magnitude images."""
+    if fit.phase_note is None:
+        return None
+    if fit.b0_hz is None:
+        return QcLine(code="phase_not_used", severity="info", text=fit.phase_note)
+    text = fit.phase_note[0].upper() + fit.phase_note[1:]
+    share = None
+    if region is not None and region.any():
+        share = float(np.mean((fit.flags[region] & FitFlag.PHASE_NOT_USED) != 0))
+        if share > 0:
+            text += f" {format_percent(share)} of the region by magnitude alone: R2* is too high there to tell fat."
+    return QcLine(code="phase_used", severity="info", value=share, text=text)
 
 
 def measurement_quality(

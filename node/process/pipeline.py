@@ -27,6 +27,7 @@ from quant.flags import FitFlag
 from quant.follow_up import no_lic, technical_repeat
 from quant.liver import LiverRegion, find_liver
 from quant.noise import NoiseModel
+from quant.quality import phase_line
 from quant.region import RegionMeasurement, measure_region
 from quant.result import FitSummary, LiverIronResult, QcLine, Reason, RoiSummary
 from quant.uncertainty import Repeatability
@@ -171,11 +172,18 @@ def result_of(measured: Measured, job: JobInput, config: Config, settings: Asses
         bare,
         acquisition=loaded.summary,
         fit=_fit_summary(measured),
-        qc=(*bare.qc, *loaded.qc, *(measured.region.qc if measured.region else ())),
+        qc=(*bare.qc, *loaded.qc, *_phase_lines(measured), *(measured.region.qc if measured.region else ())),
     )
     if measured.measurement is None:
         return replace(refused, follow_up=technical_repeat(measured.refusals[0].text))
     return _assessed(refused, measured, measured.measurement, job, config, settings)
+
+
+def _phase_lines(measured: Measured) -> tuple[QcLine, ...]:
+    if measured.fit is None:
+        return ()
+    line = phase_line(measured.fit, None if measured.region is None else measured.region.mask)
+    return () if line is None else (line,)
 
 
 def _not_measurable(study: StudyFacts, reasons: tuple[Reason, ...], job: JobInput, config: Config) -> LiverIronResult:

@@ -34,22 +34,7 @@ def play(stage: Stage, load_pipeline: LoadPipeline | None = None) -> None:
 def load_measurement(config: Config) -> Pipeline:
     """The measurement of ``node.process.pipeline``, with its kernels compiled and warm."""
     from node.process import pipeline
+    from quant.warm import warm_up
 
-    _warm_up()
+    warm_up()
     return lambda job: pipeline.run(job, config)
-
-
-def _warm_up() -> None:
-    """Fit a few voxels and load the liver finder's kernels, so that the first job does not wait for compilation."""
-    import numpy as np
-
-    from quant.fit import fit_r2star
-    from quant.liver import kernels
-    from quant.noise import NoiseModel
-
-    echo_times_s = np.arange(1, 7) * 1.2e-3
-    decay = 1000 * np.exp(-60 * echo_times_s)
-    noise = np.random.default_rng(0).normal(0, 5, (2, 16, 16, 6))
-    known = NoiseModel(sigma=5.0, coils=1.0, source="given")
-    fit_r2star(np.abs(decay + noise).astype(np.float32), echo_times_s, field_t=1.5, noise=known)
-    kernels.warm_up()

@@ -81,7 +81,7 @@ def test_candidates_are_the_deepest_minima_of_the_residual(times: np.ndarray) ->
     for k in found:
         nearest = min(deepest, key=lambda p: abs(p - offset[0, k]))
         assert abs(nearest - offset[0, k]) <= 0.5
-        assert cost[0, k] == pytest.approx(residual(float(offset[0, k])), abs=0.003 * np.sum(np.abs(samples) ** 2))
+        assert cost[0, k] == pytest.approx(residual(float(offset[0, k])), abs=0.005 * np.sum(np.abs(samples) ** 2))
     assert list(cost[0]) == sorted(cost[0])
     assert stiffness[0] > 0
 
