@@ -139,7 +139,7 @@ def measure_region(acquisition: MultiEcho, fit: R2StarMap, mask: BoolArray) -> R
     finite = values[np.isfinite(values)]
     sds = fit.sd_r2star_per_s[used]
     pooled_signal = np.abs(acquisition.signal[used]).astype(np.float32, copy=False).mean(axis=0, dtype=np.float64)
-    pooled = _pooled(pooled_signal, setup, n, with_fat=fit.pdff is not None)
+    pooled = _pooled(pooled_signal, setup, n, with_fat=fit.pdff is not None, told=_fat_by_phase(fit, used))
     fat = _fat_handling(fit, used, pooled)
     independent = _MEDIAN_EFFICIENCY * float(np.nanmedian(sds)) / np.sqrt(n) if finite.size else np.inf
     return RegionMeasurement(
@@ -176,6 +176,16 @@ def _fat_handling(fit: R2StarMap, used: BoolArray, pooled: "_Pooled") -> FatHand
     return "not_modelled" if fat == "not_needed" and pooled.shows_fat else fat
 
 
+def _fat_by_phase(fit: R2StarMap, used: BoolArray) -> tuple[float, float] | None:
+    """Median fat fraction of the voxels and its standard error, where most were told by their phase."""
+    if fit.pdff is None or fit.b0_hz is None:
+        return None
+    own = fit.pdff[used & np.isfinite(fit.b0_hz)].astype(np.float64)
+    if 2 * own.size < np.count_nonzero(used) or own.size < 2:
+        return None
+    return float(np.median(own)), _MEDIAN_EFFICIENCY * float(own.std(ddof=1)) / float(np.sqrt(own.size))
+
+
 def _setup(acquisition: MultiEcho, fit: R2StarMap) -> Setup:
     noise = NoiseModel(sigma=fit.sigma, coils=fit.coils, source=fit.noise_source)
     return Setup(echo_times_s=acquisition.echo_times_s, field_t=acquisition.field_t, noise=noise)
@@ -208,15 +218,15 @@ class _Pooled:
     decay: PooledDecay
 
 
-def _pooled(signal: Array, setup: Setup, n: int, *, with_fat: bool) -> _Pooled:
-    """Fit the mean magnitude (e,) of ``n`` voxels.
+def _pooled(signal: Array, setup: Setup, n: int, *, with_fat: bool, told: tuple[float, float] | None = None) -> _Pooled:
+    """Fit the mean magnitude (e,) of ``n`` voxels, with the fat fraction and error ``told`` where they are known.
 
     The mean of magnitudes follows the first moment of the noise law at the voxels' own sigma; only its scatter
     shrinks with the number of voxels.
     """
     law = noise_law(setup.noise.coils)
     row, pooled = np.ascontiguousarray(signal[None], np.float32), replace(setup, averaged=n)
-    fraction, error = (float(a[0]) for a in fat_and_error(row, np.array([float(n)]), pooled))
+    fraction, error = told or (float(a[0]) for a in fat_and_error(row, np.array([float(n)]), pooled))
     tells = error <= LARGEST_ERROR
     pdff = float(shrunk_fraction(np.array(fraction), np.array(error))) if with_fat and tells else None
     assumed = np.array([0.0 if pdff is None else pdff], np.float32)

@@ -7,6 +7,7 @@ from quant.fit import fit_r2star
 from quant.flags import FitFlag
 from quant.noise import NoiseModel
 from quant.region import measure_region
+from tests.quant.complex_volumes import LABELS, TIMES_3T, body
 from tests.quant.decays import SIGMA, acquisition, block, decay, even_times, noisy
 
 TIMES = even_times(0.95, 0.75, 6)
@@ -120,3 +121,15 @@ def test_a_region_that_cannot_be_measured_says_so() -> None:
         measure_region(scan, fit, np.zeros((1, 1, 100), bool))
     with pytest.raises(ValueError, match="mask"):
         measure_region(scan, fit, np.ones((1, 100), bool))
+
+
+def test_the_fat_that_the_phase_tells_goes_into_the_pooled_fit() -> None:
+    truth = body(liver_r2star=(150,), liver_pdff=(0.25,), snr=40)
+    fit = fit_r2star(truth.signal, TIMES_3T, field_t=3.0)
+    mask = truth.label == LABELS["liver"]
+    measured = measure_region(acquisition(truth.signal, TIMES_3T, 3.0), fit, mask)
+    assert measured.fat == "fitted"
+    assert measured.pooled_pdff == pytest.approx(0.25, abs=0.005)
+    assert measured.pdff_percent.median == pytest.approx(25, abs=0.5)
+    assert measured.pooled_r2star_per_s == pytest.approx(150, rel=0.01)
+    assert measured.median == pytest.approx(150, rel=0.01)
