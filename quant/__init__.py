@@ -3,5 +3,5 @@
 Nothing here knows DICOM, files, the clock, logging or the network.
 """
 
-METHOD_VERSION = "1"
+METHOD_VERSION = "2"
 """Changes whenever a reported LIC can change for the same input; part of every job key and every report."""
