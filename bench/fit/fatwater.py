@@ -1,6 +1,7 @@
 """mri-fatwater on phantoms, where the user has installed it.
 
-It is looked for in the Python that ``BENCH_PEER_PYTHON`` names, else ``.peers/bin/python`` (see ``bench/README.md``).
+It is looked for in the Python that ``BENCH_PEER_PYTHON`` names, else ``.peers/bin/python``, which
+``bench.fit.fatwater_install`` makes.
 Its answers are kept in ``BENCH_PEER_CACHE`` when that names a folder, so that many of our runs can be compared with one
 of its.
 """
@@ -33,7 +34,7 @@ class PeerMaps:
 
 def peer_python() -> Path:
     """The Python of the peers' environment, whether it exists or not."""
-    return Path(os.environ.get("BENCH_PEER_PYTHON", ".peers/bin/python"))
+    return Path(os.environ.get("BENCH_PEER_PYTHON", ".peers/bin/python")).absolute()
 
 
 @cache
