@@ -1,21 +1,33 @@
-"""Maps of a fit, filled part by part: a value where there is a measurement, flags everywhere."""
+"""Maps of a fit, filled part by part: a value where there is a measurement, flags everywhere.
 
+Compiled and threaded, because it touches every voxel.
+"""
+
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numba as nb
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import chi2 as chi_squared
 
+from quant.fit_block import BLOCK, exact_entry, f32
 from quant.flags import UNFIT, FitFlag
 from quant.models import AT_LIMIT_RELATIVE_SD
-from quant.voxel_fit import Setup, VoxelFit, Voxels
+from quant.voxel_fit import NOISE_ONLY_LEVEL as NOISE_ONLY_LEVEL
+from quant.voxel_fit import Setup, VoxelFit, Voxels, noise_only_below
 
 Map = npt.NDArray[np.float32]
 
-NOISE_ONLY_LEVEL = 1e-3
-"""Probability that noise alone passes for signal."""
 _POOR_FIT_LEVEL = 1e-3  # probability that a right model passes for wrong
-_POOR_FIT_SHARE = 0.05  # of the first echo: smaller misfits do not matter, however significant
+_POOR_FIT_SHARE = f32(0.05)  # of the first echo: smaller misfits do not matter, however significant
+_LARGEST_RELATIVE_SD = f32(AT_LIMIT_RELATIVE_SD)
+_FAILED, _NOISE_ONLY, _AT_LIMIT = int(FitFlag.FAILED), int(FitFlag.NOISE_ONLY), int(FitFlag.AT_LIMIT)
+_NO_DECAY, _POOR_FIT, _FAT_WATER_SWAP = int(FitFlag.NO_DECAY), int(FitFlag.POOR_FIT), int(FitFlag.FAT_WATER_SWAP)
+_UNFIT = int(UNFIT)
+_ZERO, _ONE = f32(0), f32(1)
+_NOWHERE = np.zeros(1, np.bool_)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,41 +61,65 @@ class Maps:
 
     def fill(self, voxels: Voxels, fit: VoxelFit, setup: Setup, also: FitFlag = FitFlag.NONE) -> None:
         """Enter the fit of ``voxels`` (k,), with the flag ``also`` on each."""
-        flags = flags_of(fit, setup)
-        measured = ((flags & UNFIT) == 0) & ~fit.at_top
-        at = voxels[measured]
-        self.flags[voxels] = flags | also
-        self.r2star[at] = fit.r2star_per_s[measured]
-        self.s0[at] = fit.s0[measured]
-        self.sd[at] = fit.sd_r2star_per_s[measured]
-        self.residual[at] = np.sqrt(fit.chi2[measured] / np.maximum(fit.dof[measured], 1))
-        for map_, values in ((self.pdff, fit.pdff), (self.b0_hz, fit.b0_hz)):
-            if map_ is not None and values is not None:
-                map_[at] = values[measured]
+        single = fit.cast(np.float32)
+        echoes = setup.echo_times_s.size
+        bounds = (*noise_only_below(setup.noise.coils, echoes), 1 / setup.echo_times_s[-1], echoes)
+        _enter(
+            voxels,
+            (single.s0, single.r2star_per_s, single.sd_r2star_per_s, single.chi2),
+            (single.dof, single.energy, single.first),
+            (single.at_top, single.at_zero, _NOWHERE if single.ambiguous is None else single.ambiguous),
+            tuple(np.float32(bound) for bound in bounds),
+            _largest_chi2(2 * echoes),
+            (self.s0, self.r2star, self.sd, self.residual),
+            self.flags,
+            np.int32(also),
+        )
+        for values_map, values in ((self.pdff, single.pdff), (self.b0_hz, single.b0_hz)):
+            if values_map is not None and values is not None:
+                _enter_where(voxels, values, self.r2star, values_map)
 
 
-def flags_of(fit: VoxelFit, setup: Setup) -> npt.NDArray[np.int32]:
-    """Flags (k,) of fitted voxels."""
-    echoes, coils = setup.echo_times_s.size, setup.noise.coils
-    noise_only = (fit.energy < chi_squared.isf(NOISE_ONLY_LEVEL, 2 * coils * echoes)) & (
-        fit.first**2 < chi_squared.isf(NOISE_ONLY_LEVEL, 2 * coils)
-    )
-    failed = ~np.isfinite(fit.r2star_per_s) | ~np.isfinite(fit.s0) | (fit.dof < 1)
-    beyond = fit.sd_r2star_per_s > AT_LIMIT_RELATIVE_SD * fit.r2star_per_s
-    beyond &= fit.r2star_per_s * setup.echo_times_s[-1] > 1  # below, R2* is uncertain because it is low
-    misfit_limit = chi_squared.isf(_POOR_FIT_LEVEL, np.arange(1, 2 * echoes + 1))  # by degrees of freedom
-    misfit = (fit.chi2 > misfit_limit[np.maximum(fit.dof, 1).astype(np.int64) - 1]) & (
-        np.sqrt(fit.chi2 / echoes) > _POOR_FIT_SHARE * fit.first
-    )
-    flags = np.zeros(fit.s0.shape, np.int32)
-    for flag, where in (
-        (FitFlag.AT_LIMIT, beyond | fit.at_top),
-        (FitFlag.NO_DECAY, fit.at_zero),
-        (FitFlag.POOR_FIT, misfit),
-        (FitFlag.FAT_WATER_SWAP, fit.ambiguous),
-    ):
-        if where is not None:
-            flags[where] |= flag
-    flags[failed] = FitFlag.FAILED
-    flags[noise_only] = FitFlag.NOISE_ONLY
-    return flags
+@lru_cache(maxsize=64)
+def _largest_chi2(most: int) -> Map:
+    """Chi squared above which a fit is poor, by degrees of freedom from 0 (as 1) to ``most``."""
+    return np.asarray(chi_squared.isf(_POOR_FIT_LEVEL, np.maximum(np.arange(most + 1), 1)), dtype=np.float32)
+
+
+@exact_entry
+def _enter(voxels, fitted, evidence, marks, bounds, largest_chi2, maps, flags, also):  # type: ignore[no-untyped-def]  # numba infers
+    """Flags of the fitted voxels (k,), and their values where there is a measurement."""
+    s0, r2star, sd, chi2 = fitted
+    dof, energy, first = evidence
+    at_top, at_zero, ambiguous = marks
+    noise_energy, noise_first, slowest, echoes = bounds
+    n = voxels.size
+    for block in nb.prange((n + BLOCK - 1) // BLOCK):
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, n)):
+            # below the slowest decay, R2* is uncertain because it is low
+            beyond = sd[i] > _LARGEST_RELATIVE_SD * r2star[i] and r2star[i] > slowest
+            misfit = chi2[i] > largest_chi2[int(max(dof[i], _ZERO))]
+            misfit = misfit and math.sqrt(chi2[i] / echoes) > _POOR_FIT_SHARE * first[i]
+            flag = _AT_LIMIT if beyond or at_top[i] else 0
+            flag |= _NO_DECAY if at_zero[i] else 0
+            flag |= _POOR_FIT if misfit else 0
+            flag |= _FAT_WATER_SWAP if ambiguous[i % ambiguous.size] else 0
+            flag = flag if math.isfinite(r2star[i]) and math.isfinite(s0[i]) and dof[i] >= _ONE else _FAILED
+            flag = _NOISE_ONLY if energy[i] < noise_energy and first[i] * first[i] < noise_first else flag
+            voxel = voxels[i]
+            flags[voxel] = flag | also
+            if flag & _UNFIT == 0 and not at_top[i]:
+                maps[0][voxel] = s0[i]
+                maps[1][voxel] = r2star[i]
+                maps[2][voxel] = sd[i]
+                maps[3][voxel] = math.sqrt(chi2[i] / max(dof[i], _ONE))
+
+
+@exact_entry
+def _enter_where(voxels, values, measured, values_map):  # type: ignore[no-untyped-def]
+    """Values (k,) of the voxels that have a number in the map ``measured``."""
+    n = voxels.size
+    for block in nb.prange((n + BLOCK - 1) // BLOCK):
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, n)):
+            if not math.isnan(measured[voxels[i]]):
+                values_map[voxels[i]] = values[i]

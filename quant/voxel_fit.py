@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
+from scipy.stats import chi2 as chi_squared
 
-from quant import fit_kernels as kernels
+from quant import fit_block as rows_of
+from quant import fit_fat_kernels, fit_kernels
 from quant.fit_variants import fit_plus_constant
 from quant.models import SignalModel, fat_phasor, sd_with_fat
 from quant.noise import NoiseModel
@@ -15,10 +18,14 @@ from quant.noise_law import GAUSSIAN, NoiseLaw, noise_law
 
 Array = npt.NDArray[np.float64]
 Signal = npt.NDArray[np.float32]
+Single = npt.NDArray[np.float32]
+Values = npt.NDArray[Any]
 Voxels = npt.NDArray[np.int64]
 
-MONO_ITERATIONS = 14
-FAT_ITERATIONS = 24
+_MONO_ITERATIONS, _FAT_ITERATIONS = 3, 4  # enough for almost every voxel ...
+_MORE_ITERATIONS = 30  # ... and for the others, all over again
+_TOLERANCE = 2e-5  # squared distance to the minimum, in standard deviations
+_LEAST_TOLERANCE = 1e-7  # float32 holds no less
 FAT_MARGIN = 6.63
 """Chi squared (1 degree of freedom, 1 %) by which a fat-dominant solution must be better than the water-dominant one.
 
@@ -32,17 +39,20 @@ fat the median R2* at 1200/s is off by -14 to +20 %, against 1 % with the fat fr
 is decided on its fit with the assumed fraction, not on the free fit: deciding on the free fit would keep it where it
 came out low and drop it where it came out high.
 """
+NOISE_ONLY_LEVEL = 1e-3
+"""Probability that noise alone passes for signal."""
 _REFERENCE_PDFF = 0.10  # fat fraction at which that SD is computed
 _LARGEST_DECAY_PER_ECHO = 6.0  # R2* range ends where the signal falls by e^6 between the two closest echoes ...
 _LARGEST_DECAY_TO_FIRST = 12.0  # ... or by e^12 before the first
 RANGE_END = 0.999
+_EVEN = 1e-5  # of the mean spacing: differences of spacing that do not count
 _SNR_RANGE, _SNR_NODES = (1.0, 1e4), 33
 _TRUNCATION_FACTOR = 1.5  # times the mean of noise alone
 
 
 @dataclass(frozen=True, kw_only=True)
 class VoxelFit:
-    """Result for k voxels, arrays (k,) of float64; nothing is masked yet.
+    """Result for k voxels, arrays (k,) of float32 from ``fit_voxels``, else of float64; nothing is masked yet.
 
     ``energy`` is the sum of squared samples and ``first`` the first sample, in units of sigma; ``chi2`` the residual
     against the noise law with ``dof`` degrees of freedom; ``at_top`` and ``at_zero`` mark R2* at the ends of its
@@ -50,19 +60,25 @@ class VoxelFit:
     comes from complex fits.
     """
 
-    s0: Array
-    r2star_per_s: Array
-    sd_r2star_per_s: Array
-    chi2: Array
-    dof: Array
-    energy: Array
-    first: Array
+    s0: Values
+    r2star_per_s: Values
+    sd_r2star_per_s: Values
+    chi2: Values
+    dof: Values
+    energy: Values
+    first: Values
     at_top: npt.NDArray[np.bool_]
     at_zero: npt.NDArray[np.bool_]
-    pdff: Array | None = None
-    sd_pdff: Array | None = None
+    pdff: Values | None = None
+    sd_pdff: Values | None = None
     ambiguous: npt.NDArray[np.bool_] | None = None
-    b0_hz: Array | None = None
+    b0_hz: Values | None = None
+
+    def cast(self, dtype: type[np.floating[Any]]) -> "VoxelFit":
+        """The same with its numbers in ``dtype``."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        numbers = {name: a.astype(dtype, copy=False) for name, a in values.items() if a is not None and a.dtype != bool}
+        return replace(self, **numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +115,15 @@ class Setup:
         return np.asarray((self.echo_times_s - self.echo_times_s[0]) / self.spacing_s, dtype=np.float32)
 
     @property
+    def kernel_steps(self) -> Single:
+        """Differences of ``kernel_times`` from 0 on, exactly equal where echoes are evenly spaced."""
+        steps = np.diff(self.kernel_times, prepend=np.float32(0))
+        for e in range(2, steps.size):
+            if abs(steps[e] - steps[e - 1]) < _EVEN:
+                steps[e] = steps[e - 1]
+        return steps
+
+    @property
     def max_rate(self) -> float:
         """Upper end of the R2* range, per mean spacing."""
         closest = float(np.diff(self.echo_times_s).min())
@@ -119,11 +144,18 @@ def fit_voxels(signal: Signal, voxels: Voxels, setup: Setup, model: SignalModel)
             law = noise_law(setup.noise.coils)
             return _fit_mono(signal, voxels, setup, GAUSSIAN, floor=_TRUNCATION_FACTOR * float(law.mean(0.0)))
         case SignalModel.SQUARED:
-            return _fit_squared(signal, voxels, setup)
+            return _fit_squared(signal, voxels, setup).cast(np.float32)
         case SignalModel.PLUS_CONSTANT:
-            return _fit_plus_constant(signal, voxels, setup)
+            return _fit_plus_constant(signal, voxels, setup).cast(np.float32)
         case SignalModel.COMPLEX_FAT:
             raise ValueError(f"{model} is fitted to complex volumes, not to voxels of magnitude")
+
+
+@lru_cache(maxsize=64)
+def noise_only_below(coils: float, echoes: int) -> tuple[float, float]:
+    """Sum of squared samples and square of the first one, in sigma^2, below both of which a voxel is noise alone."""
+    energy, first = (float(chi_squared.isf(NOISE_ONLY_LEVEL, 2 * coils * n)) for n in (echoes, 1))
+    return energy, first
 
 
 def _fit_mono(
@@ -133,41 +165,68 @@ def _fit_mono(
     law: NoiseLaw,
     *,
     floor: float = float(np.finfo(np.float32).min),
-    pdff: npt.NDArray[np.float32] | None = None,
+    pdff: Single | None = None,
 ) -> VoxelFit:
     """Fat fraction fixed: ``pdff`` (k,), ``None`` for water alone."""
-    phasor = fat_phasor(setup.echo_times_s, setup.field_t)
-    rows = np.empty((kernels.MONO_ROWS, voxels.size), np.float32)
-    kernels.fit_mono(
-        signal,
-        voxels,
-        np.zeros(1, np.float32) if pdff is None else pdff,
-        setup.kernel_times,
-        phasor.real.astype(np.float32),
-        (np.abs(phasor) ** 2).astype(np.float32),
-        tuple(law.kernel_constants()),
-        np.float32(1 / setup.noise.sigma),
-        np.float32(floor),
-        np.float32(setup.max_rate),
-        MONO_ITERATIONS,
-        rows,
-    )
+    fat = _unit_fat(setup)
+
+    def run(some: Voxels, fractions: Single, iterations: int) -> Single:
+        out = np.empty((fit_kernels.MONO_ROWS, some.size), np.float32)
+        fit_kernels.fit_mono(
+            signal,
+            some,
+            fractions,
+            setup.kernel_times,
+            setup.kernel_steps,
+            fat,
+            tuple(law.kernel_constants()),
+            np.float32(1 / setup.noise.sigma),
+            np.float32(floor),
+            np.float32(setup.max_rate),
+            iterations,
+            np.float32(_tolerance(setup)),
+            out,
+        )
+        return out
+
+    rows = run(voxels, np.zeros(1, np.float32) if pdff is None else pdff, _MONO_ITERATIONS)
+    left = _unfinished(rows, setup)
+    if left.size:
+        rows[:, left] = run(voxels[left], np.zeros(1, np.float32) if pdff is None else pdff[left], _MORE_ITERATIONS)
     return _from_rows(rows, setup, parameters=2)
 
 
-def _from_rows(single: npt.NDArray[np.float32], setup: Setup, *, parameters: int) -> VoxelFit:
-    rows = single.astype(np.float64)
-    rate = rows[kernels.RATE]
-    r2star = rate / setup.spacing_s
+def _unit_fat(setup: Setup) -> tuple[Single, Single]:
+    """Real part and squared modulus (e,) of the signal of unit fat."""
+    phasor = fat_phasor(setup.echo_times_s, setup.field_t)
+    return phasor.real.astype(np.float32), (np.abs(phasor) ** 2).astype(np.float32)
+
+
+def _tolerance(setup: Setup) -> float:
+    """Squared distance to the minimum that may remain, in standard deviations of one voxel."""
+    return max(_TOLERANCE / setup.averaged, _LEAST_TOLERANCE)
+
+
+def _unfinished(rows: Single, setup: Setup) -> Voxels:
+    """Columns of ``rows`` that are worth more iterations: not at their minimum, and not noise alone."""
+    left = np.flatnonzero(~(rows[rows_of.DISTANCE] < np.float32(_tolerance(setup))))
+    energy, first = noise_only_below(setup.noise.coils, setup.echo_times_s.size)
+    signal = (rows[rows_of.ENERGY, left] >= energy) | (rows[rows_of.FIRST, left] ** 2 >= first)
+    return left if setup.averaged > 1 else left[signal]
+
+
+def _from_rows(rows: Single, setup: Setup, *, parameters: int) -> VoxelFit:
+    rate = rows[rows_of.RATE]
+    to_first = np.float32(setup.echo_times_s[0] / setup.spacing_s)
     at_zero = rate <= (1 - RANGE_END) * 1e-3
     return VoxelFit(
-        s0=rows[kernels.AMPLITUDE] * setup.noise.sigma * np.exp(r2star * setup.echo_times_s[0]),
-        r2star_per_s=r2star,
-        sd_r2star_per_s=rows[kernels.SD_RATE] / setup.spacing_s / np.sqrt(setup.averaged),
-        chi2=rows[kernels.CHI2] * setup.averaged,
-        dof=rows[kernels.SAMPLES] - parameters,
-        energy=rows[kernels.ENERGY],
-        first=rows[kernels.FIRST],
+        s0=rows[rows_of.AMPLITUDE] * np.float32(setup.noise.sigma) * np.exp(rate * to_first),
+        r2star_per_s=rate / np.float32(setup.spacing_s),
+        sd_r2star_per_s=rows[rows_of.SD_RATE] / np.float32(setup.spacing_s * np.sqrt(setup.averaged)),
+        chi2=rows[rows_of.CHI2] * np.float32(setup.averaged),
+        dof=rows[rows_of.SAMPLES] - np.float32(parameters),
+        energy=rows[rows_of.ENERGY],
+        first=rows[rows_of.FIRST],
         at_top=rate >= RANGE_END * setup.max_rate,
         at_zero=at_zero,
     )
@@ -178,22 +237,23 @@ def _fit_with_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
     local = None if setup.local_pdff is None else np.nan_to_num(setup.local_pdff[voxels])
     assumed = _fit_mono(signal, voxels, setup, noise_law(setup.noise.coils), pdff=local)
     told = tells_fat(assumed, setup)
-    free = fit_free_fat(signal, voxels[told], setup)
+    free = _fit_free_fat(signal, voxels[told], setup)
     merged = {}
     for field in fields(VoxelFit):
         base = getattr(assumed, field.name)
         if field.name == "b0_hz":
             continue
-        values = np.zeros(voxels.size, bool) if field.name == "ambiguous" else np.full(voxels.size, np.nan)
-        values = values if base is None else base.copy()
+        blank = (0, np.bool_) if field.name == "ambiguous" else (np.nan, np.float32)
+        values = np.full(voxels.size, *blank) if base is None else base.copy()
         values[told] = getattr(free, field.name)
         merged[field.name] = values
     return VoxelFit(**merged)
 
 
-def fit_given_fat(signal: Signal, pdff: npt.NDArray[np.float32], setup: Setup) -> VoxelFit:
+def fit_given_fat(signal: Signal, pdff: Single, setup: Setup) -> VoxelFit:
     """Fit every row of ``signal`` (k, e) with its fat fraction ``pdff`` (k,) given."""
-    return _fit_mono(signal, np.arange(len(signal)), setup, noise_law(setup.noise.coils), pdff=pdff)
+    fit = _fit_mono(signal, np.arange(len(signal)), setup, noise_law(setup.noise.coils), pdff=pdff)
+    return fit.cast(np.float64)
 
 
 def tells_fat(fit: VoxelFit, setup: Setup) -> npt.NDArray[np.bool_]:
@@ -229,28 +289,41 @@ def _highest_r2star_that_tells_fat(
 
 def fit_free_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
     """Water and fat from both starts, whether or not the voxels can tell them."""
-    phasor = fat_phasor(setup.echo_times_s, setup.field_t)
+    return _fit_free_fat(signal, voxels, setup).cast(np.float64)
+
+
+def _fit_free_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
+    fat = _unit_fat(setup)
     margin = FAT_MARGIN / setup.averaged
-    rows = np.empty((kernels.FAT_ROWS, voxels.size), np.float32)
-    kernels.fit_fat(
-        signal,
-        voxels,
-        setup.kernel_times,
-        phasor.real.astype(np.float32),
-        (np.abs(phasor) ** 2).astype(np.float32),
-        tuple(noise_law(setup.noise.coils).kernel_constants()),
-        np.float32(1 / setup.noise.sigma),
-        np.float32(setup.max_rate),
-        np.float32(margin),
-        FAT_ITERATIONS,
-        rows,
-    )
-    close = np.abs(rows[kernels.WATER_COST] - rows[kernels.FAT_COST]) < margin
-    two = (rows[kernels.WATER_FRACTION] < 0.5) & (rows[kernels.FAT_FRACTION] > 0.5)
+
+    def run(some: Voxels, iterations: int) -> Single:
+        out = np.empty((fit_fat_kernels.FAT_ROWS, some.size), np.float32)
+        fit_fat_kernels.fit_fat(
+            signal,
+            some,
+            setup.kernel_times,
+            setup.kernel_steps,
+            fat,
+            tuple(noise_law(setup.noise.coils).kernel_constants()),
+            np.float32(1 / setup.noise.sigma),
+            np.float32(setup.max_rate),
+            np.float32(margin),
+            iterations,
+            np.float32(_tolerance(setup)),
+            out,
+        )
+        return out
+
+    rows = run(voxels, _FAT_ITERATIONS)
+    left = _unfinished(rows, setup)
+    if left.size:
+        rows[:, left] = run(voxels[left], _MORE_ITERATIONS)
+    close = np.abs(rows[fit_fat_kernels.WATER_COST] - rows[fit_fat_kernels.FAT_COST]) < margin
+    two = (rows[fit_fat_kernels.WATER_FRACTION] < 0.5) & (rows[fit_fat_kernels.FAT_FRACTION] > 0.5)
     return replace(
         _from_rows(rows, setup, parameters=3),
-        pdff=rows[kernels.FRACTION].astype(np.float64),
-        sd_pdff=rows[kernels.SD_FRACTION].astype(np.float64) / np.sqrt(setup.averaged),
+        pdff=rows[fit_fat_kernels.FRACTION],
+        sd_pdff=rows[fit_fat_kernels.SD_FRACTION] / np.float32(np.sqrt(setup.averaged)),
         ambiguous=close & two,
     )
 
@@ -260,7 +333,7 @@ def _fit_squared(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
     scaled = signal[voxels].astype(np.float64) / setup.noise.sigma
     squares = np.ascontiguousarray(scaled**2 - 2 * setup.noise.coils, dtype=np.float32)
     unit = replace(setup, noise=replace(setup.noise, sigma=1.0))
-    doubled = _fit_mono(squares, np.arange(voxels.size), unit, GAUSSIAN)
+    doubled = _fit_mono(squares, np.arange(voxels.size), unit, GAUSSIAN).cast(np.float64)
     fit = replace(doubled, s0=np.sqrt(doubled.s0) * setup.noise.sigma, r2star_per_s=doubled.r2star_per_s / 2)
     return _appraised(fit, scaled, setup, offset=np.zeros(voxels.size), parameters=2)
 
