@@ -11,7 +11,7 @@ depend on the number of threads.
 import numba as nb
 import numpy as np
 
-from quant.complex_scan import KEPT, NONE
+from quant.complex_scan import NONE
 from quant.fit_kernels import compiled_entry
 
 f32 = np.float32
@@ -19,24 +19,21 @@ _inner = nb.njit(fastmath={"contract", "arcp", "nsz"}, error_model="numpy")
 
 
 @_inner
-def _difference(a, b, period):  # type: ignore[no-untyped-def]
-    """Difference of two offsets, wrapped where the field has a period (0: none)."""
-    d = a - b
-    if period > 0:
-        d -= period * np.round(d / period)
-    return d
+def _difference(d, period, inverse):  # type: ignore[no-untyped-def]
+    """Difference ``d`` of two offsets, wrapped where the field has a period (``inverse`` 0: none)."""
+    return d - period * np.rint(d * inverse)
 
 
 @_inner
 def _belief(p, near, message, cost, belief):  # type: ignore[no-untyped-def]
     """Cost of voxel p's candidates plus the messages of all its neighbours."""
-    for k in range(KEPT):
+    for k in range(belief.size):
         belief[k] = cost[p, k]
     for side in range(6):
         q = near[side]
         if q >= 0:
             edge = p if side % 2 == 0 else q
-            for k in range(KEPT):
+            for k in range(belief.size):
                 belief[k] += message[edge, side // 2, k]
 
 
@@ -53,35 +50,31 @@ def _neighbours(index, z, y, x, near):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _send(p, q, edge, axis, share, belief, offset, slope, stiffness, weight, period, message):  # type: ignore[no-untyped-def]
-    """Replace the message on an edge (from q to p) by the one from p to q."""
+def _send(p, q, edge, axis, share, belief, base, offset, slope, stiffness, weight, period, inverse, message):  # type: ignore[no-untyped-def]
+    """Replace the message on an edge (from q to p) by the one from p to q; ``base`` is scratch."""
+    candidates = belief.size
     w = weight[axis] * min(stiffness[p], stiffness[q])
     expected = slope[p, axis] if edge == p else -slope[q, axis]  # of offset[q] - offset[p]
+    for i in range(candidates):
+        base[i] = share * belief[i] - message[edge, axis, i]
     least = NONE
-    out0, out1, out2 = NONE, NONE, NONE
-    for j in range(KEPT):
+    for j in range(candidates):
         best = NONE
-        for i in range(KEPT):
-            d = _difference(offset[q, j] - offset[p, i], expected, period)
-            value = share * belief[i] - message[edge, axis, i] + w * d * d
-            best = min(best, value)
-        if j == 0:
-            out0 = best
-        elif j == 1:
-            out1 = best
-        else:
-            out2 = best
+        for i in range(candidates):
+            d = _difference(offset[q, j] - offset[p, i] - expected, period, inverse)
+            best = min(best, base[i] + w * d * d)
+        message[edge, axis, j] = best
         least = min(least, best)
-    message[edge, axis, 0] = out0 - least
-    message[edge, axis, 1] = out1 - least
-    message[edge, axis, 2] = out2 - least
+    for j in range(candidates):
+        message[edge, axis, j] -= least
 
 
 @_inner
-def _sweep_slice(index, z, forward, offset, cost, slope, stiffness, weight, period, message, label):  # type: ignore[no-untyped-def]
+def _sweep_slice(index, z, forward, offset, cost, slope, stiffness, weight, period, inverse, message, label):  # type: ignore[no-untyped-def]
     height, width = index.shape[1:]
     near = np.empty(6, np.int64)
-    belief = np.empty(KEPT, np.float32)
+    belief = np.empty(cost.shape[1], np.float32)
+    base = np.empty_like(belief)
     first = z % 2 == 0
     for line in range(height):
         y = line if forward else height - 1 - line
@@ -102,12 +95,29 @@ def _sweep_slice(index, z, forward, offset, cost, slope, stiffness, weight, peri
                         earlier += 1
             share = f32(1) / f32(max(later, earlier, 1))
             if forward:
-                label[p] = _decide(p, near, first, offset, cost, slope, stiffness, weight, period, message, label)
+                label[p] = _decide(
+                    p, near, first, offset, cost, slope, stiffness, weight, period, inverse, message, label
+                )
             for side in range(6):
                 q = near[side]
                 if q >= 0 and _is_later(side, first) == forward:
                     edge = p if side % 2 == 0 else q
-                    _send(p, q, edge, side // 2, share, belief, offset, slope, stiffness, weight, period, message)
+                    _send(
+                        p,
+                        q,
+                        edge,
+                        side // 2,
+                        share,
+                        belief,
+                        base,
+                        offset,
+                        slope,
+                        stiffness,
+                        weight,
+                        period,
+                        inverse,
+                        message,
+                    )
 
 
 @_inner
@@ -119,10 +129,10 @@ def _is_later(side, first):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _decide(p, near, first, offset, cost, slope, stiffness, weight, period, message, label):  # type: ignore[no-untyped-def]
+def _decide(p, near, first, offset, cost, slope, stiffness, weight, period, inverse, message, label):  # type: ignore[no-untyped-def]
     """Candidate of voxel p given those already decided before it and the messages of those after it."""
     best, chosen = NONE, 0
-    for k in range(KEPT):
+    for k in range(cost.shape[1]):
         value = cost[p, k]
         for side in range(6):
             q = near[side]
@@ -135,7 +145,7 @@ def _decide(p, near, first, offset, cost, slope, stiffness, weight, period, mess
             else:
                 w = weight[axis] * min(stiffness[p], stiffness[q])
                 expected = slope[p, axis] if edge == p else -slope[q, axis]
-                d = _difference(offset[q, label[q]] - offset[p, k], expected, period)
+                d = _difference(offset[q, label[q]] - offset[p, k] - expected, period, inverse)
                 value += w * d * d
         if value < best:
             best, chosen = value, k
@@ -146,16 +156,29 @@ def _decide(p, near, first, offset, cost, slope, stiffness, weight, period, mess
 def settle(index, offset, cost, slope, stiffness, weight, period, message, label, sweeps):  # type: ignore[no-untyped-def]
     """Fill ``label`` (k,): the candidate of every voxel.
 
-    ``index`` (z, y, x) int32 holds the row of a voxel or -1; ``offset`` and ``cost`` (k, KEPT), ``stiffness`` (k,) and
+    ``index`` (z, y, x) int32 holds the row of a voxel or -1; ``offset`` and ``cost`` (k, c), ``stiffness`` (k,) and
     ``slope`` (k, 3), the expected change of offset to the next voxel along x, y, z; ``weight`` (3,) by axis;
-    ``message`` (k, 3, KEPT) is scratch, 0 at the start or what an earlier call left.
+    ``message`` (k, 3, c) is scratch, 0 at the start or what an earlier call left.
+    ``period`` of the field in points, 0 for none.
     """
     depth = index.shape[0]
+    inverse = f32(1) / period if period > 0 else f32(0)
     for _ in range(sweeps):
         for turn in range(4):
             forward = turn < 2
             parity = turn if forward else 3 - turn
             for half in nb.prange((depth - parity + 1) // 2):
                 _sweep_slice(
-                    index, 2 * half + parity, forward, offset, cost, slope, stiffness, weight, period, message, label
+                    index,
+                    2 * half + parity,
+                    forward,
+                    offset,
+                    cost,
+                    slope,
+                    stiffness,
+                    weight,
+                    period,
+                    inverse,
+                    message,
+                    label,
                 )

@@ -1,9 +1,9 @@
 """Compiled fit of water, fat, R2* and field to complex echoes: Gauss-Newton with damping, many voxels side by side.
 
 The signal is A ((1 - f) + f c(t)) exp(l t) with complex amplitude A, complex rate l = -R + 2 pi i b and fat fraction f,
-complex because water and fat have a phase each (the PDFF is its real part). The derivatives by log A and l are the
-signal and t times the signal, whose inner products are real: R2* and field are one complex unknown, SD(R2*) is 2 pi
-SD(b), and a step costs three complex unknowns instead of six real ones.
+complex where water and fat have a phase each (the PDFF is its real part), real where they share one. The derivatives by
+log A and l are the signal and t times the signal, whose inner products are real: R2* and field are one complex unknown,
+SD(R2*) is 2 pi SD(b), and a step costs three complex unknowns instead of six real ones.
 
 Blocks, lanes and units as in ``quant.fit_kernels``: echo-major float32, amplitudes in sigma, times from the first echo
 in mean spacings; the arithmetic of a voxel does not depend on its neighbours.
@@ -39,7 +39,6 @@ _WORST = f32(1e30)
 _START_DAMPING, _ACCEPTED, _REJECTED = f32(0.01), f32(0.15), f32(8)
 _LARGEST_STEP = f32(0.5)  # of R and of the angle, per mean spacing and iteration
 _LARGEST_FRACTION_STEP = f32(0.5)
-_FRACTION_RANGE = f32(2.0)  # noise may take it below 0 and above 1
 _SINGULAR = f32(1e-6)
 _TWO_PI = f32(2 * math.pi)
 # sin(2 pi x) / x and cos(2 pi x) on [-0.5, 0.5] in powers of x^2: least squares on Chebyshev nodes, error 4e-7.
@@ -82,7 +81,7 @@ def _load(signal, voxels, low, scale, yr, yi):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _start(yr, yi, times, c_real, c_imag, rate, turn, low, s):  # type: ignore[no-untyped-def]
+def _start(yr, yi, times, c_real, c_imag, rate, turn, low, own_phase, lowest, highest, s):  # type: ignore[no-untyped-def]
     """Amplitudes by linear least squares at the given rate and field, as A and f."""
     n = rate.size
     for i in range(BLOCK):
@@ -114,8 +113,8 @@ def _start(yr, yi, times, c_real, c_imag, rate, turn, low, s):  # type: ignore[n
         power = ar * ar + ai * ai + _TINY
         s[_AR * BLOCK + i], s[_AI * BLOCK + i] = ar, ai
         s[_R * BLOCK + i], s[_W * BLOCK + i] = r, w
-        s[_FR * BLOCK + i] = min(max((fat_r * ar + fat_i * ai) / power, -_ONE), _ONE)
-        s[_FI * BLOCK + i] = min(max((fat_i * ar - fat_r * ai) / power, -_ONE), _ONE)
+        s[_FR * BLOCK + i] = min(max((fat_r * ar + fat_i * ai) / power, lowest), highest)
+        s[_FI * BLOCK + i] = own_phase * min(max((fat_i * ar - fat_r * ai) / power, -_ONE), _ONE)
         s[(_KEPT + _SUMS - 1) * BLOCK + i] = _WORST
         s[_DAMPING * BLOCK + i] = _START_DAMPING
 
@@ -163,7 +162,7 @@ def _sum(yr, yi, times, c_real, c_imag, s):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _step(max_rate, s):  # type: ignore[no-untyped-def]
+def _step(max_rate, own_phase, lowest, highest, s):  # type: ignore[no-untyped-def]
     """Accept or reject the trial point of every lane and propose the next one."""
     for i in range(BLOCK):
         better = s[_SUM * BLOCK + i] < s[(_KEPT + _SUMS - 1) * BLOCK + i]
@@ -186,7 +185,7 @@ def _step(max_rate, s):  # type: ignore[no-untyped-def]
         r3r = s[(_KEPT + 12) * BLOCK + i] - (g13r * r1r + g13i * r1i) / g11 - (e23r * r2r + e23i * r2i) / d22
         r3i = s[(_KEPT + 13) * BLOCK + i] - (g13r * r1i - g13i * r1r) / g11 - (e23r * r2i - e23i * r2r) / d22
         fr = min(max(r3r / d33, -_LARGEST_FRACTION_STEP), _LARGEST_FRACTION_STEP)
-        fi = min(max(r3i / d33, -_LARGEST_FRACTION_STEP), _LARGEST_FRACTION_STEP)
+        fi = own_phase * min(max(r3i / d33, -_LARGEST_FRACTION_STEP), _LARGEST_FRACTION_STEP)
         lr = min(max((r2r - e23r * fr + e23i * fi) / d22, -_LARGEST_STEP), _LARGEST_STEP)
         li = min(max((r2i - e23r * fi - e23i * fr) / d22, -_LARGEST_STEP), _LARGEST_STEP)
         ar = (r1r - g12 * lr - g13r * fr + g13i * fi) / g11
@@ -196,8 +195,8 @@ def _step(max_rate, s):  # type: ignore[no-untyped-def]
         s[_AI * BLOCK + i] = bi + br * ai + bi * ar
         s[_R * BLOCK + i] = min(max(s[(_BEST + _R) * BLOCK + i] - lr, _ZERO), max_rate)
         s[_W * BLOCK + i] = s[(_BEST + _W) * BLOCK + i] + li / _TWO_PI
-        s[_FR * BLOCK + i] = min(max(s[(_BEST + _FR) * BLOCK + i] + fr, -_FRACTION_RANGE), _FRACTION_RANGE)
-        s[_FI * BLOCK + i] = min(max(s[(_BEST + _FI) * BLOCK + i] + fi, -_FRACTION_RANGE), _FRACTION_RANGE)
+        s[_FR * BLOCK + i] = min(max(s[(_BEST + _FR) * BLOCK + i] + fr, lowest), highest)
+        s[_FI * BLOCK + i] = min(max(s[(_BEST + _FI) * BLOCK + i] + fi, -highest), highest)
 
 
 @_inner
@@ -230,11 +229,15 @@ def _report(i, at, yr, yi, s, out):  # type: ignore[no-untyped-def]
 
 
 @compiled_entry
-def fit_complex(signal, voxels, rate, turn, times, c_real, c_imag, scale, max_rate, iterations, out):  # type: ignore[no-untyped-def]
+def fit_complex(  # type: ignore[no-untyped-def]
+    signal, voxels, rate, turn, times, c_real, c_imag, scale, max_rate, own_phase, lowest, highest, iterations, out
+):
     """Fit ``signal`` (n, e) complex64 at the rows ``voxels`` (k,) from the start ``rate``, ``turn`` (k,).
 
     ``rate`` is R2* and ``turn`` the field in turns, both per mean spacing; ``c_real``, ``c_imag`` (e,) unit fat;
-    ``scale`` divides sigma out. Fills ``out`` (ROWS, k).
+    ``scale`` divides sigma out. ``own_phase`` 1 gives water and fat a phase each, 0 a common one; the real part of the
+    fat fraction stays between ``lowest`` and ``highest``. Fills ``out`` (ROWS, k); the standard deviations are those
+    of a phase each.
     """
     n, echoes = voxels.size, times.size
     for block in nb.prange((n + BLOCK - 1) // BLOCK):
@@ -243,9 +246,9 @@ def fit_complex(signal, voxels, rate, turn, times, c_real, c_imag, scale, max_ra
         yi = np.empty(echoes * BLOCK, np.float32)
         s = np.zeros(_STATE_ROWS * BLOCK, np.float32)
         _load(signal, voxels, low, scale, yr, yi)
-        _start(yr, yi, times, c_real, c_imag, rate, turn, low, s)
+        _start(yr, yi, times, c_real, c_imag, rate, turn, low, own_phase, lowest, highest, s)
         for _ in range(iterations):
             _sum(yr, yi, times, c_real, c_imag, s)
-            _step(max_rate, s)
+            _step(max_rate, own_phase, lowest, highest, s)
         for i in range(min(BLOCK, n - low)):
             _report(i, low + i, yr, yi, s, out)

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from quant import complex_kernels as kernels
 from quant.complex_scan import FieldRange
-from quant.complex_volume import ComplexSignal, refine, scan_voxels
+from quant.complex_volume import ComplexSignal, candidates
 from quant.voxel_fit import Setup, Voxels
 
 Array = npt.NDArray[np.float64]
@@ -84,12 +83,11 @@ def _bright(signal: ComplexSignal, voxels: Voxels) -> Voxels:
 
 
 def _misfit(data: ComplexSignal, setup: Setup) -> Array:
-    """Share of the energy of each row (k, e) that the fit from the best candidate leaves beyond noise."""
-    fields, every = FieldRange.of(setup.echo_times_s), np.arange(len(data))
-    offset, _, _ = scan_voxels(data, every, setup, fields)
-    rows = refine(data, every, fields.hz_at(offset[:, 0]), setup)
-    noise = 2 * setup.echo_times_s.size - 6
-    return np.asarray(np.maximum(rows[kernels.CHI2] - noise, 0) / rows[kernels.ENERGY], dtype=np.float64)
+    """Share of the energy of each row (k, e) that the best candidate leaves beyond noise."""
+    _, cost, _ = candidates(data, np.arange(len(data)), setup, FieldRange.of(setup.echo_times_s))
+    energy = np.square(np.abs(data)).sum(axis=1, dtype=np.float64) / setup.noise.sigma**2
+    noise = 2 * setup.echo_times_s.size - 5
+    return np.asarray(np.maximum(cost.min(axis=1) - noise, 0) / energy, dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)

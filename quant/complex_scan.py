@@ -18,15 +18,13 @@ Array = npt.NDArray[np.float64]
 Candidates = npt.NDArray[np.float32]
 
 f32 = np.float32
-KEPT = 3
-"""Candidates kept for each voxel."""
 NONE = f32(1e30)
 """Cost of a candidate that does not exist."""
 _R2STAR_PER_S = (25.0, 120.0, 350.0, 800.0)
 _POINTS_PER_ECHO = 5.3  # of the scan, for one period and each echo of the longest train
 _LARGEST_DIVISOR = 3
-_OFF_GRID = 0.1  # of the grid step: echo times so close to a grid count as on it
-_OPEN_RANGE = 0.75  # of the reciprocal of the closest spacing, to both sides, where the field has no period
+_OFF_GRID = 0.01  # of the grid step: echo times so close to a grid count as on it
+_OPEN_RANGE = 1.25  # of the reciprocal of the closest spacing, to both sides, where the field has no period
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +53,11 @@ class FieldRange:
         return cls(
             span_hz=span, cyclic=False, points=_even(_POINTS_PER_ECHO * (span * float(np.ptp(echo_times_s)) + 1))
         )
+
+    @property
+    def candidates(self) -> int:
+        """How many to keep for each voxel: where near-periods lie inside the range, each has minima of its own."""
+        return 3 if self.cyclic else 5
 
     def hz(self) -> Array:
         """Offsets of the scan, ascending, (points,)."""
@@ -88,7 +91,7 @@ def scan(signal, voxels, real, imaginary, scale, cyclic, offset, cost, stiffness
     """Scan ``signal`` (n, e) complex64 at the rows ``voxels`` (k,).
 
     ``real`` and ``imaginary`` are the two parts of the table (points, R2*, 2, e); ``scale`` divides sigma out. Fills,
-    for every voxel and candidate (k, KEPT), the ``offset`` in points of the scan and the ``cost`` (sum of squares left
+    for every voxel and candidate (k, c), the ``offset`` in points of the scan and the ``cost`` (sum of squares left
     over, sigma^2), best first, and the ``stiffness`` (k,): second derivative of the cost by the offset at the best.
     """
     points, rates, _, echoes = real.shape
@@ -140,7 +143,7 @@ def _project(yr, yi, tr, ti, h):  # type: ignore[no-untyped-def]
 def _peaks(power, i, total, cyclic, offset, cost):  # type: ignore[no-untyped-def]
     """The highest local maxima of column i of ``power``, refined by a parabola; returns the best one's curvature."""
     points = power.shape[0]
-    for k in range(KEPT):
+    for k in range(offset.size):
         offset[k] = f32(0)
         cost[k] = NONE
     stiffness = f32(0)
@@ -157,7 +160,7 @@ def _peaks(power, i, total, cyclic, offset, cost):  # type: ignore[no-untyped-de
         bend = left - f32(2) * here + right
         shift = f32(0.5) * (left - right) / min(bend, -f32(1e-20))
         value = total - (here - f32(0.25) * (left - right) * shift)
-        k = KEPT - 1
+        k = offset.size - 1
         if value >= cost[k]:
             continue
         while k > 0 and value < cost[k - 1]:

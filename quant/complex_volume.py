@@ -12,7 +12,7 @@ from scipy.ndimage import uniform_filter
 
 from quant import complex_kernels as kernels
 from quant.complex_field import settle
-from quant.complex_scan import KEPT, FieldRange, scan, scan_table
+from quant.complex_scan import NONE, FieldRange, scan, scan_table
 from quant.voxel_fit import Setup, Voxels
 
 Array = npt.NDArray[np.float64]
@@ -20,7 +20,9 @@ Map = npt.NDArray[np.float32]
 ComplexSignal = npt.NDArray[np.complex64]
 
 _ITERATIONS = 10
-_SWEEPS = 4
+_CANDIDATE_ITERATIONS = 6
+_LARGEST_FREE = 2.0  # fat fraction: noise may take it below 0 and above 1
+_SWEEPS = 3
 _STIFFNESS = 0.1  # weight of a squared field difference, times the curvature of the less certain neighbour's cost
 _AXES = (1.0, 1.0, 0.3)  # relative weight along x, y, z: slices are thicker than pixels
 _SLOPE_BOX = (3, 7, 7)  # voxels over which the field's slope is averaged
@@ -53,7 +55,7 @@ class ComplexFit:
 def fit_complex_volume(signal: ComplexSignal, voxels: Voxels, shape: tuple[int, int, int], setup: Setup) -> ComplexFit:
     """Fit the rows ``voxels`` (k,) of ``signal`` (n, e), the raveled volume ``shape``."""
     fields = FieldRange.of(setup.echo_times_s)
-    offset, cost, stiffness = scan_voxels(signal, voxels, setup, fields)
+    offset, cost, stiffness = candidates(signal, voxels, setup, fields)
     index = np.full(int(np.prod(shape)), -1, np.int32)
     index[voxels] = np.arange(voxels.size, dtype=np.int32)
     label = np.zeros(voxels.size, np.int64)
@@ -65,22 +67,22 @@ def fit_complex_volume(signal: ComplexSignal, voxels: Voxels, shape: tuple[int, 
         stiffness,
         (_STIFFNESS * np.array(_AXES)).astype(np.float32),
         np.float32(fields.points if fields.cyclic else 0),
-        np.zeros((voxels.size, 3, KEPT), np.float32),
+        np.zeros((voxels.size, 3, fields.candidates), np.float32),
         label,
         _SWEEPS,
     )
     chosen = np.take_along_axis(offset, label[:, None], axis=1)[:, 0]
     smooth = _smooth(chosen, stiffness, voxels, shape, fields)
     chosen = _nearest(offset, cost, smooth, fields)
-    rows = refine(signal, voxels, fields.hz_at(chosen), setup)
+    rows = _rows(signal, voxels, fields.hz_at(chosen), setup, free=True)
     return _result(rows, fields.hz_at(smooth), setup, fields)
 
 
-def scan_voxels(signal: ComplexSignal, voxels: Voxels, setup: Setup, fields: FieldRange) -> tuple[Map, Map, Map]:
-    """Candidates of ``voxels``: offset (k, KEPT) in scan points, cost (k, KEPT), stiffness (k,) per point squared."""
+def _scan(signal: ComplexSignal, voxels: Voxels, setup: Setup, fields: FieldRange) -> tuple[Map, Map, Map]:
+    """Candidates of ``voxels``: offset (k, c) in scan points, cost (k, c), stiffness (k,) per point squared."""
     table = scan_table(setup.echo_times_s, setup.fat, fields)
-    offset = np.empty((voxels.size, KEPT), np.float32)
-    cost = np.empty((voxels.size, KEPT), np.float32)
+    offset = np.empty((voxels.size, fields.candidates), np.float32)
+    cost = np.empty((voxels.size, fields.candidates), np.float32)
     stiffness = np.empty(voxels.size, np.float32)
     scan(
         signal,
@@ -93,6 +95,21 @@ def scan_voxels(signal: ComplexSignal, voxels: Voxels, setup: Setup, fields: Fie
         cost,
         stiffness,
     )
+    return offset, cost, stiffness
+
+
+def candidates(signal: ComplexSignal, voxels: Voxels, setup: Setup, fields: FieldRange) -> tuple[Map, Map, Map]:
+    """As ``_scan``, each candidate followed to its minimum over field, R2* and fat fraction.
+
+    The scan's few values of R2* leave a misfit that may favour the wrong candidate. Water and fat share their phase and
+    are not negative here: that tells right from exchanged far better than free amplitudes do.
+    """
+    offset, cost, stiffness = _scan(signal, voxels, setup, fields)
+    for c in range(fields.candidates):
+        there = np.flatnonzero(cost[:, c] < NONE)
+        rows = _rows(signal, voxels[there], fields.hz_at(offset[there, c]), setup, free=False)
+        cost[there, c] = rows[kernels.CHI2]
+        offset[there, c] = (rows[kernels.TURN] / setup.spacing_s / fields.span_hz + 0.5) * fields.points
     return offset, cost, stiffness
 
 
@@ -143,14 +160,17 @@ def _apart(a: Map, b: Map, period: float, *, cyclic: bool) -> Map:
 def _nearest(offset: Map, cost: Map, smooth: Map, fields: FieldRange) -> Map:
     """Of each voxel's candidates the one next to its surroundings; theirs where none is near."""
     apart = _apart(offset, smooth[:, None], fields.points, cyclic=fields.cyclic)
-    apart[cost >= 1e29] = np.inf
+    apart[cost >= NONE] = np.inf
     nearest = np.argmin(apart, axis=1)[:, None]
     found = np.take_along_axis(apart, nearest, axis=1)[:, 0] <= _OUTLIER * fields.points
     return np.where(found, np.take_along_axis(offset, nearest, axis=1)[:, 0], smooth)
 
 
-def refine(signal: ComplexSignal, voxels: Voxels, start_hz: Map, setup: Setup) -> Map:
-    """Rows of ``complex_kernels`` (ROWS, k), from the field ``start_hz`` (k,) and a rough R2*."""
+def _rows(signal: ComplexSignal, voxels: Voxels, start_hz: Map, setup: Setup, *, free: bool) -> Map:
+    """Rows of ``complex_kernels`` (ROWS, k), from the field ``start_hz`` (k,) and a rough R2*.
+
+    ``free``: water and fat of any size, with a phase each; else neither negative, with a common one.
+    """
     phasor = setup.fat
     rows = np.empty((kernels.ROWS, voxels.size), np.float32)
     for low in range(0, voxels.size, _CHUNK):
@@ -166,7 +186,10 @@ def refine(signal: ComplexSignal, voxels: Voxels, start_hz: Map, setup: Setup) -
             phasor.imag.astype(np.float32),
             np.float32(1 / setup.noise.sigma),
             np.float32(setup.max_rate),
-            _ITERATIONS,
+            np.float32(free),
+            np.float32(-_LARGEST_FREE if free else 0),
+            np.float32(_LARGEST_FREE if free else 1),
+            _ITERATIONS if free else _CANDIDATE_ITERATIONS,
             out,
         )
         rows[:, low : low + _CHUNK] = out

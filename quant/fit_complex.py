@@ -62,9 +62,10 @@ def _left(
     At high R2* the few echoes left cannot tell water from fat: the fat fraction means nothing and bends R2*.
     """
     relative = np.minimum(fit.sd_r2star_per_s / np.maximum(fit.r2star_per_s, 1e-3), 1)
+    decayed = np.minimum(fit.r2star_per_s * last_echo_s, 2)
     around = _Surroundings(voxels, shape)
-    uncertain = around.mean(relative) > _LARGEST_RELATIVE_SD
-    uncertain &= around.mean(np.minimum(fit.r2star_per_s * last_echo_s, 2)) > 1
+    uncertain = (around.mean(relative) > _LARGEST_RELATIVE_SD) & (around.mean(decayed) > 1)
+    uncertain &= (relative > _LARGEST_RELATIVE_SD / 2) & (decayed > 1 / 2)  # not next to such tissue
     return uncertain | (around.mean(misfit.astype(np.float32)) > 1 / 2)
 
 
