@@ -105,11 +105,14 @@ def candidates(signal: ComplexSignal, voxels: Voxels, setup: Setup, fields: Fiel
     are not negative here: that tells right from exchanged far better than free amplitudes do.
     """
     offset, cost, stiffness = _scan(signal, voxels, setup, fields)
-    for c in range(fields.candidates):
-        there = np.flatnonzero(cost[:, c] < NONE)
-        rows = _rows(signal, voxels[there], fields.hz_at(offset[there, c]), setup, free=False)
-        cost[there, c] = rows[kernels.CHI2]
-        offset[there, c] = (rows[kernels.TURN] / setup.spacing_s / fields.span_hz + 0.5) * fields.points
+    per_turn = fields.points / (setup.spacing_s * fields.span_hz)
+    for low in range(0, voxels.size, _CHUNK):
+        part, here = slice(low, low + _CHUNK), voxels[low : low + _CHUNK]
+        for c in range(fields.candidates):
+            there = cost[part, c] < NONE
+            rows = _rows(signal, here[there], fields.hz_at(offset[part, c][there]), setup, free=False)
+            cost[part, c][there] = rows[kernels.CHI2]
+            offset[part, c][there] = rows[kernels.TURN] * per_turn + fields.points / 2
     return offset, cost, stiffness
 
 
@@ -173,34 +176,33 @@ def _rows(signal: ComplexSignal, voxels: Voxels, start_hz: Map, setup: Setup, *,
     """
     phasor = setup.fat
     rows = np.empty((kernels.ROWS, voxels.size), np.float32)
-    for low in range(0, voxels.size, _CHUNK):
-        part = voxels[low : low + _CHUNK]
-        out = np.empty((kernels.ROWS, part.size), np.float32)
-        kernels.fit_complex(
-            signal,
-            part,
-            _rough_rate(signal[part], setup),
-            (start_hz[low : low + _CHUNK] * setup.spacing_s).astype(np.float32),
-            setup.kernel_times,
-            phasor.real.astype(np.float32),
-            phasor.imag.astype(np.float32),
-            np.float32(1 / setup.noise.sigma),
-            np.float32(setup.max_rate),
-            np.float32(free),
-            np.float32(-_LARGEST_FREE if free else 0),
-            np.float32(_LARGEST_FREE if free else 1),
-            _ITERATIONS if free else _CANDIDATE_ITERATIONS,
-            out,
-        )
-        rows[:, low : low + _CHUNK] = out
+    kernels.fit_complex(
+        signal,
+        voxels,
+        _rough_rate(signal, voxels, setup),
+        (start_hz * setup.spacing_s).astype(np.float32),
+        setup.kernel_times,
+        phasor.real.astype(np.float32),
+        phasor.imag.astype(np.float32),
+        np.float32(1 / setup.noise.sigma),
+        np.float32(setup.max_rate),
+        np.float32(free),
+        np.float32(-_LARGEST_FREE if free else 0),
+        np.float32(_LARGEST_FREE if free else 1),
+        _ITERATIONS if free else _CANDIDATE_ITERATIONS,
+        rows,
+    )
     return rows
 
 
-def _rough_rate(samples: ComplexSignal, setup: Setup) -> Map:
+def _rough_rate(signal: ComplexSignal, voxels: Voxels, setup: Setup) -> Map:
     """R2* (k,) per mean spacing, from the mean magnitude of the earlier and the later half of the echoes."""
-    magnitude, times = np.abs(samples), setup.kernel_times
+    times = setup.kernel_times
     half = times.size // 2
-    early, late = magnitude[:, :half].mean(axis=1), magnitude[:, -half:].mean(axis=1)
+    early, late = np.zeros((2, voxels.size), np.float32)
+    for e in range(half):
+        early += np.abs(signal[voxels, e])
+        late += np.abs(signal[voxels, times.size - half + e])
     span = times[-half:].mean() - times[:half].mean()
     rate = np.log(np.maximum(early, 1e-20) / np.maximum(late, 1e-20)) / span
     return np.asarray(np.clip(rate, 10 * setup.spacing_s, setup.max_rate), dtype=np.float32)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from quant.acquisition import BoolArray
 from quant.complex_phase import PhaseVerdict, judge_phase
 from quant.complex_volume import ComplexSignal
-from quant.fit_complex import fill_complex, foreground
+from quant.fit_complex import fit_by_phase, foreground
 from quant.fit_kernels import BLOCK
 from quant.fit_maps import Map, Maps
 from quant.flags import FitFlag
@@ -136,7 +136,8 @@ def fit_r2star(
         if wanted not in (None, SignalModel.COMPLEX_FAT):
             note = f"Phase not used: {wanted} was asked for."
             return _fit_magnitude(flat, flags, _volume(signal), setup, wanted, phase_note=note)
-        return _fit_complex(signal.reshape(-1, times.size), flat, flags, _volume(signal), setup, wanted)
+        del flat  # half of the samples' memory, not needed while they are fitted
+        return _fit_complex(signal.reshape(-1, times.size), flags, _volume(signal), setup, wanted)
 
 
 def _fit_magnitude(
@@ -164,27 +165,26 @@ def _fill_magnitude(flat: Signal, voxels: Voxels, choice: Choice, maps: Maps, al
 
 def _fit_complex(
     samples: ComplexSignal,
-    flat: Signal,
     flags: npt.NDArray[np.int32],
     shape: tuple[int, int, int],
     setup: Setup,
     wanted: SignalModel | None,
 ) -> R2StarMap:
-    """Fit the complex ``samples`` (n, e) of magnitude ``flat``; by the magnitude alone where the phase is no use."""
+    """Fit the complex ``samples`` (n, e); by their magnitude alone where the phase is no use."""
     usable = flags == 0
     voxels = foreground(samples, flags, setup)
     verdict = _phase_verdict(samples, voxels, shape, setup, wanted)
-    if not verdict.usable:
+    why = None if verdict.usable else verdict.note
+    if why is None:
+        maps, left = fit_by_phase(samples, voxels, shape, verdict, flags)
+        if left.most:
+            why = "water and fat in a field do not explain most of the tissue"
+    if why is not None:
         flags[usable] = 0
-        return _fit_magnitude(flat, flags, shape, setup, None, phase_note=f"Phase not used: {verdict.note}.")
-    maps = Maps.empty(flags, with_pdff=True, with_b0=True)
-    left = fill_complex(samples, voxels, shape, verdict, maps)
-    if left.most:
-        flags[usable] = 0
-        why = "water and fat in a field do not explain most of the tissue"
-        return _fit_magnitude(flat, flags, shape, setup, None, phase_note=f"Phase not used: {why}.")
+        return _fit_magnitude(_magnitude(samples), flags, shape, setup, None, phase_note=f"Phase not used: {why}.")
     choice = Choice(model=SignalModel.FIRST_MOMENT, setup=verdict.setup, without="not_told")
     if left.voxels.size:
+        flat = _magnitude(samples)
         fat = SignalModel.FAT_FIRST_MOMENT if phases_show_fat(setup) else SignalModel.FIRST_MOMENT
         choice = choose_model(flat, usable, shape, verdict.setup, fat)
         _fill_magnitude(flat, left.voxels, choice, maps, FitFlag.PHASE_NOT_USED)

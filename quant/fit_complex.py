@@ -18,6 +18,7 @@ _LARGEST_RELATIVE_SD = 0.16  # of R2*; beyond, R2* falls low and the fat fractio
 _LARGEST_MISFIT = 0.04  # of the energy of a voxel's samples: 20 % of the signal
 _BOX = (1, 5, 5)  # voxels whose mean decides, so that noise does not pick the fit of a voxel by its own result
 _UNKNOWNS = 6
+_CHUNK = 1 << 17
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,18 +41,30 @@ def foreground(signal: ComplexSignal, flags: npt.NDArray[np.int32], setup: Setup
     return np.flatnonzero(flags == 0)
 
 
-def fill_complex(
-    signal: ComplexSignal, voxels: Voxels, shape: tuple[int, int, int], verdict: PhaseVerdict, maps: Maps
-) -> Leftover:
-    """Enter the complex fit of ``voxels`` (k,) of ``signal`` (n, e), the raveled volume ``shape``, into ``maps``."""
+def fit_by_phase(
+    signal: ComplexSignal,
+    voxels: Voxels,
+    shape: tuple[int, int, int],
+    verdict: PhaseVerdict,
+    flags: npt.NDArray[np.int32],
+) -> tuple[Maps, Leftover]:
+    """Maps with the complex fit of ``voxels`` (k,) of ``signal`` (n, e), the raveled volume ``shape``.
+
+    The maps keep ``flags`` (n,).
+    """
     setup = verdict.setup
     if verdict.odd_even is not None:
         signal = corrected(signal, np.arange(len(signal)), shape, verdict.odd_even)
     fit = fit_complex_volume(signal, voxels, shape, setup)
     misfit = fit.chi2 > _LARGEST_MISFIT * fit.energy + 2 * setup.echo_times_s.size
     left = _left(fit, misfit, voxels, shape, float(setup.echo_times_s[-1]))
-    maps.fill(voxels[~left], _as_voxel_fit(fit, ~left, setup), setup)
-    return Leftover(voxels=voxels[left], most=2 * int(np.count_nonzero(misfit)) > voxels.size)
+    maps = Maps.empty(flags, with_pdff=True, with_b0=True)
+    kept = np.flatnonzero(~left)
+    for low in range(0, kept.size, _CHUNK):
+        part = kept[low : low + _CHUNK]
+        maps.fill(voxels[part], _as_voxel_fit(fit, part, setup), setup)
+    most = 2 * int(np.count_nonzero(misfit)) > voxels.size
+    return maps, Leftover(voxels=voxels[left], most=most)
 
 
 def _left(
@@ -86,7 +99,7 @@ class _Surroundings:
         return np.asarray(box.reshape(-1)[self._voxels], dtype=np.float32)
 
 
-def _as_voxel_fit(fit: ComplexFit, where: BoolArray, setup: Setup) -> VoxelFit:
+def _as_voxel_fit(fit: ComplexFit, where: Voxels, setup: Setup) -> VoxelFit:
     r2star = fit.r2star_per_s[where].astype(np.float64)
     top = setup.max_rate / setup.spacing_s
     amplitude = fit.amplitude[where] * setup.noise.sigma
