@@ -1,94 +1,142 @@
-"""Other people's R2* fits of magnitudes, for comparison: scipy here, GPL packages in an environment of their own.
+"""The magnitude fits that others use, run live beside ours; installs the one that is not scipy.
 
-Each takes ``signal`` (k, e) and ``echo_times_s`` (e,) and returns R2* (k,) in 1/s. ``bench.fit.install_peers`` makes
-the environment of those that are run as a subprocess, with arrays going in and out as npz files; mri-fatwater has its
-own module (``bench.fit.fatwater``) because it takes volumes.
+    python -m bench.fit.peers [--target .peers]
+
+* scipy ``curve_fit`` of S0 exp(-R2* TE), plain; plus a constant; and plain on the echoes before the first one at or
+  below 1.5 times the mean of the noise (truncation), three at least.
+* ukat (GPL-3) ``T2Star`` with "2p_exp" and "loglin", in an environment and a process of its own; never imported by
+  ironnode. Its pinned dependencies do not install on Python 3.11, so it is installed without them, and what its T2*
+  module needs is named here.
+
+mri-fatwater has an installer of its own (``bench.fit.fatwater_install``), which also names what is not on the index.
 """
 
+import argparse
 import os
 import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from scipy.optimize import OptimizeWarning, curve_fit
+from scipy.stats import chi
 
-UKAT_RUNNER = Path(__file__).with_name("ukat_peer.py")
-_TRUNCATED_AT = 1.5  # times the mean of noise alone
+from bench.fit.fatwater import peer_python
+from bench.fit.fatwater_install import ABSENT
+
+UKAT = "ukat==0.7.3"
+UKAT_NEEDS = ("numpy>=2,<3", "scipy>=1.14,<2", "nibabel", "pathos", "tqdm", "scikit-learn")
+START_PER_S = 100.0
+_RUNNER = Path(__file__).with_name("ukat_peer.py")
+_TRUNCATION_FACTOR = 1.5
 _LEAST_ECHOES = 3
-_BOUNDS = ((0.0, 0.0, 0.0), (np.inf, 5000.0, np.inf))
 
 
-def plain(signal: np.ndarray, echo_times_s: np.ndarray) -> np.ndarray:
-    """curve_fit of S0 exp(-R2* TE), as most scripts do it."""
-    return np.array([_mono(decay, echo_times_s) for decay in signal.astype(np.float64)])
+def plain(signal: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """R2* (k,) of ``signal`` (k, e) by curve_fit; NaN where it gives up."""
+
+    def model(t: np.ndarray, s0: float, r2star: float) -> np.ndarray:
+        return s0 * np.exp(-r2star * t)
+
+    return _each(signal, lambda y: curve_fit(model, times, y, p0=(float(y[0]), START_PER_S))[0][1])
 
 
-def plus_constant(signal: np.ndarray, echo_times_s: np.ndarray) -> np.ndarray:
-    """curve_fit of S0 exp(-R2* TE) + C within bounds."""
-    return np.array([_with_constant(decay, echo_times_s) for decay in signal.astype(np.float64)])
+def plus_constant(signal: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """As ``plain``, of S0 exp(-R2* TE) + C."""
+
+    def model(t: np.ndarray, s0: float, r2star: float, constant: float) -> np.ndarray:
+        return s0 * np.exp(-r2star * t) + constant
+
+    return _each(signal, lambda y: curve_fit(model, times, y, p0=(float(y[0]), START_PER_S, 0.0))[0][1])
 
 
-def truncated(signal: np.ndarray, echo_times_s: np.ndarray, floor: float) -> np.ndarray:
-    """curve_fit up to the first echo below 1.5 times ``floor``, the mean of noise alone; at least three echoes."""
+def truncated(signal: np.ndarray, times: np.ndarray, *, sigma: float, coils: int) -> np.ndarray:
+    """As ``plain``, of the echoes above the noise."""
+    floor = _TRUNCATION_FACTOR * sigma * chi.mean(2 * coils)
 
-    def echoes_of(decay: np.ndarray) -> int:
-        low = np.flatnonzero(decay <= _TRUNCATED_AT * floor)
-        return max(_LEAST_ECHOES, int(low[0]) if low.size else decay.size)
+    def one(y: np.ndarray) -> float:
+        low = np.flatnonzero(y <= floor)
+        used = max(int(low[0]) if low.size else y.size, _LEAST_ECHOES)
+        return float(plain(y[None, :used], times[:used])[0])
 
-    return np.array([_mono(d[: echoes_of(d)], echo_times_s[: echoes_of(d)]) for d in signal.astype(np.float64)])
-
-
-def _mono(decay: np.ndarray, times: np.ndarray) -> float:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", OptimizeWarning)
-            warnings.simplefilter("ignore", RuntimeWarning)
-            return float(curve_fit(lambda t, s, r: s * np.exp(-r * t), times, decay, p0=(decay[0], 100.0))[0][1])
-    except RuntimeError:
-        return np.nan
+    return _each(signal, one)
 
 
-def _with_constant(decay: np.ndarray, times: np.ndarray) -> float:
-    start = (decay[0], 100.0, max(decay[-1] / 2, 0.0))
-    try:
-        found = curve_fit(lambda t, s, r, c: s * np.exp(-r * t) + c, times, decay, p0=start, bounds=_BOUNDS)
-    except RuntimeError:
-        return np.nan
-    return float(found[0][1])
+def _each(signal: np.ndarray, fit: Callable[[np.ndarray], float]) -> np.ndarray:
+    out = np.full(len(signal), np.nan)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", OptimizeWarning)
+        for k, decay in enumerate(signal.astype(np.float64)):
+            try:
+                out[k] = fit(decay)
+            except RuntimeError:  # no convergence
+                continue
+    return out
 
 
-def peer_python() -> Path:
-    """The Python of the peers' environment, whether it exists or not."""
-    return Path(os.environ.get("BENCH_PEER_PYTHON", ".peers/bin/python")).absolute()
+@dataclass(frozen=True)
+class UkatFit:
+    """R2* (1/s) of every decay, 0 where it failed, and the seconds of the fit alone in one thread."""
+
+    r2star_per_s: np.ndarray
+    seconds: float
+
+
+def ukat(signal: np.ndarray, times: np.ndarray, method: Literal["2p_exp", "loglin"]) -> UkatFit:
+    """Fit of ``signal`` (k, e) by ukat in its own process."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "in.npz"), Path(folder, "out.npz")
+        np.savez(source, signal=signal, echo_times_s=times)
+        subprocess.run([peer_python(), _RUNNER, source, target, "--method", method], check=True, env=_one_thread())
+        with np.load(target) as out:
+            return UkatFit(out["r2star_per_s"], float(out["seconds"]))
 
 
 @cache
 def ukat_absent() -> str | None:
     """Why ukat cannot be run; ``None`` when it can."""
+    python = peer_python()
+    if not python.is_file():
+        return f"no Python at {python}; run python -m bench.fit.peers"
+    code = f"import sys; sys.path.insert(0, {str(_RUNNER.parent)!r}); import ukat_peer; ukat_peer.t2star_module()"
+    tried = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    return None if tried.returncode == 0 else _last_line(tried.stderr)
+
+
+def _one_thread() -> dict[str, str]:
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return {**os.environ, **dict.fromkeys(names, "1")}
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason given"])[-1]
+
+
+def main() -> int:
+    """Make the environment and say what it holds."""
+    parser = argparse.ArgumentParser(description="Install ukat for the benchmarks.")
+    parser.add_argument("--target", type=Path, default=Path(".peers"))
+    target = parser.parse_args().target
+    os.environ["BENCH_PEER_PYTHON"] = str(target / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
     if not peer_python().is_file():
-        return f"no Python at {peer_python()} (python -m bench.fit.install_peers)"
-    tried = subprocess.run([peer_python(), UKAT_RUNNER], capture_output=True, text=True, check=False)
-    return None if tried.returncode == 0 else (tried.stderr.strip().splitlines() or ["failed"])[-1]
+        subprocess.run([sys.executable, "-m", "venv", target], check=True)
+    pip = [peer_python(), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for what in (UKAT_NEEDS, ("--no-deps", UKAT)):
+        done = subprocess.run([*pip, *what], capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(f"{what[-1]}: not installed: {_last_line(done.stderr)}")
+    reason = ukat_absent()
+    print(f"{UKAT}: " + ("installed, its T2* module imports" if reason is None else f"not installed: {reason}"))
+    for name, why in ABSENT.items():
+        print(f"{name}: not installed: {why}")
+    return 0 if reason is None else 1
 
 
-def ukat(signal: np.ndarray, echo_times_s: np.ndarray, method: str) -> tuple[np.ndarray, float]:
-    """ukat's ``T2Star`` (GPL-3), ``method`` "2p_exp" or "loglin", on one thread: R2* (k,), 0 where it gave up; seconds.
-
-    The seconds are of the fit alone, without starting Python and reading the arrays.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "in.npz", Path(folder) / "out.npz"
-        np.savez(source, signal=signal, echo_times_s=echo_times_s)
-        subprocess.run(
-            [peer_python(), UKAT_RUNNER, source, target, method],
-            check=True,
-            stdout=sys.stderr,
-            stderr=subprocess.DEVNULL,
-            cwd=folder,
-        )
-        with np.load(target) as found:
-            return found["r2star_per_s"], float(found["seconds"])
+if __name__ == "__main__":
+    sys.exit(main())
