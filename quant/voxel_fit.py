@@ -26,13 +26,14 @@ _MONO_ITERATIONS, _FAT_ITERATIONS = 3, 4  # enough for almost every voxel ...
 _MORE_ITERATIONS = 30  # ... and for the others, all over again
 _TOLERANCE = 2e-5  # squared distance to the minimum, in standard deviations
 _LEAST_TOLERANCE = 1e-7  # float32 holds no less
-FAT_MARGIN = 10.83
-"""Chi squared (1 degree of freedom, 0.1 %) by which a fat-dominant solution must be better than the water-dominant one.
+FAT_MARGIN = 15.1
+"""Chi squared (1 degree of freedom, 1 in 10,000) by which a fat-dominant solution must be better to be taken.
 
 Liver is water-dominant; below the margin the data do not tell the two apart (Bray 2022, 10.1002/mrm.29493). At 1 %
 (6.63) some 0.3 % of the voxels of a liver at SNR 50 would come out exchanged, which alone widens the scatter of R2* by
-up to a third.
+up to a third; at 0.1 % (10.83) still by a fifth.
 """
+_WATER_MARGIN = 6.63  # (1 %) by which the water-dominant one must be better for a voxel not to be called ambiguous
 LARGEST_SD_PDFF = 0.10
 """Cramer-Rao SD of PDFF above which one voxel's fat is not fitted but taken from its surroundings.
 
@@ -320,7 +321,8 @@ def _fit_free_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
     left = _unfinished(rows, setup)
     if left.size:
         rows[:, left] = run(voxels[left], _MORE_ITERATIONS)
-    close = np.abs(rows[fit_fat_kernels.WATER_COST] - rows[fit_fat_kernels.FAT_COST]) < margin
+    fat_better = rows[fit_fat_kernels.WATER_COST] - rows[fit_fat_kernels.FAT_COST]
+    close = (fat_better > -_WATER_MARGIN / setup.averaged) & (fat_better < margin)
     two = (rows[fit_fat_kernels.WATER_FRACTION] < 0.5) & (rows[fit_fat_kernels.FAT_FRACTION] > 0.5)
     return replace(
         _from_rows(rows, setup, parameters=3),
