@@ -238,9 +238,10 @@ def _print_cells(title: str, cells: list[dict[str, Any]]) -> None:
             if c["bound"] > SHOWN:
                 continue
             fat_part = f" ({100 * c['pdff']:2.0f} %, own {100 * c['own_fat']:3.0f} %)" if "pdff" in c else ""
+            misses = ", ".join(missed(c))
             print(
                 f"      {c['r2star']:5.0f}{fat_part}: {100 * c['bound']:5.1f}  {100 * c['bias']:+6.2f} / "
-                f"{100 * c['median_bias']:+6.2f}  {c['sd_ratio']:.3f} {'* ' + ', '.join(missed(c)) if missed(c) else ''}"
+                f"{100 * c['median_bias']:+6.2f}  {c['sd_ratio']:.3f} {'* ' * bool(misses)}{misses}"
             )
 
 
@@ -266,7 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Accuracy of the magnitude fits.")
     parser.add_argument("--draws", type=int, default=10000, help="voxels per cell")
     parser.add_argument("--peer-draws", type=int, default=3000)
-    parser.add_argument("--regions", type=int, default=100)
+    parser.add_argument("--regions", type=int, default=30)
     parser.add_argument("--only", choices=("mono", "fat", "region", "peers"))
     given = parser.parse_args()
     record: dict[str, Any] = {"machine": this_machine().as_record()}
