@@ -4,7 +4,9 @@
 40 %, in random order) or of one kind, a spleen, a gas pocket, a lung dome without signal above the liver, and air. The
 field is shim terms, a dome term and that of the gas, all of random strength, scaled so that the 99th percentile of its
 gradient per pixel in the plane, inside the body, is ``severity`` of the field period 1 / (mean echo spacing).
-``make_patch`` is one kind of tissue in a weak field, for bias and scatter.
+``make_patch`` is one kind of tissue in a weak field, for bias and scatter. ``jump_ppm`` sets the field of the liver
+apart from that around it, as lung does around the dome of a real one, across a rim of weak signal that no model
+explains (it is not scored).
 
 SNR is S0 of liver over the noise SD of one real component, at TE = 0.
 """
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.ndimage import binary_dilation, distance_transform_edt
 
 GYROMAGNETIC_MHZ_PER_T = 42.577478518
 # Hamilton 2011, 10.1002/nbm.1622, in the rounded form of the ISMRM toolbox: ppm from water, relative amplitude.
@@ -28,6 +31,9 @@ _AIR_PPM = 9.4  # susceptibility of tissue against air
 _WIDTH_MM = 410.0
 _HALF_BODY_MM = (172.0, 122.0)  # along x, y
 _LIVER_S0 = 900.0
+_RIM_PIXELS = 3
+_RIM_S0 = 150.0
+_RIM_PHASE = 0.3  # radians of scatter, echo by echo
 _TURN = 2j * np.pi
 
 Parts = Literal["one", "split", "arms"]
@@ -87,7 +93,9 @@ UNEVEN = {
         _uneven_protocol("3T/8 irregular", 3.0, (0.95, 1.70, 2.50, 3.15, 4.05, 4.70, 5.55, 6.20)),
     )
 }
-PROTOCOLS = EVEN | UNEVEN
+# Spacing near half the beat of water and fat, as in the ISMRM 2012 challenge: exchanged, they look alike.
+LONG = {p.name: p for p in (_even_protocol("1.5T/4 long", 1.5, 1.744, 3.076, 4),)}
+PROTOCOLS = EVEN | UNEVEN | LONG
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +180,7 @@ def make_volume(
     parts: Parts = "one",
     bipolar: bool = False,
     reversed_precession: bool = False,
+    jump_ppm: float = 0.0,
 ) -> Phantom:
     """A body of ``shape`` (slices, rows, columns), its pixels ``aspect`` times as high as wide."""
     rng = np.random.default_rng(seed)
@@ -179,6 +188,8 @@ def make_volume(
     label = _anatomy(grid, parts, rng)
     s0, r2star, pdff = _tissue(grid, label, liver_r2star_per_s, liver_pdff, rng)
     b0_hz = _field(grid, label, protocol, severity, rng)
+    if jump_ppm:
+        b0_hz += _set_apart(label, s0, r2star) * jump_ppm * GYROMAGNETIC_MHZ_PER_T * protocol.field_t
     weights = rng.uniform(-0.6, 0.6, 4)
     phase = 3 * weights[0] + weights[1] * grid.x / 100 + weights[2] * grid.y / 100 + weights[3] * grid.x * grid.y / 1e4
     sigma = _LIVER_S0 / snr
@@ -187,6 +198,9 @@ def make_volume(
         clean = clean_signal(protocol, s0[k], r2star[k], pdff[k], b0_hz[k], phase[k])
         if bipolar:
             clean *= _odd_even(grid.x[k], protocol.times.size, rng=np.random.default_rng(seed + 1))
+        if jump_ppm:
+            rim = (label[k] == AIR) & (s0[k] > 0)
+            clean[rim] *= np.exp(1j * rng.normal(0, _RIM_PHASE, (int(rim.sum()), protocol.times.size)))
         signal[k] = _noisy(clean, sigma, rng)
     if reversed_precession:
         np.conjugate(signal, out=signal)
@@ -321,6 +335,15 @@ def _field(grid: _Grid, label: np.ndarray, protocol: Protocol, severity: float, 
     steep = np.percentile(_gradient(b0_hz)[body], 99) / protocol.period_hz
     b0_hz = b0_hz * (severity / steep)
     return b0_hz - b0_hz[body].mean() + rng.uniform(-0.5, 0.5) * protocol.period_hz
+
+
+def _set_apart(label: np.ndarray, s0: np.ndarray, r2star: np.ndarray) -> np.ndarray:
+    """Put a weak rim around the liver; returns 1 in the liver, falling to 0 across the rim."""
+    liver = label == LIVER
+    rim = binary_dilation(liver, np.ones((1, 3, 3), bool), iterations=_RIM_PIXELS) & ~liver & (label != FAT)
+    label[rim], s0[rim], r2star[rim] = AIR, _RIM_S0, 150.0
+    outside = distance_transform_edt(~liver, sampling=(1e3, 1, 1))
+    return np.clip(1 - outside / (_RIM_PIXELS + 1), 0, 1)
 
 
 def _gas_field(grid: _Grid) -> np.ndarray:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.fit import fatwater
-from bench.fit.complex_phantom import EVEN, LIVER, PROTOCOLS, SEVERITIES, TISSUES, Phantom, make_volume
+from bench.fit.complex_phantom import EVEN, LIVER, LONG, PROTOCOLS, SEVERITIES, TISSUES, UNEVEN, Phantom, make_volume
 from bench.machine import this_machine
 from quant.fit import fit_r2star
 from quant.flags import FitFlag
@@ -65,10 +65,13 @@ def cases(*, quick: bool = False) -> Iterator[Case]:
     }.items():
         for protocol in ("1.5T/6", "3T/6"):
             yield Case(name, protocol, {"shape": shape, "severity": 0.05, **told})
-    for protocol in PROTOCOLS:
-        if protocol not in EVEN:
-            for severity in (0.02, 0.05, 0.10):
-                yield Case(f"uneven {100 * severity:.0f} %", protocol, {"shape": shape, "severity": severity})
+    for protocol in UNEVEN:
+        for severity in (0.02, 0.05, 0.10):
+            yield Case(f"uneven {100 * severity:.0f} %", protocol, {"shape": shape, "severity": severity})
+    for protocol in ("3T/6", *LONG):
+        for ppm in (-2.0, 1.0, 2.0):
+            told = {"shape": shape, "liver_r2star_per_s": 40.0, "liver_pdff": 0.02, "jump_ppm": ppm}
+            yield Case(f"liver {ppm:+.0f} ppm", protocol, told)
 
 
 def groups(phantom: Phantom) -> dict[str, np.ndarray]:
