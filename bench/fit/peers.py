@@ -82,7 +82,7 @@ def _each(signal: np.ndarray, fit: Callable[[np.ndarray], float]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class UkatFit:
-    """R2* (1/s) of every decay, 0 where it failed, and the seconds of the fit alone in one thread."""
+    """R2* (1/s) of every decay, 0 where it failed, and the CPU seconds of the fit alone in one thread."""
 
     r2star_per_s: np.ndarray
     seconds: float
