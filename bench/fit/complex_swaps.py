@@ -1,11 +1,14 @@
 """How often water and fat are exchanged: the complex fit and mri-fatwater on the same phantoms.
 
-    python -m bench.fit.complex_swaps [--quick] [--seeds 101 102] [--only NAME] [--without-peer]
+    python -m bench.fit.complex_swaps [--quick] [--seeds 101 102] [--only NAME] [--without-peer | --more-candidates]
 
 A voxel is *exchanged* when its true and its measured PDFF lie on different sides of 0.5 and differ by more than 0.3. A
 voxel without a measured PDFF (the complex fit leaves voxels of high R2* to the magnitude, which may not tell it) is not
 exchanged but *untold*; mri-fatwater answers everywhere. Shares are of all voxels of a tissue; the liver is split at
 R2* 350 and 700 1/s. ``flagged`` is the share of our exchanged voxels that carry FAT_WATER_SWAP or PHASE_NOT_USED.
+
+mri-fatwater runs with its own defaults, which look for the field at one R2* (40 1/s) and do poorly with iron;
+``--more-candidates`` lets it look at seven, 20 to 700 1/s, which its users can set: slower and far better.
 
 Columns per tissue: ours exchanged % (untold %) / mri-fatwater exchanged %.
 """
@@ -91,7 +94,14 @@ def exchanged(phantom: Phantom, pdff: np.ndarray) -> np.ndarray:
         return np.isfinite(pdff) & other_side & (np.abs(pdff - phantom.pdff) > LEAST_ERROR) & phantom.body
 
 
-def compare(case: Case, seed: int, *, with_peer: bool = True, threads: int = 2) -> dict[str, Any]:
+def compare(
+    case: Case,
+    seed: int,
+    *,
+    with_peer: bool = True,
+    candidates: tuple[float, ...] = fatwater.CANDIDATES,
+    threads: int = 2,
+) -> dict[str, Any]:
     """Shares by tissue (percent) of one phantom."""
     phantom = case.make(seed)
     found = fit_r2star(
@@ -106,7 +116,7 @@ def compare(case: Case, seed: int, *, with_peer: bool = True, threads: int = 2) 
     known = (found.flags & (FitFlag.FAT_WATER_SWAP | FitFlag.PHASE_NOT_USED)) != 0
     peer = None
     if with_peer and not (case.told.get("bipolar") or case.told.get("reversed_precession")):
-        peer = fatwater.separate(phantom, threads=threads)
+        peer = fatwater.separate(phantom, threads=threads, r2star_candidates=candidates)
     theirs = None if peer is None else exchanged(phantom, peer.pdff)
     record: dict[str, Any] = {"case": case.name, "protocol": case.protocol, "seed": seed, "note": found.phase_note}
     for name, where in groups(phantom).items():
@@ -146,17 +156,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--only", default="", help="cases whose name or protocol contains this")
     parser.add_argument("--without-peer", action="store_true")
+    parser.add_argument("--more-candidates", action="store_true", help="a better peer than its defaults")
     given = parser.parse_args()
     reason = "not asked for" if given.without_peer else fatwater.absent()
     if reason is not None:
         print(f"mri-fatwater is not run: {reason}")
     print(f"{'protocol':14s} {'case':18s} seed |" + "|".join(f"{name:^22s}" for name in GROUPS))
+    candidates = fatwater.MORE_CANDIDATES if given.more_candidates else fatwater.CANDIDATES
     records = []
     for case in cases(quick=given.quick):
         if given.only not in f"{case.protocol} {case.name}":
             continue
         for seed in given.seeds:
-            records.append(compare(case, seed, with_peer=reason is None))
+            records.append(compare(case, seed, with_peer=reason is None, candidates=candidates))
             print(line(records[-1]), flush=True)
     print()
     for name in GROUPS:

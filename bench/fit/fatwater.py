@@ -1,9 +1,8 @@
 """mri-fatwater on phantoms, where the user has installed it.
 
 It is looked for in the Python that ``BENCH_PEER_PYTHON`` names, else ``.peers/bin/python``, which
-``bench.fit.fatwater_install`` makes.
-Its answers are kept in ``BENCH_PEER_CACHE`` when that names a folder, so that many of our runs can be compared with one
-of its.
+``bench.fit.fatwater_install`` makes. Its answers are kept in ``BENCH_PEER_CACHE`` when that names a folder, so that
+many of our runs can be compared with one of its.
 """
 
 import hashlib
@@ -19,6 +18,8 @@ import numpy as np
 
 from bench.fit.complex_phantom import Phantom
 
+CANDIDATES = (40.0,)
+MORE_CANDIDATES = (20.0, 40.0, 100.0, 200.0, 350.0, 500.0, 700.0)
 _RUNNER = Path(__file__).with_name("fatwater_peer.py")
 
 
@@ -53,9 +54,18 @@ def absent() -> str | None:
 
 
 def separate(
-    phantom: Phantom, *, threads: int = 2, r2star_max: float = 1000.0, r2star_step: float = 10.0, fresh: bool = False
+    phantom: Phantom,
+    *,
+    threads: int = 2,
+    r2star_max: float = 1000.0,
+    r2star_step: float = 10.0,
+    r2star_candidates: tuple[float, ...] = CANDIDATES,
+    fresh: bool = False,
 ) -> PeerMaps | None:
-    """Its answer; ``None`` where it refuses the echo times. ``fresh``: not from the cache (for timing)."""
+    """Its answer; ``None`` where it refuses the echo times. ``fresh``: not from the cache (for timing).
+
+    ``r2star_candidates`` are the R2* at which its field stage looks; by default the one of its own default.
+    """
     if not phantom.protocol.even:
         return None
     return separate_arrays(
@@ -66,6 +76,7 @@ def separate(
         threads=threads,
         r2star_max=r2star_max,
         r2star_step=r2star_step,
+        r2star_candidates=r2star_candidates,
         fresh=fresh,
     )
 
@@ -79,6 +90,7 @@ def separate_arrays(
     threads: int = 2,
     r2star_max: float = 1000.0,
     r2star_step: float = 10.0,
+    r2star_candidates: tuple[float, ...] = CANDIDATES,
     fresh: bool = False,
 ) -> PeerMaps:
     """As ``separate``, of bare arrays: ``signal`` (z, y, x, e), ``voxel_size_mm`` (z, y, x)."""
@@ -90,6 +102,8 @@ def separate_arrays(
         "r2star_max_per_s": np.float64(r2star_max),
         "r2star_step_per_s": np.float64(r2star_step),
     }
+    if r2star_candidates != CANDIDATES:
+        given["r2star_candidates_per_s"] = np.array(r2star_candidates, dtype=np.float64)
     with tempfile.TemporaryDirectory() as scratch:
         folder = os.environ.get("BENCH_PEER_CACHE")
         kept = Path(folder or scratch) / f"{_digest(given)}.npz"

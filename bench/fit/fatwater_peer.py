@@ -1,10 +1,12 @@
 """Run mri-fatwater (GPL-3, installed by the user in an environment of its own) on one volume.
 
     PEER_PYTHON bench/fit/fatwater_peer.py IN.npz OUT.npz [--threads 2] [--r2star-max 1000] [--r2star-step 10]
+        [--r2star-candidates 40]
 
 ``IN.npz`` holds ``signal`` (z, y, x, e) complex, ``echo_times_s``, ``field_t`` and ``voxel_size_mm`` (z, y, x);
-``r2star_max_per_s`` and ``r2star_step_per_s`` in it override the options. ``OUT.npz`` gets ``r2star_per_s``, ``pdff``
-and ``b0_hz`` (z, y, x) and ``seconds`` of the separation alone, its worker processes started beforehand.
+``r2star_max_per_s``, ``r2star_step_per_s`` and ``r2star_candidates_per_s`` in it override the options. ``OUT.npz`` gets
+``r2star_per_s``, ``pdff`` and ``b0_hz`` (z, y, x) and ``seconds`` of the separation alone, its worker processes started
+beforehand.
 
 This file is executed by the peer's Python and imports nothing of ironnode. The package declares Python 3.14 because
 of the f-strings in its front module; its algorithm and parameter modules run on 3.11, so they are called here. Its
@@ -44,11 +46,12 @@ def main() -> None:
         given["voxel_size_mm"],
         r2star_max=largest,
         r2star_step=step,
+        r2star_candidates=tuple(given.get("r2star_candidates_per_s", arguments.r2star_candidates)),
     )
     np.savez(arguments.target, **maps)
 
 
-def separate(signal, echo_times_s, field_t, voxel_size_mm, *, r2star_max, r2star_step):
+def separate(signal, echo_times_s, field_t, voxel_size_mm, *, r2star_max, r2star_step, r2star_candidates):
     """Maps (z, y, x) and seconds of one separation."""
     import numpy as np
     from joblib import Parallel, delayed
@@ -73,6 +76,7 @@ def separate(signal, echo_times_s, field_t, voxel_size_mm, *, r2star_max, r2star
         realEstimates=model.realEstimates,
         nR2=round(r2star_max / r2star_step) + 1,
         R2max=r2star_max,
+        R2cand=tuple(float(r) for r in r2star_candidates),
     )
     Parallel(n_jobs=-1)(delayed(algorithm.get_updates)(k) for k in range(8))  # start its worker processes
     start = time.perf_counter()
@@ -98,6 +102,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--r2star-max", type=float, default=1000.0)
     parser.add_argument("--r2star-step", type=float, default=10.0)
+    parser.add_argument("--r2star-candidates", type=float, nargs="+", default=[40.0], help="of the field stage")
     return parser.parse_args()
 
 
