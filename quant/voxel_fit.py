@@ -22,8 +22,8 @@ Single = npt.NDArray[np.float32]
 Values = npt.NDArray[Any]
 Voxels = npt.NDArray[np.int64]
 
-_MONO_ITERATIONS, _FAT_ITERATIONS = 3, 4  # enough for almost every voxel ...
-_MORE_ITERATIONS = 30  # ... and for the others, all over again
+_MONO_ITERATIONS, _FAT_ITERATIONS = 3, 4  # enough for most voxels ...
+_MORE_ITERATIONS = (8, 30)  # ... for almost all others, all over again, and for the rest, once more
 _TOLERANCE = 2e-5  # squared distance to the minimum, in standard deviations
 _LEAST_TOLERANCE = 1e-7  # float32 holds no less
 FAT_MARGIN = 15.1
@@ -192,10 +192,12 @@ def _fit_mono(
         )
         return out
 
-    rows = run(voxels, np.zeros(1, np.float32) if pdff is None else pdff, _MONO_ITERATIONS)
-    left = _unfinished(rows, setup)
-    if left.size:
-        rows[:, left] = run(voxels[left], np.zeros(1, np.float32) if pdff is None else pdff[left], _MORE_ITERATIONS)
+    water = np.zeros(1, np.float32)
+    rows = run(voxels, water if pdff is None else pdff, _MONO_ITERATIONS)
+    for iterations in _MORE_ITERATIONS:
+        left = _unfinished(rows, setup)
+        if left.size:
+            rows[:, left] = run(voxels[left], water if pdff is None else pdff[left], iterations)
     return _from_rows(rows, setup, parameters=2)
 
 
@@ -318,9 +320,10 @@ def _fit_free_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
         return out
 
     rows = run(voxels, _FAT_ITERATIONS)
-    left = _unfinished(rows, setup)
-    if left.size:
-        rows[:, left] = run(voxels[left], _MORE_ITERATIONS)
+    for iterations in _MORE_ITERATIONS:
+        left = _unfinished(rows, setup)
+        if left.size:
+            rows[:, left] = run(voxels[left], iterations)
     fat_better = rows[fit_fat_kernels.WATER_COST] - rows[fit_fat_kernels.FAT_COST]
     close = (fat_better > -_WATER_MARGIN / setup.averaged) & (fat_better < margin)
     two = (rows[fit_fat_kernels.WATER_FRACTION] < 0.5) & (rows[fit_fat_kernels.FAT_FRACTION] > 0.5)
