@@ -134,11 +134,22 @@ def _by_phase(found: R2StarMap, voxels: npt.NDArray[np.int64]) -> npt.NDArray[np
     return voxels[told.reshape(-1)[voxels]]
 
 
+def _explained(
+    found: R2StarMap, search: Search, voxels: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], Array, Array]:
+    where = (found.flags.reshape(-1)[voxels] & FitFlag.POOR_FIT) == 0
+    return voxels[where], search.water[where], search.fat[where]
+
+
 def _exchanged(found: R2StarMap, search: Search, voxels: npt.NDArray[np.int64]) -> tuple[float, int]:
-    """Share of the measured voxels that the echoes decide where the fit says the opposite, and their number."""
+    """Share of the measured voxels that the echoes decide where the fit says the opposite, and their number.
+
+    At the edge of the lung the model explains neither answer; voxels that are flagged so do not count.
+    """
     assert found.pdff is not None
+    voxels, water, fat = _explained(found, search, voxels)
     pdff = found.pdff.reshape(-1)[voxels]
-    is_fat, is_water = search.water > _CLEAR * search.fat, search.fat > _CLEAR * search.water
+    is_fat, is_water = water > _CLEAR * fat, fat > _CLEAR * water
     decided = (is_fat | is_water) & np.isfinite(pdff)
     wrong = (is_fat & (pdff < 0.3)) | (is_water & (pdff > 0.7))
     return float(np.mean(wrong[decided])), int(decided.sum())
