@@ -1,7 +1,7 @@
 """Compiled fit of a decay of water and fat: as ``quant.fit_kernels``, with the fat fraction as third parameter.
 
-Each voxel is fitted from a water- and from a fat-dominant start. How blocks, units and rows are laid out:
-``quant.fit_block``.
+Each voxel is fitted from a water-dominant start, and from the fat-dominant mirror image of where that ended. How
+blocks, units and rows are laid out: ``quant.fit_block``.
 """
 
 import math
@@ -63,13 +63,14 @@ FAT_ROWS = 14
 
 _LARGEST_FRACTION_STEP = f32(0.2)
 _LOWEST_FRACTION, _HIGHEST_FRACTION = f32(-0.1), f32(1.1)  # noise around 0 must be able to fall on both sides
-_WATER_START, _FAT_START = f32(0.1), f32(0.9)
+_WATER_START, _LEAST_FAT_START = f32(0.1), f32(0.75)
+_SLOWER = f32(0.05)  # per mean echo spacing: the beats of fat pass for decay, so R is lower at the fat-dominant end
 
-_F, _BEST_F, _START_A, _START_R = range(FIRST_FREE_ROW, FIRST_FREE_ROW + 4)
-_WATER_A, _WATER_R, _WATER_F, _WATER_COST, _WATER_LEFT = range(FIRST_FREE_ROW + 4, FIRST_FREE_ROW + 9)
-_N11, _N12, _N22, _N13, _N23, _N33, _G1, _G2, _G3 = range(FIRST_FREE_ROW + 9, FIRST_FREE_ROW + 18)
-_T11, _T12, _T22, _T13, _T23, _T33, _H1, _H2, _H3 = range(FIRST_FREE_ROW + 18, FIRST_FREE_ROW + 27)
-_STATE_ROWS = FIRST_FREE_ROW + 27
+_F, _BEST_F = range(FIRST_FREE_ROW, FIRST_FREE_ROW + 2)
+_WATER_A, _WATER_R, _WATER_F, _WATER_COST, _WATER_LEFT = range(FIRST_FREE_ROW + 2, FIRST_FREE_ROW + 7)
+_N11, _N12, _N22, _N13, _N23, _N33, _G1, _G2, _G3 = range(FIRST_FREE_ROW + 7, FIRST_FREE_ROW + 16)
+_T11, _T12, _T22, _T13, _T23, _T33, _H1, _H2, _H3 = range(FIRST_FREE_ROW + 16, FIRST_FREE_ROW + 25)
+_STATE_ROWS = FIRST_FREE_ROW + 25
 
 
 @inner
@@ -153,24 +154,27 @@ def _settle(tolerance, s):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _remember_water(s):  # type: ignore[no-untyped-def]
-    """Keep where the water-dominant start ended."""
+def _begin_with_water(s):  # type: ignore[no-untyped-def]
+    """Put the trial point of every lane, a decay so far, at a little fat."""
+    restart(s)
+    for i in range(BLOCK):
+        s[_F * BLOCK + i] = _WATER_START
+
+
+@inner
+def _begin_with_fat(s):  # type: ignore[no-untyped-def]
+    """Keep where the water-dominant start ended, and put the trial point at its mirror image: nearly as good a fit."""
     for i in range(BLOCK):
         s[_WATER_A * BLOCK + i] = s[BEST_A * BLOCK + i]
         s[_WATER_R * BLOCK + i] = s[BEST_R * BLOCK + i]
         s[_WATER_F * BLOCK + i] = s[_BEST_F * BLOCK + i]
         s[_WATER_COST * BLOCK + i] = s[COST * BLOCK + i]
         s[_WATER_LEFT * BLOCK + i] = s[LEFT * BLOCK + i]
-
-
-@inner
-def _begin(fraction, s):  # type: ignore[no-untyped-def]
-    """Put the trial point of every lane at the stored start with this fat fraction."""
     restart(s)
     for i in range(BLOCK):
-        s[A * BLOCK + i] = s[_START_A * BLOCK + i]
-        s[R * BLOCK + i] = s[_START_R * BLOCK + i]
-        s[_F * BLOCK + i] = fraction
+        s[A * BLOCK + i] = s[BEST_A * BLOCK + i]
+        s[R * BLOCK + i] = max(s[BEST_R * BLOCK + i] - _SLOWER, ZERO)
+        s[_F * BLOCK + i] = max(ONE - s[_BEST_F * BLOCK + i], _LEAST_FAT_START)
 
 
 @inner
@@ -263,13 +267,11 @@ def fit_fat(signal, voxels, times, steps, fat, law, inv_sigma, max_rate, margin,
         s = np.zeros(_STATE_ROWS * BLOCK, np.float32)
         load(signal, voxels, low, inv_sigma, -ONE, y, w, s)
         start(y, times, law, max_rate, s)
-        for i in range(BLOCK):
-            s[_START_A * BLOCK + i] = s[A * BLOCK + i]
-            s[_START_R * BLOCK + i] = s[R * BLOCK + i]
         for attempt in range(2):
-            if attempt == 1:
-                _remember_water(s)
-            _begin(_WATER_START if attempt == 0 else _FAT_START, s)
+            if attempt == 0:
+                _begin_with_water(s)
+            else:
+                _begin_with_fat(s)
             for _ in range(iterations):
                 _sum(y, times, steps, fat[0], fat[1], law, s)
                 _step(max_rate, s)

@@ -22,7 +22,7 @@ Single = npt.NDArray[np.float32]
 Values = npt.NDArray[Any]
 Voxels = npt.NDArray[np.int64]
 
-_MONO_ITERATIONS, _FAT_ITERATIONS = 3, 4  # enough for most voxels ...
+_MONO_ITERATIONS, _FAT_ITERATIONS = 4, 4  # enough for most voxels ...
 _MORE_ITERATIONS = (8, 30)  # ... for almost all others, all over again, and for the rest, once more
 _TOLERANCE = 2e-5  # squared distance to the minimum, in standard deviations
 _LEAST_TOLERANCE = 1e-7  # float32 holds no less
