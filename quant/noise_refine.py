@@ -27,8 +27,12 @@ _EXPLAINED = 2.0  # times the degrees of freedom: chi squared of a decay that th
 _LEAST_EXPLAINED = 0.25  # of the sample, for it to tell the coils
 
 
-def refine_body_noise(signal: Signal, voxels: Voxels, setup: Setup) -> NoiseModel:
-    """Sigma and coils from the residuals of ``signal`` (n, e) at the rows ``voxels``; never above the sigma given."""
+def refine_body_noise(signal: Signal, voxels: Voxels, setup: Setup, *, single_image: bool = False) -> NoiseModel:
+    """Sigma and coils from the residuals of ``signal`` (n, e) at the rows ``voxels``.
+
+    Sigma stays at or below the one given, but for the correction that more than one coil asks for. ``single_image``
+    says that the magnitudes are those of single complex images, which makes them Rician: one coil.
+    """
     sample = tissue_sample(signal, voxels, setup)
     weakest = signal[sample].min(axis=1)
     clear = sample[weakest > _FAR_ABOVE_FLOOR * setup.noise.sigma]
@@ -39,6 +43,8 @@ def refine_body_noise(signal: Signal, voxels: Voxels, setup: Setup) -> NoiseMode
     if noise is None:
         return setup.noise
     setup = replace(setup, noise=replace(noise, source="body residual"))
+    if single_image:
+        return setup.noise
     coils = _coils_of_the_floor(signal, sample, setup, model)
     setup = replace(setup, noise=replace(setup.noise, coils=coils))
     return (coils > 1 and _rescaled(signal, clear, setup, model, largest=_LARGEST_CORRECTION)) or setup.noise

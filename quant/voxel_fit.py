@@ -80,8 +80,9 @@ class VoxelFit:
     def cast(self, dtype: type[np.floating[Any]]) -> "VoxelFit":
         """The same with its numbers in ``dtype``."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        numbers = {name: a.astype(dtype, copy=False) for name, a in values.items() if a is not None and a.dtype != bool}
-        return replace(self, **numbers)
+        numbers = {name: a for name, a in values.items() if a is not None and a.dtype != bool}
+        with np.errstate(over="ignore"):  # becomes infinite, and the voxel a failed one
+            return replace(self, **{name: a.astype(dtype, copy=False) for name, a in numbers.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
