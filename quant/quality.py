@@ -16,7 +16,6 @@ from quant.fit import R2StarMap
 from quant.flags import FitFlag
 from quant.region import RegionMeasurement
 from quant.result import QcLine, Severity
-from quant.uncertainty import tissue_spread_per_s
 from quant.wording import format_lic, format_lic_range, format_percent, format_rate, format_t2star
 
 ADVISED_ECHOES = 6  # 6 to 12 echo times: ESGAR/SAR consensus 2023 (10.1148/radiol.221856)
@@ -203,7 +202,7 @@ def _size(region: RegionMeasurement) -> QcLine:
 def _heterogeneity(region: RegionMeasurement) -> QcLine | None:
     if region.median <= 0:
         return None
-    relative = tissue_spread_per_s(region) / region.median
+    relative = region.tissue_sd_per_s / region.median
     bad = relative > HETEROGENEITY_WARNING
     text = f"R2* varies by {format_percent(relative)} within the region beyond fit noise."
     if bad:

@@ -12,12 +12,14 @@ from quant.local_fat import LARGEST_ERROR, fat_and_error, shrunk_fraction
 from quant.models import FatHandling, amplitude
 from quant.noise import NoiseModel
 from quant.noise_law import noise_law
+from quant.region_noise import residuals, sd_of_median, slices_to_compare, voxels_per_independent
 from quant.result import Statistics
 from quant.voxel_fit import Setup, fit_given_fat
 
 Array = npt.NDArray[np.float64]
 
 _MEDIAN_EFFICIENCY = float(np.sqrt(np.pi / 2))  # standard error of a median over that of a mean, normal data
+_IQR_PER_SD = 1.348980  # interquartile range of a normal distribution, in standard deviations
 _Z95 = 1.959964
 _DOUBTFUL = FitFlag.FAILED | FitFlag.NOISE_ONLY | FitFlag.NO_DECAY | FitFlag.POOR_FIT
 _CURVE_POINTS = 100
@@ -51,7 +53,9 @@ class RegionMeasurement:
 
     ``median``, ``q1`` and ``q3`` count voxels beyond the range of R2* as larger and voxels without decay as smaller
     than all others, so that dropping them does not shift the median; ``mean`` and ``sd`` are of the voxels that have
-    a value. ``sd_fit_per_s`` is the standard error of the median that the noise causes, voxels taken as independent.
+    a value. ``sd_fit_per_s`` is the standard error of the median that the noise causes (``region_noise.sd_of_median``);
+    ``voxel_sd_per_s`` is the median of what it is for single voxels. ``voxels_per_independent`` says how many voxels
+    carry as much as one with noise of its own: more than 1 in interpolated images.
 
     Where fat is in the fit it includes ``sd_by_fat_per_s``, what the error of the pooled fat fraction does to R2*: the
     voxels share it, it does not average out.
@@ -93,6 +97,13 @@ class RegionMeasurement:
     fat: FatHandling = "not_modelled"
     fat_shift_per_s: float = 0.0
     sd_by_fat_per_s: float = 0.0
+    voxel_sd_per_s: float = 0.0
+    voxels_per_independent: float = 1.0
+
+    @property
+    def tissue_sd_per_s(self) -> float:
+        """Standard deviation of R2* over the region that the noise of its voxels does not explain, from quartiles."""
+        return _tissue_sd(self.q1, self.q3, self.voxel_sd_per_s)
 
     @property
     def best_r2star_per_s(self) -> float:
@@ -137,11 +148,13 @@ def measure_region(acquisition: MultiEcho, fit: R2StarMap, mask: BoolArray) -> R
     setup = _setup(acquisition, fit)
     q1, median, q3 = _quartiles(values, flags, setup)
     finite = values[np.isfinite(values)]
-    sds = fit.sd_r2star_per_s[used]
+    voxel_sd = float(np.nanmedian(fit.sd_r2star_per_s[used])) if finite.size else np.inf
+    shared = _voxels_per_independent(acquisition, fit, used & np.isfinite(fit.r2star_per_s), setup)
     pooled_signal = np.abs(acquisition.signal[used]).astype(np.float32, copy=False).mean(axis=0, dtype=np.float64)
-    pooled = _pooled(pooled_signal, setup, n, with_fat=fit.pdff is not None, told=_fat_by_phase(fit, used))
+    told = _fat_by_phase(fit, used, shared)
+    pooled = _pooled(pooled_signal, setup, n / shared, with_fat=fit.pdff is not None, told=told)
     fat = _fat_handling(fit, used, pooled)
-    independent = _MEDIAN_EFFICIENCY * float(np.nanmedian(sds)) / np.sqrt(n) if finite.size else np.inf
+    sd_by_noise = sd_of_median(voxel_sd, _tissue_sd(q1, q3, voxel_sd), n / shared)
     return RegionMeasurement(
         n_voxels=n,
         n_saturated=int(np.count_nonzero(mask)) - n,
@@ -150,7 +163,7 @@ def measure_region(acquisition: MultiEcho, fit: R2StarMap, mask: BoolArray) -> R
         sd=float(finite.std(ddof=1)) if finite.size > 1 else 0.0,
         q1=q1,
         q3=q3,
-        sd_fit_per_s=float(np.hypot(independent, pooled.sd_by_fat_per_s)),
+        sd_fit_per_s=float(np.hypot(sd_by_noise, pooled.sd_by_fat_per_s)),
         pooled_r2star_per_s=pooled.r2star_per_s,
         pooled_sd_per_s=pooled.sd_per_s,
         pooled_decay=pooled.decay,
@@ -161,7 +174,29 @@ def measure_region(acquisition: MultiEcho, fit: R2StarMap, mask: BoolArray) -> R
         fat=fat,
         sd_by_fat_per_s=pooled.sd_by_fat_per_s,
         fat_shift_per_s=pooled.fat_shift_per_s if fat in ("not_told", "not_modelled") else 0.0,
+        voxel_sd_per_s=voxel_sd,
+        voxels_per_independent=shared,
     )
+
+
+def _voxels_per_independent(acquisition: MultiEcho, fit: R2StarMap, where: BoolArray, setup: Setup) -> float:
+    """From the residuals of the voxels ``where`` (z, y, x), which all have a value."""
+    if not where.any():
+        return 1.0
+    slices = slices_to_compare(where)
+    box = (slices, *(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(where[slices])[1:]))
+    chosen = where[box]
+    pdff = np.full(np.count_nonzero(chosen), np.nan)
+    for given in (fit.pdff, fit.pdff_assumed):
+        if given is not None:
+            pdff = np.where(np.isnan(pdff), given[box][chosen], pdff)
+    signal = np.abs(acquisition.signal[box][chosen])
+    s0, r2star = (a[box][chosen].astype(np.float64) for a in (fit.s0, fit.r2star_per_s))
+    return voxels_per_independent(residuals(signal, s0, r2star, pdff, setup), chosen)
+
+
+def _tissue_sd(q1: float, q3: float, voxel_sd: float) -> float:
+    return float(np.sqrt(max(((q3 - q1) / _IQR_PER_SD) ** 2 - voxel_sd**2, 0.0)))
 
 
 def _fat_handling(fit: R2StarMap, used: BoolArray, pooled: "_Pooled") -> FatHandling:
@@ -176,14 +211,15 @@ def _fat_handling(fit: R2StarMap, used: BoolArray, pooled: "_Pooled") -> FatHand
     return "not_modelled" if fat == "not_needed" and pooled.shows_fat else fat
 
 
-def _fat_by_phase(fit: R2StarMap, used: BoolArray) -> tuple[float, float] | None:
-    """Median fat fraction of the voxels and its standard error, where most were told by their phase."""
+def _fat_by_phase(fit: R2StarMap, used: BoolArray, shared: float) -> tuple[float, float] | None:
+    """Median fat fraction of the voxels and its standard error, where most were told by their phase; so many of them
+    share their noise."""
     if fit.pdff is None or fit.b0_hz is None:
         return None
     own = fit.pdff[used & np.isfinite(fit.b0_hz)].astype(np.float64)
     if 2 * own.size < np.count_nonzero(used) or own.size < 2:
         return None
-    return float(np.median(own)), _MEDIAN_EFFICIENCY * float(own.std(ddof=1)) / float(np.sqrt(own.size))
+    return float(np.median(own)), _MEDIAN_EFFICIENCY * float(own.std(ddof=1)) * float(np.sqrt(shared / own.size))
 
 
 def _setup(acquisition: MultiEcho, fit: R2StarMap) -> Setup:
@@ -218,15 +254,18 @@ class _Pooled:
     decay: PooledDecay
 
 
-def _pooled(signal: Array, setup: Setup, n: int, *, with_fat: bool, told: tuple[float, float] | None = None) -> _Pooled:
-    """Fit the mean magnitude (e,) of ``n`` voxels, with the fat fraction and error ``told`` where they are known.
+def _pooled(
+    signal: Array, setup: Setup, independent: float, *, with_fat: bool, told: tuple[float, float] | None
+) -> _Pooled:
+    """Fit the mean magnitude (e,) of so many ``independent`` voxels, with the fat fraction and error ``told`` where
+    they are known.
 
     The mean of magnitudes follows the first moment of the noise law at the voxels' own sigma; only its scatter
     shrinks with the number of voxels.
     """
     law = noise_law(setup.noise.coils)
-    row, pooled = np.ascontiguousarray(signal[None], np.float32), replace(setup, averaged=n)
-    fraction, error = told or (float(a[0]) for a in fat_and_error(row, np.array([float(n)]), pooled))
+    row, pooled = np.ascontiguousarray(signal[None], np.float32), replace(setup, averaged=max(1, round(independent)))
+    fraction, error = told or (float(a[0]) for a in fat_and_error(row, np.array([independent]), pooled))
     tells = error <= LARGEST_ERROR
     pdff = float(shrunk_fraction(np.array(fraction), np.array(error))) if with_fat and tells else None
     assumed = np.array([0.0 if pdff is None else pdff], np.float32)

@@ -15,7 +15,6 @@ from quant.wording import format_rate
 
 Z95 = 1.959964
 _MEDIAN_EFFICIENCY = math.sqrt(math.pi / 2)  # standard error of a median over that of a mean, normal data
-_IQR_PER_SD = 1.348980  # interquartile range of a normal distribution, in standard deviations
 VOXELS_PER_SAMPLE = 4.0
 """Neighbouring voxels are not independent: scanners usually interpolate twofold in both in-plane directions."""
 PDFF_REPEATABILITY_SD_PERCENT = 4.2 / 2.77
@@ -85,17 +84,10 @@ def r2star_uncertainty(
     return R2StarUncertainty(
         fit_per_s=region.sd_fit_per_s if math.isfinite(region.sd_fit_per_s) else 0.0,
         heterogeneity_per_s=_MEDIAN_EFFICIENCY
-        * tissue_spread_per_s(region)
+        * region.tissue_sd_per_s
         / math.sqrt(max(region.n_voxels / VOXELS_PER_SAMPLE, 1.0)),
         repeatability_per_s=repeatability.sd_per_s(value_per_s),
     )
-
-
-def tissue_spread_per_s(region: RegionMeasurement) -> float:
-    """Standard deviation of R2* over the region that the fit's own noise does not explain, from the quartiles."""
-    spread = (region.q3 - region.q1) / _IQR_PER_SD
-    voxel_fit_sd = region.sd_fit_per_s * math.sqrt(region.n_voxels) / _MEDIAN_EFFICIENCY
-    return math.sqrt(max(spread**2 - voxel_fit_sd**2, 0.0))
 
 
 def lic_distribution(calibration: Calibration, r2star: Normal) -> Normal:

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from quant.calibration import CALIBRATIONS, LinearEquation
+from quant.region_noise import sd_of_median
 from quant.uncertainty import (
     Normal,
     Repeatability,
     interval_statement,
     lic_distribution,
     r2star_uncertainty,
-    tissue_spread_per_s,
 )
 from tests.clinical_cases import region_of
 
@@ -45,7 +45,11 @@ def test_interval_of_the_median_covers_in_repeated_regions() -> None:
         voxels = scan + rng.normal(0, np.hypot(tissue_sd, noise_sd), n)
         q1, median, q3 = np.quantile(voxels, (0.25, 0.5, 0.75))
         region = region_of(
-            float(median), n_voxels=n, sd_fit_per_s=1.2533 * noise_sd / np.sqrt(n), spread=(q3 - q1) / 1.349 / median
+            float(median),
+            n_voxels=n,
+            sd_fit_per_s=sd_of_median(noise_sd, tissue_sd, n),
+            voxel_sd_per_s=noise_sd,
+            spread=(q3 - q1) / 1.349 / median,
         )
         sd = r2star_uncertainty(region, REPEATABILITY, region.median).total_per_s
         low, high = Normal(mean=region.median, sd=sd).interval95
@@ -54,12 +58,10 @@ def test_interval_of_the_median_covers_in_repeated_regions() -> None:
 
 
 def test_tissue_spread_leaves_out_what_noise_explains() -> None:
-    n, noise_sd, tissue_sd, rate = 5000, 6.0, 8.0, 100.0
-    fit_sd = 1.2533141 * noise_sd / np.sqrt(n)
-    region = region_of(rate, n_voxels=n, spread=float(np.hypot(noise_sd, tissue_sd)) / rate, sd_fit_per_s=fit_sd)
-    assert tissue_spread_per_s(region) == pytest.approx(tissue_sd, rel=1e-3)
-    only_noise = region_of(rate, n_voxels=n, spread=0.9 * noise_sd / rate, sd_fit_per_s=fit_sd)
-    assert tissue_spread_per_s(only_noise) == 0
+    noise_sd, tissue_sd, rate = 6.0, 8.0, 100.0
+    region = region_of(rate, spread=float(np.hypot(noise_sd, tissue_sd)) / rate, voxel_sd_per_s=noise_sd)
+    assert region.tissue_sd_per_s == pytest.approx(tissue_sd, rel=1e-3)
+    assert region_of(rate, spread=0.9 * noise_sd / rate, voxel_sd_per_s=noise_sd).tissue_sd_per_s == 0
 
 
 def test_repeatability_has_a_floor() -> None:
@@ -68,7 +70,9 @@ def test_repeatability_has_a_floor() -> None:
 
 
 def test_a_region_without_any_own_value_has_no_fit_part() -> None:
-    parts = r2star_uncertainty(region_of(900, sd_fit_per_s=float("inf")), REPEATABILITY, 900)
+    parts = r2star_uncertainty(
+        region_of(900, sd_fit_per_s=float("inf"), voxel_sd_per_s=float("inf")), REPEATABILITY, 900
+    )
     assert parts.fit_per_s == 0
     assert parts.total_per_s == pytest.approx(REPEATABILITY.sd_per_s(900))
 
