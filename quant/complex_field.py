@@ -50,7 +50,7 @@ def _neighbours(index, z, y, x, near):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _send(p, q, edge, axis, share, belief, base, offset, slope, stiffness, weight, period, inverse, message):  # type: ignore[no-untyped-def]
+def _send(p, q, edge, axis, share, belief, base, offset, slope, stiffness, weight, largest, period, inverse, message):  # type: ignore[no-untyped-def]
     """Replace the message on an edge (from q to p) by the one from p to q; ``base`` is scratch."""
     candidates = belief.size
     w = weight[axis] * min(stiffness[p], stiffness[q])
@@ -62,7 +62,7 @@ def _send(p, q, edge, axis, share, belief, base, offset, slope, stiffness, weigh
         best = NONE
         for i in range(candidates):
             d = _difference(offset[q, j] - offset[p, i] - expected, period, inverse)
-            best = min(best, base[i] + w * d * d)
+            best = min(best, base[i] + w * min(d * d, largest))
         message[edge, axis, j] = best
         least = min(least, best)
     for j in range(candidates):
@@ -70,7 +70,7 @@ def _send(p, q, edge, axis, share, belief, base, offset, slope, stiffness, weigh
 
 
 @_inner
-def _sweep_slice(index, z, forward, offset, cost, slope, stiffness, weight, period, inverse, message, label):  # type: ignore[no-untyped-def]
+def _sweep_slice(index, z, forward, offset, cost, slope, stiffness, weight, largest, period, inverse, message, label):  # type: ignore[no-untyped-def]
     height, width = index.shape[1:]
     near = np.empty(6, np.int64)
     belief = np.empty(cost.shape[1], np.float32)
@@ -96,7 +96,7 @@ def _sweep_slice(index, z, forward, offset, cost, slope, stiffness, weight, peri
             share = f32(1) / f32(max(later, earlier, 1))
             if forward:
                 label[p] = _decide(
-                    p, near, first, offset, cost, slope, stiffness, weight, period, inverse, message, label
+                    p, near, first, offset, cost, slope, stiffness, weight, largest, period, inverse, message, label
                 )
             for side in range(6):
                 q = near[side]
@@ -114,6 +114,7 @@ def _sweep_slice(index, z, forward, offset, cost, slope, stiffness, weight, peri
                         slope,
                         stiffness,
                         weight,
+                        largest,
                         period,
                         inverse,
                         message,
@@ -129,7 +130,7 @@ def _is_later(side, first):  # type: ignore[no-untyped-def]
 
 
 @_inner
-def _decide(p, near, first, offset, cost, slope, stiffness, weight, period, inverse, message, label):  # type: ignore[no-untyped-def]
+def _decide(p, near, first, offset, cost, slope, stiffness, weight, largest, period, inverse, message, label):  # type: ignore[no-untyped-def]
     """Candidate of voxel p given those already decided before it and the messages of those after it."""
     best, chosen = NONE, 0
     for k in range(cost.shape[1]):
@@ -146,18 +147,19 @@ def _decide(p, near, first, offset, cost, slope, stiffness, weight, period, inve
                 w = weight[axis] * min(stiffness[p], stiffness[q])
                 expected = slope[p, axis] if edge == p else -slope[q, axis]
                 d = _difference(offset[q, label[q]] - offset[p, k] - expected, period, inverse)
-                value += w * d * d
+                value += w * min(d * d, largest)
         if value < best:
             best, chosen = value, k
     return chosen
 
 
 @compiled_entry
-def settle(index, offset, cost, slope, stiffness, weight, period, message, label, sweeps):  # type: ignore[no-untyped-def]
+def settle(index, offset, cost, slope, stiffness, weight, largest, period, message, label, sweeps):  # type: ignore[no-untyped-def]
     """Fill ``label`` (k,): the candidate of every voxel.
 
     ``index`` (z, y, x) int32 holds the row of a voxel or -1; ``offset`` and ``cost`` (k, c), ``stiffness`` (k,) and
     ``slope`` (k, 3), the expected change of offset to the next voxel along x, y, z; ``weight`` (3,) by axis;
+    squared differences count up to ``largest``, as tissue across air has a field of its own;
     ``message`` (k, 3, c) is scratch, 0 at the start or what an earlier call left.
     ``period`` of the field in points, 0 for none.
     """
@@ -177,6 +179,7 @@ def settle(index, offset, cost, slope, stiffness, weight, period, message, label
                     slope,
                     stiffness,
                     weight,
+                    largest,
                     period,
                     inverse,
                     message,

@@ -22,8 +22,9 @@ ComplexSignal = npt.NDArray[np.complex64]
 _ITERATIONS = 10
 _CANDIDATE_ITERATIONS = 6
 _LARGEST_FREE = 2.0  # fat fraction: noise may take it below 0 and above 1
-_SWEEPS = 3
-_STIFFNESS = 0.1  # weight of a squared field difference, times the curvature of the less certain neighbour's cost
+_SWEEPS = 4
+_STIFFNESS = 0.05  # weight of a squared field difference, times the curvature of the less certain neighbour's cost
+_LARGEST_STEP = 0.1  # of the turn per mean spacing: a larger jump costs no more, tissue across air has its own field
 _AXES = (1.0, 1.0, 0.3)  # relative weight along x, y, z: slices are thicker than pixels
 _SLOPE_BOX = (3, 7, 7)  # voxels over which the field's slope is averaged
 _SMOOTH_BOX = (1, 3, 3)
@@ -66,6 +67,7 @@ def fit_complex_volume(signal: ComplexSignal, voxels: Voxels, shape: tuple[int, 
         _slopes(signal, voxels, shape, setup, fields),
         stiffness,
         (_STIFFNESS * np.array(_AXES)).astype(np.float32),
+        np.float32((_LARGEST_STEP * fields.points / (fields.span_hz * setup.spacing_s)) ** 2),
         np.float32(fields.points if fields.cyclic else 0),
         np.zeros((voxels.size, 3, fields.candidates), np.float32),
         label,

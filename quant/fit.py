@@ -130,7 +130,10 @@ def fit_r2star(
     flags = _usable(flat, mask)
     with _thread_limit(threads):
         if estimated and not setup.noise.from_background:
-            setup = replace(setup, noise=refine_body_noise(flat, np.flatnonzero(flags == 0), setup))
+            setup = replace(
+                setup,
+                noise=refine_body_noise(flat, np.flatnonzero(flags == 0), setup, single_image=np.iscomplexobj(signal)),
+            )
         if not np.iscomplexobj(signal):
             return _fit_magnitude(flat, flags, _volume(signal), setup, wanted)
         if wanted not in (None, SignalModel.COMPLEX_FAT):

@@ -15,6 +15,7 @@ from quant.flags import FitFlag
 from quant.voxel_fit import RANGE_END, Setup, VoxelFit, Voxels
 
 _LARGEST_RELATIVE_SD = 0.16  # of R2*; beyond, R2* falls low and the fat fraction scatters over its whole range
+_OWN_SHARE = 0.75  # of that limit, for the voxel itself
 _LARGEST_MISFIT = 0.04  # of the energy of a voxel's samples: 20 % of the signal
 _BOX = (1, 5, 5)  # voxels whose mean decides, so that noise does not pick the fit of a voxel by its own result
 _UNKNOWNS = 6
@@ -78,7 +79,7 @@ def _left(
     decayed = np.minimum(fit.r2star_per_s * last_echo_s, 2)
     around = _Surroundings(voxels, shape)
     uncertain = (around.mean(relative) > _LARGEST_RELATIVE_SD) & (around.mean(decayed) > 1)
-    uncertain &= (relative > _LARGEST_RELATIVE_SD / 2) & (decayed > 1 / 2)  # not next to such tissue
+    uncertain &= (relative > _OWN_SHARE * _LARGEST_RELATIVE_SD) & (decayed > 1 / 2)  # not merely next to such tissue
     return uncertain | (around.mean(misfit.astype(np.float32)) > 1 / 2)
 
 
