@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help install demo test check serve bench lock peers soak clean
+.PHONY: help install demo test check serve bench bench-fit lock peers soak clean
 
 help:            ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(STAMP): requirements.lock requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version)'
@@ -39,6 +39,11 @@ serve: $(STAMP)  ## the node, with config.yaml when there is one
 
 bench: $(STAMP)  ## timings as ratios, with the machine recorded (bench/README.md)
 	$(BIN)/python -m bench
+
+bench-fit: $(STAMP)  ## tables of the R2* fits beside scipy, ukat and mri-fatwater (long)
+	$(BIN)/python -m bench.fit.fatwater_install
+	for part in accuracy noise speed complex_accuracy complex_swaps complex_speed; do $(BIN)/python -m bench.fit.$$part || exit 1; done
+	$(BIN)/python -m bench.acquisition
 
 lock:            ## renew the lock files
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
