@@ -12,6 +12,7 @@ i at ``r * BLOCK + i``: with a constant stride the compiler sees that rows do no
 
 import hashlib
 import math
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,9 @@ import numpy as np
 f32 = np.float32
 BLOCK = 256
 LEAST_ECHOES = 3  # kept by truncation whatever their size
+# Threads that have nothing to do sleep. GNU OpenMP, which numba loads with the first parallel function, would let them
+# spin: with other processes on the machine a fit in two threads then takes 1.6 times as long as in one.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _FAST = {"contract", "arcp", "nsz", "afn", "nnan"}  # no reassociation: the order of summation is the result
 
 # Rows of the result of every fit.
