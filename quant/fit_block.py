@@ -12,10 +12,8 @@ i at ``r * BLOCK + i``: with a constant stride the compiler sees that rows do no
 
 import hashlib
 import math
-import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numba as nb
@@ -24,9 +22,6 @@ import numpy as np
 f32 = np.float32
 BLOCK = 256
 LEAST_ECHOES = 3  # kept by truncation whatever their size
-# Threads that have nothing to do sleep. GNU OpenMP, which numba loads with the first parallel function, would let them
-# spin: with other processes on the machine a fit in two threads then takes 1.6 times as long as in one.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _FAST = {"contract", "arcp", "nsz", "afn", "nnan"}  # no reassociation: the order of summation is the result
 
 # Rows of the result of every fit.
@@ -67,7 +62,7 @@ def compiled_entry(function: Callable[..., Any], *, fast: bool = True) -> Any:
 
     numba raises ``RuntimeError`` when neither the package folder, ``NUMBA_CACHE_DIR`` nor the user's cache folder can
     be written; the fit then works all the same and compiles once per process. numba notices a change in the file of
-    the entry only, so the files of the functions it calls become part of the name it is cached under. ``fast``
+    the entry only, so the code of the functions it calls becomes part of the name it is cached under. ``fast``
     arithmetic knows no NaN.
     """
     function.__qualname__ = f"{function.__qualname__}_{_digest_of_callees(function)}"
@@ -83,8 +78,8 @@ exact_entry = partial(compiled_entry, fast=False)
 
 
 def _digest_of_callees(function: Callable[..., Any]) -> str:
-    """Of the source files of all compiled functions that ``function`` reaches."""
-    files: set[Path] = set()
+    """Of the code of all compiled functions that ``function`` reaches, and of the constants they use."""
+    parts: list[str] = []
     waiting: list[Any] = [function]
     seen: set[Any] = set()
     while waiting:
@@ -92,11 +87,12 @@ def _digest_of_callees(function: Callable[..., Any]) -> str:
         if reached in seen:
             continue
         seen.add(reached)
-        files.add(Path(reached.__code__.co_filename))
-        named = (reached.__globals__.get(name) for name in reached.__code__.co_names)
-        waiting += [callee.py_func for callee in named if hasattr(callee, "py_func")]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files) if path.is_file()))
-    return digest.hexdigest()[:12]
+        code = reached.__code__
+        used = [(name, reached.__globals__.get(name)) for name in code.co_names]
+        constants = [pair for pair in used if isinstance(pair[1], int | float | tuple | np.generic)]
+        parts.append(repr((code.co_name, code.co_code, code.co_consts, constants)))
+        waiting += [callee.py_func for _, callee in used if hasattr(callee, "py_func")]
+    return hashlib.sha256("".join(sorted(parts)).encode()).hexdigest()[:12]
 
 
 inner = nb.njit(fastmath=_FAST, error_model="numpy")
