@@ -16,7 +16,7 @@ _FAST = {"contract", "nnan", "nsz"}  # no reassociation: the order of summation 
 
 
 def _compiled(*, fast: bool) -> Callable[[Callable[..., Any]], Any]:
-    """Compile with numba's cache on disk, or without where none can be kept (as ``quant.fit_kernels``)."""
+    """Compile with numba's cache on disk, or without where none can be kept (as ``quant.fit_block``)."""
 
     def compile_one(function: Callable[..., Any]) -> Any:
         fastmath = _FAST if fast else False
