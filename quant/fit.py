@@ -26,6 +26,7 @@ from quant.models import FatHandling, SignalModel, measurable_limit
 from quant.noise import NoiseModel, estimate_complex_noise, estimate_noise
 from quant.noise_law import noise_law
 from quant.noise_refine import refine_body_noise
+from quant.phase_check import contradicted
 from quant.screening import broken_voxels
 from quant.voxel_fit import Setup, Signal, Voxels, fit_voxels
 
@@ -183,6 +184,8 @@ def _fit_complex(
         maps, left = fit_by_phase(samples, voxels, shape, verdict, flags)
         if left.most:
             why = "water and fat in a field do not explain most of the tissue"
+        elif phases_show_fat(setup) and contradicted(samples, maps, verdict.setup):
+            why = "the magnitudes of the same images contradict it"
     if why is not None:
         flags[usable] = 0
         return _fit_magnitude(_magnitude(samples), flags, shape, setup, None, phase_note=f"Phase not used: {why}.")

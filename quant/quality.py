@@ -30,6 +30,7 @@ HETEROGENEITY_WARNING = 0.30
 LOWEST_NORMAL_PER_S = {1.5: 23.7, 2.89: 25.3, 3.0: 25.3}
 """Lower end of healthy liver R2*: lowest of 100 volunteers at 1.5 T (10.1038/s41598-020-74968-z); mean less two
 standard deviations of 20 controls at 3 T, 69.1 - 2 x 21.9 (Storey 2007, 10.1002/jmri.20816)."""
+HIGHEST_PDFF_PERCENT = 60.0  # the most severe steatosis stays near 50 % (10.1148/radiol.12120896)
 SEVERE_LIC_MG_PER_G = 15.0  # St Pierre 2005, Blood 105:855
 
 
@@ -39,12 +40,12 @@ def phase_line(fit: R2StarMap, region: BoolArray | None) -> QcLine | None:
         return None
     if fit.b0_hz is None:
         return QcLine(code="phase_not_used", severity="info", text=fit.phase_note)
-    text = fit.phase_note[0].upper() + fit.phase_note[1:]
+    text = f"Water and fat are told apart by the phase of the images ({fit.phase_note.rstrip('.')})."
     share = None
     if region is not None and region.any():
         share = float(np.mean((fit.flags[region] & FitFlag.PHASE_NOT_USED) != 0))
         if share > 0:
-            text += f" {format_percent(share)} of the region by magnitude alone: R2* is too high there to tell fat."
+            text += f" {format_percent(share)} of the region by magnitude alone: the phase does not tell fat there."
     return QcLine(code="phase_used", severity="info", value=share, text=text)
 
 
@@ -72,6 +73,7 @@ def measurement_quality(
         _failed(region),
         _disagreement(region),
         _plausible(region, field_t),
+        _plausible_fat(region),
         _size(region),
         None if bounded else _heterogeneity(region),
     ]
@@ -176,6 +178,17 @@ def _disagreement(region: RegionMeasurement) -> QcLine | None:
         text += " Noise, mixed tissue or motion may bias the value."
     severity: Severity = "warning" if bad else "info"
     return QcLine(code="pooled_disagreement", severity=severity, value=relative, limit=DISAGREEMENT_WARNING, text=text)
+
+
+def _plausible_fat(region: RegionMeasurement) -> QcLine | None:
+    if region.pdff_percent is None or region.pdff_percent.median <= HIGHEST_PDFF_PERCENT:
+        return None
+    median = region.pdff_percent.median
+    text = (
+        f"Fat fraction of {median:.0f} % in the region: no liver holds so much fat, so water and fat are exchanged (a "
+        "phase error) or the region is not liver. No number is stated; the magnitude images may still be measurable."
+    )
+    return QcLine(code="pdff_not_plausible", severity="failure", value=median, limit=HIGHEST_PDFF_PERCENT, text=text)
 
 
 def _plausible(region: RegionMeasurement, field_t: float) -> QcLine | None:
