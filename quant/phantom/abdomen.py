@@ -13,7 +13,7 @@ from quant.phantom.anatomy import AbdomenAnatomy
 from quant.phantom.field import FieldMap, field_map
 from quant.phantom.labels import Label, Tissue, tissue_at
 from quant.phantom.organs import build_layers
-from quant.phantom.paint import Body, LabelArray, Waves, majority, pure, sample_labels
+from quant.phantom.paint import Body, LabelArray, LabelledBody, Waves, majority, pure, sample_labels
 from quant.phantom.signal import (
     ComplexArray,
     SliceFields,
@@ -100,13 +100,18 @@ def make_abdomen(
     coils: int = 1,
     seed: int = 0,
     anatomy: AbdomenAnatomy | None = None,
+    body: LabelledBody | None = None,
 ) -> Phantom:
     """A digital abdomen measured with a multi-echo gradient echo.
 
     ``matrix`` is the number of rows and columns (or a pair), ``level_mm`` the height of the stack's middle above the
     portal bifurcation (dome near +85, tip of the right lobe near -95), ``snr`` the liver's S0 over the noise per
-    channel, ``coils`` the channels of a root-sum-of-squares magnitude. Equal arguments give equal arrays.
+    channel, ``coils`` the channels of a root-sum-of-squares magnitude. ``body`` replaces the digital anatomy by
+    another one, say a label map of a patient; tissues and disturbances then follow its own ``anatomy``. Equal arguments
+    give equal arrays.
     """
+    if body is not None and anatomy is not None:
+        raise ValueError("a body brings its own anatomy: give one of the two")
     rows, columns = (matrix, matrix) if isinstance(matrix, int) else matrix
     stack = SliceStack(
         n_slices=n_slices,
@@ -130,9 +135,9 @@ def make_abdomen(
         kind=kind,
         coils=coils,
         seed=seed,
-        anatomy=anatomy or AbdomenAnatomy(),
+        anatomy=body.anatomy if body is not None else anatomy or AbdomenAnatomy(),
     )
-    return _simulate(request, stack)
+    return _simulate(request, stack, body or _body(request, stack.orientation))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +174,8 @@ class _Request:
             tissues[label] = replace(tissues[label], r2star_per_s=rate)
         for label, pdff in self.anatomy.pdff_overrides.items():
             tissues[label] = replace(tissues[label], pdff=pdff)
+        for label, s0 in self.anatomy.s0_overrides.items():
+            tissues[label] = replace(tissues[label], s0=s0)
         liver = replace(tissues[Label.LIVER], r2star_per_s=self.r2star_per_s, pdff=self.pdff_percent / 100)
         return tissues | {Label.LIVER: liver}
 
@@ -182,10 +189,9 @@ def _body(request: _Request, orientation: str) -> Body:
     return Body(layers=layers, anatomy=request.anatomy, offset_mm=offset, warp=warp)
 
 
-def _simulate(request: _Request, stack: SliceStack) -> Phantom:
-    """The order of the method: body, labels, smooth fields, signal, noise, truth."""
+def _simulate(request: _Request, stack: SliceStack, body: LabelledBody) -> Phantom:
+    """The order of the method: labels, smooth fields, signal, noise, truth."""
     geometry, shape = stack.geometry, (stack.n_slices, stack.rows, stack.columns)
-    body = _body(request, stack.orientation)
     samples = sample_labels(body, geometry, shape)
     liver = pure(samples, Label.LIVER)
     tissues = request.tissues()
@@ -205,13 +211,13 @@ def _simulate(request: _Request, stack: SliceStack) -> Phantom:
     return Phantom(acquisition=acquisition, truth=truth)
 
 
-def _voxel_field(waves: Waves, body: Body, geometry: Geometry, shape: tuple[int, int, int]) -> FloatArray:
+def _voxel_field(waves: Waves, body: LabelledBody, geometry: Geometry, shape: tuple[int, int, int]) -> FloatArray:
     """A smooth field (c, z, y, x) at the voxel centres, fixed to the body."""
     slices = [waves.at(body.body_coordinates(slice_points(geometry, z, shape[1:], _CENTRE))) for z in range(shape[0])]
     return np.stack(slices, axis=1).reshape(-1, *shape)
 
 
-def _smooth_fields(request: _Request, body: Body, geometry: Geometry, liver: BoolArray) -> list[SliceFields]:
+def _smooth_fields(request: _Request, body: LabelledBody, geometry: Geometry, liver: BoolArray) -> list[SliceFields]:
     """Per slice; the liver's factors have median 1 over pure parenchyma, so has the receive profile."""
     generator, shape = request.generator(2), (len(liver), *liver.shape[1:])
     slow = Waves.draw(generator, channels=3, lengths_mm=(35.0, 140.0), sd=1.0, count=14)
@@ -235,7 +241,9 @@ def _median_one(field: FloatArray, where: BoolArray) -> FloatArray:
     return (field / reference).astype(np.float32)
 
 
-def _receive_profile(request: _Request, body: Body, geometry: Geometry, shape: tuple[int, int, int]) -> FloatArray:
+def _receive_profile(
+    request: _Request, body: LabelledBody, geometry: Geometry, shape: tuple[int, int, int]
+) -> FloatArray:
     """Surface coils in front and behind: bright skin, darker depth, a little more in front, a seed's own tilt."""
     generator = request.generator(4)
     lean = generator.normal(0, 0.25, 3)

@@ -35,8 +35,8 @@ class AbdomenAnatomy:
     1.4 times as bright as the spine), ``ghosts`` the amplitude of breathing ghosts relative to the moving tissue.
     ``susceptibility`` scales the field of lung and gas, which also dephases thick slices (1: linear shim only; 0.5: a
     good higher-order shim), ``gas`` is the share of stomach and colon filled with gas, ``variation`` scales the seed's
-    anatomical variability. ``r2star_overrides`` (1/s) and ``pdff_overrides`` (fractions) replace the literature values
-    of other tissues.
+    anatomical variability. ``r2star_overrides`` (1/s), ``pdff_overrides`` (fractions) and ``s0_overrides`` (relative to
+    liver) replace the literature values of other tissues.
     """
 
     region: Region = "abdomen"
@@ -58,6 +58,7 @@ class AbdomenAnatomy:
     variation: float = 1.0
     r2star_overrides: Mapping[Label, float] = field(default_factory=dict)
     pdff_overrides: Mapping[Label, float] = field(default_factory=dict)
+    s0_overrides: Mapping[Label, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
@@ -70,3 +71,5 @@ class AbdomenAnatomy:
             raise ValueError("r2star_overrides must be above 0")
         if any(not 0 <= value <= 1 for value in self.pdff_overrides.values()):
             raise ValueError("pdff_overrides are fractions between 0 and 1")
+        if any(value < 0 for value in self.s0_overrides.values()):
+            raise ValueError("s0_overrides must not be below 0")

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from quant.acquisition import FloatArray
 from quant.models import GYROMAGNETIC_HZ_PER_T
 from quant.phantom.labels import Label
-from quant.phantom.paint import Body, Waves
+from quant.phantom.paint import LabelledBody, Waves
 
 _AIR_PPM = 9.4
 _LUNG_PPM = 6.0
@@ -37,7 +37,7 @@ class FieldMap:
         return np.asarray(grid + self.residual_hz * self.residual.at(points)[0])
 
 
-def field_map(body: Body, centre_mm: FloatArray, field_t: float, generator: np.random.Generator) -> FieldMap:
+def field_map(body: LabelledBody, centre_mm: FloatArray, field_t: float, generator: np.random.Generator) -> FieldMap:
     """The field of the body around ``centre_mm``, shimmed to first order over its tissue."""
     origin = centre_mm - _HALF_EXTENT_MM
     axes = [

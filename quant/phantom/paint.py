@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -52,6 +53,21 @@ class Waves:
         for wave, phase, amplitude in zip(self.wave, self.phase, self.amplitude, strict=True):
             total += amplitude[:, None] * np.sin(wave @ points + phase)
         return total
+
+
+class LabelledBody(Protocol):
+    """Anything that can be imaged: it knows the tissue at every point of the patient (LPS, mm)."""
+
+    @property
+    def anatomy(self) -> AbdomenAnatomy: ...
+
+    def body_coordinates(self, points: FloatArray) -> FloatArray:
+        """Coordinates (3, n) that move with the body, of patient coordinates (3, n)."""
+        ...
+
+    def labels_at(self, points: FloatArray) -> LabelArray:
+        """Tissue labels (n,) at patient coordinates (3, n)."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +124,7 @@ def _paint(layer: Layer, labels: LabelArray, points: FloatArray) -> None:
         labels[hit] = layer.label
 
 
-def sample_labels(body: Body, geometry: Geometry, shape: tuple[int, int, int]) -> LabelArray:
+def sample_labels(body: LabelledBody, geometry: Geometry, shape: tuple[int, int, int]) -> LabelArray:
     """Labels (z, k, y, x) at the k sub-samples of every voxel of a slice grid of ``shape`` (z, y, x)."""
     samples = np.zeros((shape[0], len(SUBSAMPLES), *shape[1:]), dtype=np.uint8)
     for z in range(shape[0]):

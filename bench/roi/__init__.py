@@ -1,0 +1,1 @@
+"""The automatic liver region on digital abdomens and on label maps of real ones, against targets (``__main__``)."""
