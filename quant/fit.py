@@ -5,12 +5,9 @@
 (Feng 2013, 10.1002/mrm.24607), with six-peak fat where the echo times can tell fat from water and the data ask for it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
@@ -27,7 +24,8 @@ from quant.noise import NoiseModel, estimate_complex_noise, estimate_noise
 from quant.noise_law import noise_law
 from quant.noise_refine import refine_body_noise
 from quant.phase_check import contradicted
-from quant.screening import broken_voxels
+from quant.screening import screened
+from quant.threads import each_part, thread_limit
 from quant.voxel_fit import Setup, Signal, Voxels, fit_voxels
 
 ModelName = Literal[
@@ -41,9 +39,9 @@ ModelName = Literal[
     "magnitude_squared",
 ]
 
-_CHUNK = 512 * BLOCK  # voxels fitted at a time: bounds the memory beside the maps
+_CHUNK = 128 * BLOCK  # voxels fitted at a time: bounds the memory beside the maps
 _LEAST_ECHOES = 3
-_LIMIT_SAMPLE = 1 << 18  # voxels, evenly spread, that stand for all
+_LIMIT_SAMPLE = 1 << 16  # voxels, evenly spread, that stand for all
 _TISSUE_SNR = 10.0  # S0 / sigma from which a voxel counts as tissue for the acquisition's measurable limit
 
 
@@ -130,7 +128,7 @@ def fit_r2star(
     setup = Setup(echo_times_s=times, field_t=float(field_t), noise=noise or _estimate(signal, times))
     flat = _magnitude(signal).reshape(-1, times.size)
     flags = _usable(flat, mask)
-    with _thread_limit(threads):
+    with thread_limit(threads):
         if estimated and not setup.noise.from_background:
             setup = replace(
                 setup,
@@ -163,9 +161,11 @@ def _fit_magnitude(
 
 
 def _fill_magnitude(flat: Signal, voxels: Voxels, choice: Choice, maps: Maps, also: FitFlag) -> None:
-    for start in range(0, voxels.size, _CHUNK):
-        part = voxels[start : start + _CHUNK]
-        maps.fill(part, fit_voxels(flat, part, choice.setup, choice.model), choice.setup, also)
+    def fill(part: slice) -> None:
+        some = voxels[part]
+        maps.fill(some, fit_voxels(flat, some, choice.setup, choice.model), choice.setup, also)
+
+    each_part(voxels.size, _CHUNK, fill)
 
 
 def _fit_complex(
@@ -274,21 +274,10 @@ def _estimate(signal: npt.NDArray[Any], times: npt.NDArray[np.float64]) -> Noise
 
 def _usable(flat: Signal, mask: BoolArray | None) -> npt.NDArray[np.int32]:
     """Flags (n,) before the fit: voxels outside the mask, voxels with samples that are no magnitudes."""
-    flags = np.where(broken_voxels(flat), np.int32(FitFlag.FAILED), np.int32(0))
+    flags = screened(flat)
     if mask is not None:
         flags[~mask.reshape(-1)] = FitFlag.OUTSIDE
     return flags
-
-
-@contextmanager
-def _thread_limit(threads: int | None) -> Iterator[None]:
-    """Let numba use at most ``threads`` threads, and what it used before afterwards."""
-    before = nb.get_num_threads()
-    nb.set_num_threads(before if threads is None else min(threads, before))
-    try:
-        yield
-    finally:
-        nb.set_num_threads(before)
 
 
 def _finished(maps: Maps, shape: tuple[int, int, int], choice: Choice, *, phase_note: str | None) -> R2StarMap:

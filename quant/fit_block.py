@@ -66,7 +66,12 @@ def compiled_entry(function: Callable[..., Any], *, fast: bool = True) -> Any:
     arithmetic knows no NaN.
     """
     function.__qualname__ = f"{function.__qualname__}_{_digest_of_callees(function)}"
-    options: dict[str, Any] = {"parallel": True, "fastmath": _FAST if fast else False, "error_model": "numpy"}
+    options: dict[str, Any] = {
+        "parallel": True,
+        "nogil": True,
+        "fastmath": _FAST if fast else False,
+        "error_model": "numpy",
+    }
     try:
         return nb.njit(cache=True, **options)(function)
     except RuntimeError:

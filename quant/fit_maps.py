@@ -26,7 +26,7 @@ _LARGEST_RELATIVE_SD = f32(AT_LIMIT_RELATIVE_SD)
 _FAILED, _NOISE_ONLY, _AT_LIMIT = int(FitFlag.FAILED), int(FitFlag.NOISE_ONLY), int(FitFlag.AT_LIMIT)
 _NO_DECAY, _POOR_FIT, _FAT_WATER_SWAP = int(FitFlag.NO_DECAY), int(FitFlag.POOR_FIT), int(FitFlag.FAT_WATER_SWAP)
 _UNFIT = int(UNFIT)
-_ZERO, _ONE = f32(0), f32(1)
+_ZERO, _ONE, _NAN = f32(0), f32(1), f32(np.nan)
 _NOWHERE = np.zeros(1, np.bool_)
 
 
@@ -47,7 +47,9 @@ class Maps:
         """Of the size of ``flags`` (n,), which they keep and fill."""
 
         def blank() -> Map:
-            return np.full(flags.size, np.nan, np.float32)
+            values = np.empty(flags.size, np.float32)
+            _blank(values)
+            return values
 
         return Maps(
             r2star=blank(),
@@ -87,7 +89,13 @@ def _largest_chi2(most: int) -> Map:
 
 
 @exact_entry
-def _enter(voxels, fitted, evidence, marks, bounds, largest_chi2, maps, flags, also):  # type: ignore[no-untyped-def]  # numba infers
+def _blank(values):  # type: ignore[no-untyped-def]  # numba infers
+    for i in nb.prange(values.size):
+        values[i] = _NAN
+
+
+@exact_entry
+def _enter(voxels, fitted, evidence, marks, bounds, largest_chi2, maps, flags, also):  # type: ignore[no-untyped-def]
     """Flags of the fitted voxels (k,), and their values where there is a measurement."""
     s0, r2star, sd, chi2 = fitted
     dof, energy, first = evidence

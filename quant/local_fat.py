@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from quant.models import fat_phasor, water_fat_modulation
 from quant.noise_law import noise_law
-from quant.voxel_fit import Array, Setup, Signal, fit_free_fat
+from quant.pool_kernels import fraction_errors, merge
+from quant.threads import each_part
+from quant.voxel_fit import Array, Setup, Signal, fit_free_fat, unit_fat
 
 _VOXELS_ACROSS = 5  # of the finest block
 _BLOCKS_ACROSS = 3  # of the next scale
@@ -31,7 +32,6 @@ _SHARP_ENOUGH = 0.02
 LARGEST_ERROR = 0.12
 """Error of a pooled fat fraction above which it is not used."""
 _MOSTLY_FAT, _MOSTLY_FAT_BELOW_PER_S = 0.5, 300.0  # so much iron is not found in fat
-_RIDGE = 1e-9
 _CHUNK = 8192  # blocks fitted at a time: bounds the memory
 
 
@@ -69,9 +69,7 @@ def pool_fat(signal: Signal, usable: npt.NDArray[np.bool_], shape: tuple[int, in
     """Fat of the blocks of ``signal`` (n, e), the raveled volume ``shape``, from the voxels ``usable`` (n,)."""
     size = _finest_block(shape)
     volume, mask = signal.reshape(*shape, -1), usable.reshape(shape)
-    slices = [_merged(_Blocks(total=volume[z : z + 1], count=mask[z : z + 1].astype(np.float32)), size, setup)
-              for z in range(shape[0])]  # fmt: skip
-    blocks = _Blocks(total=np.concatenate([s.total for s in slices]), count=np.concatenate([s.count for s in slices]))
+    blocks = _merged(_Blocks(total=volume, count=mask.astype(np.float32)), size, setup)
     voxels = size[0] * size[1]
     pdff, error = _fat_of(blocks, voxels, setup)
     coarse, repeat = blocks, 1
@@ -97,50 +95,39 @@ def _spread_out(values: Array, repeat: int, shape: tuple[int, ...]) -> Array:
 
 def _merged(blocks: _Blocks, size: tuple[int, int], setup: Setup) -> _Blocks:
     """Blocks of ``size`` blocks, summed over those whose early and late signal is near the median of theirs."""
-    total, count = _tiled(blocks.total, size), _tiled(blocks.count[..., None], size)[..., 0]
-    echoes = total.shape[-1]
-    floor, third = float(noise_law(setup.noise.coils).mean(0.0)), max(1, echoes // 3)
-    alike = count > 0
-    for part, samples in ((total[..., :third], third), (total[..., third:], echoes - third)):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            above = part.sum(axis=-1) / (samples * count * setup.noise.sigma) - floor
-        middle = _median(np.where(count > 0, above, np.nan))[..., None]
-        noise = _LIKENESS_NOISE / np.sqrt(samples * np.maximum(count, 1))
-        alike &= np.abs(above - middle) <= _LIKENESS * np.maximum(middle, 0) + noise
-    weight = alike.astype(np.float32)
-    enough = weight.sum(axis=-1) >= _LEAST_SHARE * count.shape[-1]
-    number = np.where(enough, (weight * count).sum(axis=-1), 0).astype(np.float32)
-    summed = np.einsum("zyxk,zyxke->zyxe", weight, total)
-    bright = summed[..., 0] > (floor + _LEAST_SIGNAL) * setup.noise.sigma * number
-    return _Blocks(total=summed, count=np.where(bright, number, 0))
-
-
-def _tiled(values: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """(z, y, x, e) as (z, Y, X, k, e): the k cells of every tile, padded with zeros at the far edges."""
-    z, y, x, e = values.shape
-    rows, columns = -(-y // size[0]), -(-x // size[1])
-    padded = np.pad(values, ((0, 0), (0, rows * size[0] - y), (0, columns * size[1] - x), (0, 0)))
-    cells = padded.reshape(z, rows, size[0], columns, size[1], e).swapaxes(2, 3)
-    return cells.reshape(z, rows, columns, size[0] * size[1], e)
-
-
-def _median(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Median (lower one) of the last axis, NaN left out; NaN where there is nothing else."""
-    ordered = np.sort(values, axis=-1)
-    known = np.count_nonzero(~np.isnan(values), axis=-1)
-    return np.take_along_axis(ordered, np.maximum(known - 1, 0)[..., None] // 2, axis=-1)[..., 0]
+    z, y, x, echoes = blocks.total.shape
+    summed = np.empty((z, -(-y // size[0]), -(-x // size[1]), echoes), np.float32)
+    number = np.empty(summed.shape[:3], np.float32)
+    merge(
+        blocks.total,
+        blocks.count,
+        size,
+        max(1, echoes // 3),
+        np.float32(noise_law(setup.noise.coils).mean(0.0)),
+        np.float32(setup.noise.sigma),
+        np.float32(_LIKENESS),
+        np.float32(_LIKENESS_NOISE),
+        np.float32(_LEAST_SHARE),
+        np.float32(_LEAST_SIGNAL),
+        summed,
+        number,
+    )
+    return _Blocks(total=summed, count=number)
 
 
 def _fat_of(blocks: _Blocks, voxels: int, setup: Setup) -> tuple[Array, Array]:
     """Fat fraction and its error of every block (z, y, x) of up to ``voxels``; infinite error where there is none."""
     filled = np.flatnonzero(blocks.count)
     pdff, error = np.full(blocks.count.size, np.nan), np.full(blocks.count.size, np.inf)
-    for start in range(0, filled.size, _CHUNK):
-        part = filled[start : start + _CHUNK]
+
+    def fit(some: slice) -> None:
+        part = filled[some]
         count = blocks.count.reshape(-1)[part].astype(np.float64)
         total = blocks.total.reshape(-1, setup.echo_times_s.size)[part]
         mean = np.ascontiguousarray(total / count[:, None], dtype=np.float32)
         pdff[part], error[part] = fat_and_error(mean, count, replace(setup, averaged=voxels))
+
+    each_part(filled.size, _CHUNK, fit)
     return pdff.reshape(blocks.count.shape), error.reshape(blocks.count.shape)
 
 
@@ -162,21 +149,8 @@ def fat_and_error(mean: Signal, count: Array, setup: Setup) -> tuple[Array, Arra
 
 def _errors(snr: Array, r2star_per_s: Array, pdff: Array, setup: Setup) -> tuple[Array, Array]:
     """SD of the fat fraction (k,) of one voxel by noise, and its shift by bent decays: least squares to first order."""
-    times, law = setup.echo_times_s, noise_law(setup.noise.coils)
-    phasor = fat_phasor(times, setup.field_t)
-    m = np.maximum(water_fat_modulation(phasor, pdff), 1e-6)
-    decay = np.exp(-r2star_per_s[:, None] * times)
-    a = snr[:, None] * decay * m
-    bend = np.real(((1 - pdff[:, None]) + pdff[:, None] * phasor) * np.conj(phasor - 1)) / m
-    slope = law.mean_slope(a)
-    jacobian = np.stack([slope * decay * m, -slope * a * times, slope * snr[:, None] * decay * bend], axis=2)
-    scale = np.linalg.norm(jacobian, axis=1, keepdims=True) + 1e-30
-    unit = jacobian / scale
-    normal = unit.swapaxes(1, 2) @ unit + _RIDGE * np.eye(3)
-    gain = np.linalg.solve(normal, unit.swapaxes(1, 2))[:, 2] / scale[:, 0, 2:]
-    noise = np.sqrt((gain**2 * law.variance(a)).sum(axis=1))
-    spread = slope * a * (_SPREAD * r2star_per_s[:, None] * times) ** 2 / 2
-    louder = _SIGMA_ERROR * (law.mean(a) - a * slope)
-    slow = slope * _SLOW_SHARE * snr[:, None] * np.exp(-_SLOW_PER_S * times)
-    shifts = [(gain * part).sum(axis=1) for part in (spread, louder, slow)]
-    return noise, np.sqrt(np.square(shifts).sum(axis=0))
+    noise, bent = np.empty((2, snr.size))
+    law = tuple(noise_law(setup.noise.coils).kernel_constants())
+    bends = (_SPREAD, _SIGMA_ERROR, _SLOW_SHARE, _SLOW_PER_S)
+    fraction_errors(snr, r2star_per_s, pdff, setup.echo_times_s, unit_fat(setup), law, bends, noise, bent)
+    return noise, bent

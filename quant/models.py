@@ -81,11 +81,19 @@ def amplitude(
     return decay * water_fat_modulation(fat_phasor(echo_times_s, field_t), pdff)
 
 
-def sd_mono(echo_times_s: Array, law: NoiseLaw, *, snr: float, r2star_per_s: float) -> float:
-    """Cramer-Rao SD (1/s) of R2* of S0 exp(-R2* TE); ``snr`` is S0 / sigma at TE = 0."""
-    a = snr * np.exp(-r2star_per_s * echo_times_s)
-    jacobian = np.stack([a / snr, -echo_times_s * a])
-    return _sd_of_second(jacobian, law.information(a))
+def sd_mono(echo_times_s: Array, law: NoiseLaw, *, snr: float, r2star_per_s: npt.ArrayLike) -> Array:
+    """Cramer-Rao SD (1/s) of R2* (...,) of S0 exp(-R2* TE), infinite where the samples carry no information.
+
+    ``snr`` is S0 / sigma at TE = 0.
+    """
+    a = snr * np.exp(-np.asarray(r2star_per_s, dtype=np.float64)[..., None] * echo_times_s)
+    by_s0, by_rate, weights = a / snr, -echo_times_s * a, law.information(a)
+    f11, f12, f22 = (
+        np.sum(weights * p * q, axis=-1) for p, q in ((by_s0, by_s0), (by_s0, by_rate), (by_rate, by_rate))
+    )
+    determinant = f11 * f22 - f12**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(determinant > 0, np.sqrt(f11 / determinant), np.inf))
 
 
 def sd_with_fat(
@@ -107,13 +115,6 @@ def sd_with_fat(
     return float(sd[1]), float(sd[2])
 
 
-def _sd_of_second(jacobian: Array, weights: Array) -> float:
-    """SD of the second of two parameters; infinite where the samples carry no information."""
-    f = (jacobian * weights) @ jacobian.T
-    determinant = f[0, 0] * f[1, 1] - f[0, 1] ** 2
-    return float(np.sqrt(f[0, 0] / determinant)) if determinant > 0 else np.inf
-
-
 def measurable_limit(
     echo_times_s: Array, law: NoiseLaw, *, snr: float, relative_sd: float = AT_LIMIT_RELATIVE_SD
 ) -> float | None:
@@ -124,11 +125,11 @@ def measurable_limit(
     """
     grid = np.geomspace(*_LIMIT_SEARCH_PER_S, 160)
 
-    def excess(r2star: float) -> float:
-        sd = sd_mono(echo_times_s, law, snr=snr, r2star_per_s=r2star) / r2star
-        return float(np.log(min(sd, 1e6) / relative_sd))
+    def excess(r2star: npt.ArrayLike) -> Array:
+        sd = sd_mono(echo_times_s, law, snr=snr, r2star_per_s=r2star) / np.asarray(r2star)
+        return np.asarray(np.log(np.minimum(sd, 1e6) / relative_sd))
 
-    measurable = np.flatnonzero([excess(r) <= 0 for r in grid])
+    measurable = np.flatnonzero(excess(grid) <= 0)
     if measurable.size == 0:
         return None
     last = int(measurable[-1])

@@ -1,5 +1,6 @@
 """Fit of a list of voxels under one named model: prepares echo times and noise law, calls the compiled kernels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
@@ -10,7 +11,7 @@ from scipy.optimize import brentq
 from scipy.stats import chi2 as chi_squared
 
 from quant import fit_block as rows_of
-from quant import fit_fat_kernels, fit_kernels
+from quant import fit_fat_kernels, fit_kernels, row_kernels
 from quant.fit_variants import fit_plus_constant
 from quant.models import SignalModel, fat_phasor, sd_with_fat
 from quant.noise import NoiseModel
@@ -21,6 +22,7 @@ Signal = npt.NDArray[np.float32]
 Single = npt.NDArray[np.float32]
 Values = npt.NDArray[Any]
 Voxels = npt.NDArray[np.int64]
+_Columns = slice | Voxels
 
 _MONO_ITERATIONS, _FAT_ITERATIONS = 4, 4  # enough for most voxels ...
 _MORE_ITERATIONS = (8, 30)  # ... for almost all others, all over again, and for the rest, once more
@@ -172,14 +174,29 @@ def _fit_mono(
     pdff: Single | None = None,
 ) -> VoxelFit:
     """Fat fraction fixed: ``pdff`` (k,), ``None`` for water alone."""
-    fat = _unit_fat(setup)
+    rows = np.empty((fit_kernels.MONO_ROWS, voxels.size), np.float32)
+    _fill_mono(rows, signal, voxels, setup, law, floor=floor, pdff=pdff)
+    return _in_units(rows, setup)
 
-    def run(some: Voxels, fractions: Single, iterations: int) -> Single:
-        out = np.empty((fit_kernels.MONO_ROWS, some.size), np.float32)
+
+def _fill_mono(
+    rows: Single,
+    signal: Signal,
+    voxels: Voxels,
+    setup: Setup,
+    law: NoiseLaw,
+    *,
+    floor: float = float(np.finfo(np.float32).min),
+    pdff: Single | None = None,
+) -> None:
+    """Fill the first ``MONO_ROWS`` of ``rows`` (r, k)."""
+    fat, fractions = unit_fat(setup), np.zeros(1, np.float32) if pdff is None else pdff
+
+    def run(columns: _Columns, iterations: int, out: Single) -> None:
         fit_kernels.fit_mono(
             signal,
-            some,
-            fractions,
+            voxels[columns],
+            fractions if pdff is None else fractions[columns],
             setup.kernel_times,
             setup.kernel_steps,
             fat,
@@ -191,18 +208,32 @@ def _fit_mono(
             np.float32(_tolerance(setup)),
             out,
         )
-        return out
 
-    water = np.zeros(1, np.float32)
-    rows = run(voxels, water if pdff is None else pdff, _MONO_ITERATIONS)
-    for iterations in _MORE_ITERATIONS:
-        left = _unfinished(rows, setup)
-        if left.size:
-            rows[:, left] = run(voxels[left], water if pdff is None else pdff[left], iterations)
-    return _from_rows(rows, setup, parameters=2)
+    _run(run, _MONO_ITERATIONS, rows[: fit_kernels.MONO_ROWS], setup)
 
 
-def _unit_fat(setup: Setup) -> tuple[Single, Single]:
+def _run(run: Callable[[_Columns, int, Single], None], iterations: int, rows: Single, setup: Setup) -> None:
+    """Fill ``rows`` (r, k) by ``run``, and again, with more iterations, the columns that are worth it."""
+    run(slice(None), iterations, rows)
+    columns, latest = np.arange(rows.shape[1]), rows
+    for more in _MORE_ITERATIONS:
+        columns = columns[_unfinished(latest, setup)]
+        if columns.size == 0:
+            return
+        latest = np.empty((len(rows), columns.size), np.float32)
+        run(columns, more, latest)
+        row_kernels.put(latest, columns, rows)
+
+
+def _unfinished(rows: Single, setup: Setup) -> npt.NDArray[np.bool_]:
+    """Columns of ``rows`` (k,) that are worth more iterations: not at their minimum, and not noise alone."""
+    marks = np.empty(rows.shape[1], np.bool_)
+    quiet = noise_only_below(setup.noise.coils, setup.echo_times_s.size) if setup.averaged == 1 else (0.0, 0.0)
+    row_kernels.mark_unfinished(rows, np.float32(_tolerance(setup)), *(np.float32(q) for q in quiet), marks)
+    return marks
+
+
+def unit_fat(setup: Setup) -> tuple[Single, Single]:
     """Real part and squared modulus (e,) of the signal of unit fat."""
     phasor = fat_phasor(setup.echo_times_s, setup.field_t)
     return phasor.real.astype(np.float32), (np.abs(phasor) ** 2).astype(np.float32)
@@ -213,47 +244,53 @@ def _tolerance(setup: Setup) -> float:
     return max(_TOLERANCE / setup.averaged, _LEAST_TOLERANCE)
 
 
-def _unfinished(rows: Single, setup: Setup) -> Voxels:
-    """Columns of ``rows`` that are worth more iterations: not at their minimum, and not noise alone."""
-    left = np.flatnonzero(~(rows[rows_of.DISTANCE] < np.float32(_tolerance(setup))))
-    energy, first = noise_only_below(setup.noise.coils, setup.echo_times_s.size)
-    signal = (rows[rows_of.ENERGY, left] >= energy) | (rows[rows_of.FIRST, left] ** 2 >= first)
-    return left if setup.averaged > 1 else left[signal]
-
-
-def _from_rows(rows: Single, setup: Setup, *, parameters: int) -> VoxelFit:
-    rate = rows[rows_of.RATE]
-    to_first = np.float32(setup.echo_times_s[0] / setup.spacing_s)
-    at_zero = rate <= (1 - RANGE_END) * 1e-3
+def _in_units(rows: Single, setup: Setup) -> VoxelFit:
+    """The result that the rows (r, k) of a fit kernel hold; they are used up."""
+    at_zero, at_top = np.empty((2, rows.shape[1]), np.bool_)
+    row_kernels.in_units(
+        rows,
+        np.float32(setup.noise.sigma),
+        np.float32(setup.spacing_s),
+        np.float32(setup.echo_times_s[0] / setup.spacing_s),
+        np.float32(setup.averaged),
+        (np.float32((1 - RANGE_END) * 1e-3), np.float32(RANGE_END * setup.max_rate)),
+        at_zero,
+        at_top,
+    )
     return VoxelFit(
-        s0=rows[rows_of.AMPLITUDE] * np.float32(setup.noise.sigma) * np.exp(rate * to_first),
-        r2star_per_s=rate / np.float32(setup.spacing_s),
-        sd_r2star_per_s=rows[rows_of.SD_RATE] / np.float32(setup.spacing_s * np.sqrt(setup.averaged)),
-        chi2=rows[rows_of.CHI2] * np.float32(setup.averaged),
-        dof=rows[rows_of.SAMPLES] - np.float32(parameters),
+        s0=rows[rows_of.AMPLITUDE],
+        r2star_per_s=rows[rows_of.RATE],
+        sd_r2star_per_s=rows[rows_of.SD_RATE],
+        chi2=rows[rows_of.CHI2],
+        dof=rows[rows_of.SAMPLES],
         energy=rows[rows_of.ENERGY],
         first=rows[rows_of.FIRST],
-        at_top=rate >= RANGE_END * setup.max_rate,
+        at_top=at_top,
         at_zero=at_zero,
+    )
+
+
+def _fat_in_units(rows: Single, setup: Setup) -> VoxelFit:
+    """As ``_in_units`` for ``FAT_ROWS`` rows, NaN as the fat fraction of columns where it was not fitted."""
+    ambiguous = np.empty(rows.shape[1], np.bool_)
+    margins = (np.float32(_WATER_MARGIN), np.float32(FAT_MARGIN))
+    row_kernels.fat_in_units(rows, np.float32(setup.averaged), margins, ambiguous)
+    return replace(
+        _in_units(rows, setup),
+        pdff=rows[fit_fat_kernels.FRACTION],
+        sd_pdff=rows[fit_fat_kernels.SD_FRACTION],
+        ambiguous=ambiguous,
     )
 
 
 def _fit_with_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
     """Water and fat where a voxel can tell them, the fraction of the surroundings (or 0) elsewhere."""
     local = None if setup.local_pdff is None else np.nan_to_num(setup.local_pdff[voxels])
-    assumed = _fit_mono(signal, voxels, setup, noise_law(setup.noise.coils), pdff=local)
-    told = tells_fat(assumed, setup)
-    free = _fit_free_fat(signal, voxels[told], setup)
-    merged = {}
-    for field in fields(VoxelFit):
-        base = getattr(assumed, field.name)
-        if field.name == "b0_hz":
-            continue
-        blank = (0, np.bool_) if field.name == "ambiguous" else (np.nan, np.float32)
-        values = np.full(voxels.size, *blank) if base is None else base.copy()
-        values[told] = getattr(free, field.name)
-        merged[field.name] = values
-    return VoxelFit(**merged)
+    rows = np.empty((fit_fat_kernels.FAT_ROWS, voxels.size), np.float32)
+    _fill_mono(rows, signal, voxels, setup, noise_law(setup.noise.coils), pdff=local)
+    told = np.flatnonzero(_tells_fat(rows, setup))
+    row_kernels.put(_free_fat_rows(signal, voxels[told], setup), told, rows)
+    return _fat_in_units(rows, setup)
 
 
 def fit_given_fat(signal: Signal, pdff: Single, setup: Setup) -> VoxelFit:
@@ -262,13 +299,19 @@ def fit_given_fat(signal: Signal, pdff: Single, setup: Setup) -> VoxelFit:
     return fit.cast(np.float64)
 
 
-def tells_fat(fit: VoxelFit, setup: Setup) -> npt.NDArray[np.bool_]:
+def _tells_fat(rows: Single, setup: Setup) -> npt.NDArray[np.bool_]:
     """Voxels (k,) whose echoes can tell fat, judged by their SNR and R2* in a fit that does not fit the fraction."""
-    snr = np.geomspace(*_SNR_RANGE, _SNR_NODES)
     top = setup.max_rate / setup.spacing_s
     limits = _highest_r2star_that_tells_fat(tuple(setup.echo_times_s), setup.field_t, setup.noise.coils, top)
-    own = np.clip(np.nan_to_num(fit.s0 / setup.noise.sigma, nan=0.0), *_SNR_RANGE)
-    return np.asarray(fit.r2star_per_s < np.interp(np.log(own), np.log(snr), limits))
+    marks = np.empty(rows.shape[1], np.bool_)
+    row_kernels.mark_below(
+        rows,
+        np.float32(setup.echo_times_s[0] / setup.spacing_s),
+        tuple(np.log(_SNR_RANGE)),
+        setup.spacing_s * np.array(limits),
+        marks,
+    )
+    return marks
 
 
 @lru_cache(maxsize=64)
@@ -295,45 +338,31 @@ def _highest_r2star_that_tells_fat(
 
 def fit_free_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
     """Water and fat from both starts, whether or not the voxels can tell them."""
-    return _fit_free_fat(signal, voxels, setup).cast(np.float64)
+    return _fat_in_units(_free_fat_rows(signal, voxels, setup), setup).cast(np.float64)
 
 
-def _fit_free_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
-    fat = _unit_fat(setup)
-    margin = FAT_MARGIN / setup.averaged
+def _free_fat_rows(signal: Signal, voxels: Voxels, setup: Setup) -> Single:
+    fat = unit_fat(setup)
 
-    def run(some: Voxels, iterations: int) -> Single:
-        out = np.empty((fit_fat_kernels.FAT_ROWS, some.size), np.float32)
+    def run(columns: _Columns, iterations: int, out: Single) -> None:
         fit_fat_kernels.fit_fat(
             signal,
-            some,
+            voxels[columns],
             setup.kernel_times,
             setup.kernel_steps,
             fat,
             tuple(noise_law(setup.noise.coils).kernel_constants()),
             np.float32(1 / setup.noise.sigma),
             np.float32(setup.max_rate),
-            np.float32(margin),
+            np.float32(FAT_MARGIN / setup.averaged),
             iterations,
             np.float32(_tolerance(setup)),
             out,
         )
-        return out
 
-    rows = run(voxels, _FAT_ITERATIONS)
-    for iterations in _MORE_ITERATIONS:
-        left = _unfinished(rows, setup)
-        if left.size:
-            rows[:, left] = run(voxels[left], iterations)
-    fat_better = rows[fit_fat_kernels.WATER_COST] - rows[fit_fat_kernels.FAT_COST]
-    close = (fat_better > -_WATER_MARGIN / setup.averaged) & (fat_better < margin)
-    two = (rows[fit_fat_kernels.WATER_FRACTION] < 0.5) & (rows[fit_fat_kernels.FAT_FRACTION] > 0.5)
-    return replace(
-        _from_rows(rows, setup, parameters=3),
-        pdff=rows[fit_fat_kernels.FRACTION],
-        sd_pdff=rows[fit_fat_kernels.SD_FRACTION] / np.float32(np.sqrt(setup.averaged)),
-        ambiguous=close & two,
-    )
+    rows = np.empty((fit_fat_kernels.FAT_ROWS, voxels.size), np.float32)
+    _run(run, _FAT_ITERATIONS, rows, setup)
+    return rows
 
 
 def _fit_squared(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:

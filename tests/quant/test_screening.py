@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from quant.screening import broken_voxels
+from quant.flags import FitFlag
+from quant.screening import screened
 
 
 @pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf, -1.0, -1e-40])
@@ -11,9 +12,9 @@ from quant.screening import broken_voxels
 def test_one_sample_that_is_no_magnitude_breaks_a_voxel(bad: float, echo: int) -> None:
     signal = np.array([[3.0, 2.0, 1.0], [0.0, 0.0, 0.0], [3.0, 2.0, 1.0]], np.float32)
     signal[2, echo] = bad
-    assert broken_voxels(signal).tolist() == [False, False, True]
+    assert screened(signal).tolist() == [0, 0, FitFlag.FAILED]
 
 
 @pytest.mark.parametrize("good", [0.0, -0.0, 1e-40, float(np.finfo(np.float32).max)])
 def test_every_finite_magnitude_is_whole(good: float) -> None:
-    assert not broken_voxels(np.full((2, 4), good, np.float32)).any()
+    assert not screened(np.full((2, 4), good, np.float32)).any()
