@@ -58,8 +58,10 @@ def process(
 @click.option("--matrix", default=192, show_default=True, type=click.IntRange(32, 512), help="Rows and columns.")
 @click.option("--snr", default=50.0, show_default=True, type=click.FloatRange(1, 10000), help="Liver S0 over noise SD.")
 @click.option(
-    "--dialect", default="generic", show_default=True, help="Whose way of writing DICOM.",
-    type=click.Choice(["generic", "siemens", "ge", "philips", "enhanced"]),
+    "--dialect", default="generic", show_default=True, help="Whose way of writing DICOM (enhanced: Philips').",
+    type=click.Choice(
+        ["generic", "siemens", "siemens-xa", "ge", "philips", "philips-enhanced", "canon", "enhanced"]
+    ),
 )  # fmt: skip
 @click.option(
     "--kind", default="magnitude", show_default=True, type=click.Choice(["magnitude", "complex"]), help="Signal kind."

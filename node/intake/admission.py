@@ -68,6 +68,14 @@ _MAP_WORDS = frozenset(
 
 _FIELD_MAP_WORDS = frozenset({"FIELD_MAP", "FIELD MAP", "FIELDMAP", "B0 MAP", "B0"})
 _LARGEST_MATRIX = 4096  # no MR image is larger; above it the number is damage, and memory is not to be filled with it
+RIDES_ALONG = frozenset(
+    {
+        *("derived_map", "field_map", "mean_echo", "diffusion", "localiser", "own_result", "single_channel"),
+        *("second_reconstruction", "phase_difference", "region_object", "not_an_image", "not_mr", "colour"),
+    }
+)
+"""Reasons of images that may lie beside an acquisition, even in its series, and are missed by nobody."""
+
 _FIELD_MAP_ECHOES = 3  # a field map is made of one or two echoes; with more it rides along
 _DIFFUSION_WORDS = frozenset({"DIFFUSION", "ADC", "TRACEW", "DWI"})
 _MEAN_WORDS = frozenset({"MEAN", "RMS", "SUM", "SOS"})
@@ -194,6 +202,8 @@ def _pixel_format(ds: Dataset) -> Reason | None:
         return "no_geometry", f"Rows and Columns say {rows} x {columns}."
     if single_channel(ds):
         return "single_channel", "The image of one receive channel, not the combined image."
+    if items(ds, "ModalityLUTSequence"):
+        return "modality_lut", "The pixels go through a Modality LUT (0028,3000); they are no linear signal."
     return None
 
 

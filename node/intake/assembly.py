@@ -8,11 +8,21 @@ vendor's headers promise of it.
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from node.intake.grid import EchoGrid, build_grid
-from node.intake.stacks import Assembly, Stack, assemblies, cluster_directions, orientations, slabs
+from node.intake.admission import RIDES_ALONG
+from node.intake.grid import ECHO_TIME_TOLERANCE_S, EchoGrid, build_grid
+from node.intake.stacks import (
+    Assembly,
+    Stack,
+    assemblies,
+    cluster_directions,
+    one_origin,
+    orientations,
+    same_frame,
+    slabs,
+)
 from node.model import InstanceHeader
 
 MIN_ECHOES = 3
@@ -67,7 +77,8 @@ def plan_study(headers: Iterable[InstanceHeader]) -> tuple[AcquisitionPlan, ...]
     for _, group in sorted(groups.items()):
         for slab in slabs(group):
             plans.extend(_plan_slab(slab))
-    return tuple(sorted(plans, key=lambda plan: (plan.study_instance_uid, plan.key)))
+    found = [_with_strays(plan, plans) for plan in plans]
+    return tuple(sorted(found, key=lambda plan: (plan.study_instance_uid, plan.key)))
 
 
 def decide(plan: AcquisitionPlan, *, quiet_s: float, settle_s: float, complete_quiet_s: float) -> Decision:
@@ -94,7 +105,7 @@ def _screen(
         candidates = [header for header in members if header.declined is None]
         scout = _localiser(candidates)
         for header in members:
-            reason = header.declined or scout or _several_orientations(header)
+            reason = header.declined or scout or _no_stack(header)
             if reason is None:
                 usable.append(header)
             else:
@@ -105,7 +116,7 @@ def _screen(
 def _common_reason(group: list[InstanceHeader]) -> Reason:
     first = min(group, key=lambda header: header.sop_instance_uid)
     candidates = [header for header in group if header.declined is None]
-    return first.declined or _several_orientations(first) or _localiser(candidates) or ("localiser", "A localiser.")
+    return first.declined or _no_stack(first) or _localiser(candidates) or ("localiser", "A localiser.")
 
 
 def _localiser(candidates: list[InstanceHeader]) -> Reason | None:
@@ -118,10 +129,12 @@ def _localiser(candidates: list[InstanceHeader]) -> Reason | None:
     return "localiser", f"A series of one echo time in {len(directions)} orientations is a localiser."
 
 
-def _several_orientations(header: InstanceHeader) -> Reason | None:
-    if orientations(header) < 2:
-        return None
-    return "mixed_geometry", "One object holds slices of several orientations; they are no single stack."
+def _no_stack(header: InstanceHeader) -> Reason | None:
+    if orientations(header) > 1:
+        return "mixed_geometry", "One object holds slices of several orientations; they are no single stack."
+    if not one_origin(header):
+        return "mixed_geometry", "One object holds slices that do not lie above each other; they are no single stack."
+    return None
 
 
 def _plan_slab(slab: list[InstanceHeader]) -> Iterable[AcquisitionPlan]:
@@ -131,6 +144,41 @@ def _plan_slab(slab: list[InstanceHeader]) -> Iterable[AcquisitionPlan]:
         yield from _plan_assembly(assembly, f"{prefix}-{index + 1}")
     for stack in ambiguous:
         yield _declined(stack.headers, _ambiguity(stack), within=prefix)
+
+
+def _with_strays(plan: AcquisitionPlan, plans: list[AcquisitionPlan]) -> AcquisitionPlan:
+    """The plan, incomplete when its own series holds images that would have filled its grid but do not fit into it."""
+    if plan.declined is not None:
+        return plan
+    series = {header.series_instance_uid for header in plan.headers}
+    lines = [
+        words
+        for other in plans
+        if other is not plan and (n := sum(h.series_instance_uid in series for h in other.headers))
+        if (words := _stray(plan, other, n))
+    ]
+    missing = (*plan.missing, *sorted(lines))
+    return replace(plan, missing=missing, complete=plan.complete and not lines, promised=plan.promised and not lines)
+
+
+def _stray(plan: AcquisitionPlan, other: AcquisitionPlan, count: int) -> str:
+    """What images of the same series are, in words; empty when nothing is amiss with them."""
+    if other.declined is not None and (other.final or other.declined[0] != "too_few_echoes"):
+        code, text = other.declined
+        return "" if code in RIDES_ALONG else f"{count} images of the same series ({code}): {text}"
+    if other.headers[0].group_key != plan.headers[0].group_key:
+        differ = "matrix, pixel spacing, frame of reference, field strength, repetition time or flip angle"
+        return f"{count} images of the same series that differ in {differ}"
+    if not same_frame(plan.headers[0], other.headers[0]):
+        return f"{count} images of the same series that lie in another plane"
+    known = _echo_times_s(plan)
+    if all(min(abs(t - k) for k in known) <= ECHO_TIME_TOLERANCE_S for t in _echo_times_s(other)):
+        return ""
+    return f"{count} images of the same series with other echo times"
+
+
+def _echo_times_s(plan: AcquisitionPlan) -> set[float]:
+    return {plane.echo_time_s for header in plan.headers for plane in header.planes}
 
 
 def _frame_label(header: InstanceHeader) -> str:

@@ -27,6 +27,11 @@ _IDENTITY = {
     "SeriesInstanceUID": "Series Instance UID (0020,000E)",
 }
 
+_MIXED_ACQUISITION = (
+    "mixed_acquisition",
+    "Frames of one object differ in pixel spacing, field strength, repetition time or flip angle.",
+)
+
 
 def read_header(path: Path) -> InstanceHeader:
     """The header of one DICOM file; pixel data are not read.
@@ -79,6 +84,9 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
     every = planes_of(ds) if declined is None else ()
     declined = declined or decline_planes(every)
     usable = tuple(plane for plane in every if decline_plane(plane) is None) if declined is None else ()
+    keys = _group_keys(ds, usable)
+    if len(keys) > 1:
+        declined, usable = _MIXED_ACQUISITION, ()
     layers = layers_of(ds)[(usable[0].frame_number or 1) - 1] if usable else (ds,)
     promised = promise(ds)
     return InstanceHeader(
@@ -87,7 +95,7 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
         study_instance_uid=uids["StudyInstanceUID"],
         series_instance_uid=uids["SeriesInstanceUID"],
         patient_id_hash=patient_id_hash(ds),
-        group_key=group_key(ds, layers) if usable else "",
+        group_key=keys.pop() if usable else "",
         planes=tuple(_plane_header(plane) for plane in usable),
         expected_echoes=promised.echoes,
         expected_slices=promised.slices,
@@ -125,6 +133,11 @@ def group_key(ds: Dataset, layers: Layers) -> str:
         *(_rounded(first_number(layers, name)) for name in ("MagneticFieldStrength", "RepetitionTime", "FlipAngle")),
     )
     return hashlib.sha256("|".join(facts).encode()).hexdigest()[:16]
+
+
+def _group_keys(ds: Dataset, planes: tuple[Plane, ...]) -> set[str]:
+    every = layers_of(ds)
+    return {group_key(ds, every[(plane.frame_number or 1) - 1]) for plane in planes}
 
 
 def _rounded(found: float | None) -> str:

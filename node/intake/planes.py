@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage
 
 from node.intake.tags import items, number, numbers, text, words
-from node.intake.vendors import Private, philips_frame, private_number, vendor_kind
+from node.intake.vendors import Private, philips_frame, private_number, siemens_full_type, vendor_kind
 
 MULTI_FRAME = frozenset({str(EnhancedMRImageStorage), str(LegacyConvertedEnhancedMRImageStorage)})
 
@@ -145,10 +145,11 @@ def _echo_time_s(layers: Layers) -> float | None:
 
 
 def _image_type(layers: Layers) -> tuple[str, ...]:
-    """Frame Type, else Image Type, in capitals; Philips' nested classic Image Type is appended."""
+    """Frame Type, else Image Type, in capitals; the classic Image Type that a vendor nests is appended."""
     told = (found for layer in layers for name in ("FrameType", "ImageType") if (found := words(layer, name)))
     nested = (words(frame, "ImageType")[2:] for layer in layers if (frame := philips_frame(layer)) is not None)
-    return tuple(word.upper() for word in chain(next(told, ()), next(nested, ())))
+    siemens = (found[2:] for layer in layers if (found := siemens_full_type(layer)))
+    return tuple(word.upper() for word in chain(next(told, ()), next(nested, ()), next(siemens, ())))
 
 
 def _kind(layers: Layers, image_type: tuple[str, ...]) -> str | None:

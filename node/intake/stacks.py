@@ -21,7 +21,7 @@ from node.intake.grid import (
     normal_of,
 )
 from node.intake.vendors import NORMALISED
-from node.model import InstanceHeader
+from node.model import InstanceHeader, PlaneHeader
 
 _COSINE_TOLERANCE = 1e-3  # 0.06 degrees: far above rounding, far below any prescription
 _ORIGIN_TOLERANCE_MM = 0.1
@@ -80,7 +80,7 @@ def slabs(headers: Iterable[InstanceHeader]) -> list[list[InstanceHeader]]:
     """Instances apart by orientation and in-plane origin, compared with tolerance; order of arrival is no matter."""
     found: list[list[InstanceHeader]] = []
     for header in sorted(headers, key=lambda header: header.sop_instance_uid):
-        home = next((slab for slab in found if _same_frame(slab[0], header)), None)
+        home = next((slab for slab in found if same_frame(slab[0], header)), None)
         if home is None:
             found.append([header])
         else:
@@ -91,6 +91,11 @@ def slabs(headers: Iterable[InstanceHeader]) -> list[list[InstanceHeader]]:
 def orientations(header: InstanceHeader) -> int:
     """How many different orientations the planes of one instance have."""
     return len(cluster_directions(plane.orientation for plane in header.planes))
+
+
+def one_origin(header: InstanceHeader) -> bool:
+    """Whether the planes of one instance lie straight above each other, as slices of one stack do."""
+    return all(_straight_above(header.planes[0], plane) for plane in header.planes)
 
 
 def cluster_directions(cosines: Iterable[Sequence[float]]) -> list[Sequence[float]]:
@@ -122,10 +127,13 @@ def assemblies(slab: Sequence[InstanceHeader]) -> tuple[list[Assembly], list[Sta
     return found, [stack for stack in stacks if stack.repeated]
 
 
-def _same_frame(known: InstanceHeader, other: InstanceHeader) -> bool:
+def same_frame(known: InstanceHeader, other: InstanceHeader) -> bool:
+    """Whether two instances share orientation and in-plane origin."""
     a, b = known.planes[0], other.planes[0]
-    if not alike(a.orientation, b.orientation):
-        return False
+    return alike(a.orientation, b.orientation) and _straight_above(a, b)
+
+
+def _straight_above(a: PlaneHeader, b: PlaneHeader) -> bool:
     shift = [p - q for p, q in zip(b.position_mm, a.position_mm, strict=True)]
     row, column = a.orientation[:3], a.orientation[3:]
     in_plane = (sum(s * d for s, d in zip(shift, axis, strict=True)) for axis in (row, column))

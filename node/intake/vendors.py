@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from node.intake.tags import ODD_DATA, items, text
 
@@ -91,8 +92,18 @@ class Private(Enum):
         vr="OB",
         source="seen: dcm_qa_fmap (the protocol as text: lContrasts, sSliceArray.lSize)",
     )
+    SIEMENS_FRAME = PrivateTag(
+        creator="SIEMENS MR SDI 02", group=0x0021, offset=0xFE, vr="SQ", source="seen: neurolabusc/dcm_qa_xa30"
+    )
     SIEMENS_ICE_DIMENSIONS = PrivateTag(
         creator="SIEMENS MR SDI 02", group=0x0021, offset=0x06, vr="LO", source="seen: neurolabusc/dcm_qa_xa30"
+    )
+    SIEMENS_FULL_TYPE = PrivateTag(
+        creator="SIEMENS MR SDI 02",
+        group=0x0021,
+        offset=0x75,
+        vr="CS",
+        source="seen: neurolabusc/dcm_qa_xa30 (ND, NORM, DIS2D, which Frame Type does not hold)",
     )
 
 
@@ -163,11 +174,23 @@ def private_text(ds: Dataset, which: Private) -> str:
 
 def philips_frame(ds: Dataset) -> Dataset | None:
     """The classic attributes that Philips nests into each frame of an enhanced object."""
-    found = private_value(ds, Private.PHILIPS_FRAME)
+    return _first_item(private_value(ds, Private.PHILIPS_FRAME))
+
+
+def siemens_full_type(ds: Dataset) -> tuple[str, ...]:
+    """The whole classic Image Type that Siemens XA nests into each frame of an enhanced object."""
+    frame = _first_item(private_value(ds, Private.SIEMENS_FRAME))
+    written = None if frame is None else private_value(frame, Private.SIEMENS_FULL_TYPE)
+    if written is None or isinstance(written, Sequence):
+        return ()
     try:
-        return found[0] if found else None
+        return tuple(str(word) for word in ([written] if isinstance(written, str) else written))
     except ODD_DATA:
-        return None
+        return ()
+
+
+def _first_item(found: Any) -> Dataset | None:
+    return found[0] if isinstance(found, Sequence) and len(found) else None
 
 
 def vendor_kind(ds: Dataset) -> str | None:
@@ -190,8 +213,11 @@ def b_value(ds: Dataset) -> float:
 
 def single_channel(ds: Dataset) -> bool:
     """Whether Siemens' reconstruction dimensions name one receive channel instead of the combined image ("X")."""
-    dimensions = private_text(ds, Private.SIEMENS_ICE_DIMENSIONS).split("_")
-    return len(dimensions) > 1 and dimensions[0].isdigit()
+    first_frame = items(ds, "PerFrameFunctionalGroupsSequence")[:1]
+    nested = (_first_item(private_value(frame, Private.SIEMENS_FRAME)) for frame in first_frame)
+    holders = (ds, *(frame for frame in nested if frame is not None))
+    told = (private_text(holder, Private.SIEMENS_ICE_DIMENSIONS).split("_") for holder in holders)
+    return any(len(dimensions) > 1 and dimensions[0].isdigit() for dimensions in told)
 
 
 @dataclass(frozen=True, kw_only=True)

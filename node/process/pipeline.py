@@ -288,7 +288,7 @@ def _missing_line(missing: tuple[str, ...]) -> tuple[QcLine, ...]:
     if not missing:
         return ()
     named = "; ".join(missing[:5]) + (f"; and {len(missing) - 5} more" if len(missing) > 5 else "")
-    text = f"The acquisition is incomplete. Never received: {named}."
+    text = f"The acquisition is incomplete. Missing or not usable: {named}."
     return (QcLine(code="incomplete_acquisition", severity="warning", value=len(missing), text=text),)
 
 

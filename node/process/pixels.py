@@ -6,7 +6,6 @@ sort them. Here they are put together, with the facts that the record and the re
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +16,8 @@ from node.errors import DeclinedError
 from node.intake.assembly import AcquisitionPlan, plan_study
 from node.intake.grid import PlaneRef, build_grid
 from node.intake.headers import header_of, quiet_pydicom
-from node.intake.planes import Plane, first_number, layers_of
+from node.intake.planes import first_number, layers_of
 from node.intake.tags import text, whole
-from node.intake.vendors import NORMALISED
 from node.process.facts import (
     IndicationFacts,
     StudyFacts,
@@ -28,18 +26,13 @@ from node.process.facts import (
     indication_facts,
     study_facts,
 )
-from node.process.frames import is_lossy
 from node.process.geometry import stack_geometry
-from node.process.scaling import scales_disagree
+from node.process.quality import check_planes, quality_lines
 from node.process.selection import Selection, select
 from node.process.signal import Signal, SourceFile, read_signal, read_source
 from quant.acquisition import Geometry, MultiEcho
 from quant.result import AcquisitionSummary, QcLine, Reason
 from sr_templates.evidence import FrameRef, SourceSeries
-
-_FEW_ECHOES = 6  # six to twelve are advised (reference: clinical, section 5)
-_SATURATED_WARNING = 0.001  # of all voxels
-_UNEVEN_ECHOES = 0.02  # of the mean echo spacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +71,7 @@ def read_acquisition(files: Sequence[Path]) -> LoadedAcquisition:
             first_number(layers, "SpacingBetweenSlices"),
         )
         signal = read_signal(selection, sources, _shape(header))
+        check_planes(sources, signal.used)
         source = _source_series(selection, sources, signal, located.geometry)
         acquisition = MultiEcho(
             signal=signal.values,
@@ -86,7 +80,7 @@ def read_acquisition(files: Sequence[Path]) -> LoadedAcquisition:
             geometry=located.geometry,
             saturated=signal.saturated,
         )
-        qc = (*selection.qc, *field_qc, *located.qc, *signal.qc, *_quality(acquisition, sources, signal))
+        qc = (*selection.qc, *field_qc, *located.qc, *signal.qc, *quality_lines(acquisition, sources, signal))
         return _loaded(acquisition, source, header, qc)
 
 
@@ -172,53 +166,3 @@ def _loaded(acquisition: MultiEcho, source: SourceSeries, header: Dataset, qc: t
         refusals=(Reason(code="contrast_given", text=contrast),) if contrast else (),
         indication=indication_facts(header),
     )
-
-
-def _quality(acquisition: MultiEcho, sources: Mapping[str, SourceFile], signal: Signal) -> list[QcLine]:
-    """What the headers and the stored values say about the quality of the input."""
-    used = [(sources[ref.sop_instance_uid], ref) for ref in sorted(signal.used)]
-    planes = [source.planes[ref.frame_number] for source, ref in used]
-    lines = [*_echo_lines(acquisition), *_saturation(acquisition)]
-    if lossy := sum(is_lossy(source.header) for source in {id(s): s for s, _ in used}.values()):
-        text = f"{lossy} images were compressed with loss; small signal differences may be gone."
-        lines.append(QcLine(code="lossy_compression", severity="warning", text=text, value=float(lossy), limit=0.0))
-    if any(NORMALISED.intersection(plane.image_type) for plane in planes):
-        text = "Intensity-normalised images; R2* is not changed by a factor that is equal for all echoes."
-        lines.append(QcLine(code="normalised_images", severity="info", text=text))
-    if not all(plane.kind_told for plane in planes):
-        text = "No header element names the kind of image; magnitude is assumed, and no pixel is negative."
-        lines.append(QcLine(code="kind_assumed", severity="info", text=text))
-    return [*lines, *_scaling_lines([plane for plane in planes if plane.kind == "magnitude"])]
-
-
-def _scaling_lines(planes: list[Plane]) -> list[QcLine]:
-    if scales_disagree(planes):
-        text = "Philips' scale slopes differ between images beyond their rescale; the rescale was applied."
-        return [QcLine(code="mixed_scaling", severity="warning", text=text)]
-    if len({plane.slope for plane in planes}) > 1 and not all(plane.scale_slope for plane in planes):
-        text = "Images have different rescale slopes; each was scaled with its own."
-        return [QcLine(code="rescale_varies", severity="info", text=text)]
-    return []
-
-
-def _echo_lines(acquisition: MultiEcho) -> list[QcLine]:
-    lines, count = [], len(acquisition.echo_times_s)
-    if count < _FEW_ECHOES:
-        text = f"{count} echoes; {_FEW_ECHOES} or more are advised."
-        lines.append(QcLine(code="few_echoes", severity="warning", text=text, value=float(count), limit=_FEW_ECHOES))
-    steps = np.array([b - a for a, b in pairwise(acquisition.echo_times_s)])
-    spread = float((steps.max() - steps.min()) / steps.mean())
-    if spread > _UNEVEN_ECHOES:
-        text = f"Echo spacing varies from {1000 * steps.min():.3g} to {1000 * steps.max():.3g} ms (or is rounded)."
-        lines.append(QcLine(code="uneven_echo_spacing", severity="info", text=text, value=spread, limit=_UNEVEN_ECHOES))
-    return lines
-
-
-def _saturation(acquisition: MultiEcho) -> list[QcLine]:
-    assert acquisition.saturated is not None  # this module always gives it
-    fraction = float(acquisition.saturated.mean())
-    if fraction == 0:
-        return []
-    text = f"{100 * fraction:.2g} % of voxels reached the stored maximum; their decay is cut off at the top."
-    severity: Literal["info", "warning"] = "warning" if fraction > _SATURATED_WARNING else "info"
-    return [QcLine(code="saturated", severity=severity, text=text, value=fraction, limit=_SATURATED_WARNING)]

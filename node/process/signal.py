@@ -94,11 +94,14 @@ def _with_phase(
 def _agreeing(
     parts: npt.NDArray[np.complex64], magnitude: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.complex64] | None, str]:
+    """Image by image, for one that disagrees is enough."""
     bright = magnitude > _BRIGHT * magnitude.max()
-    stored = magnitude[bright]
-    apart = float(np.median(np.abs(np.abs(parts[bright]) - stored) / stored)) if bright.any() else 0.0
-    if apart > _AGREEMENT:
-        return None, f"real and imaginary images differ from the magnitude by {100 * apart:.1f} %"
+    for z, e in np.ndindex(magnitude.shape[0], magnitude.shape[3]):
+        here = bright[z, :, :, e]
+        stored = magnitude[z, :, :, e][here]
+        apart = float(np.median(np.abs(np.abs(parts[z, :, :, e][here]) - stored) / stored)) if here.any() else 0.0
+        if apart > _AGREEMENT:
+            return None, f"real and imaginary images differ from the magnitude by {100 * apart:.1f} %"
     return parts, ""
 
 
@@ -122,6 +125,8 @@ class _Reader:
         saturated = np.zeros(self.shape[:3], dtype=np.bool_)
         told = True
         for wanted, source, plane, stored in self._planes(self._magnitude_or_parts):
+            if not stored.any():
+                self._refuse_empty(wanted)
             here = values[wanted.z, :, :, wanted.e]
             scaled = modality_values(stored, plane)
             if wanted.kind == "magnitude":
@@ -144,10 +149,14 @@ class _Reader:
     def complex_of_phase(self, magnitude: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.complex64] | None, str]:
         """magnitude x exp(i phase), (z, y, x, e); ``None`` and why when the phase has no known unit."""
         values = magnitude.astype(np.complex64)
+        scales = set()
         for wanted, source, plane, stored in self._planes(lambda _z, _e: ("phase",)):
             unit = phase_unit_rad(source.header, plane)
             if unit is None:
                 return None, "the unit of the phase images is not told"
+            scales.add((unit, plane.slope is None, plane.intercept is None))
+            if len(scales) > 1:
+                return None, "the phase images differ in unit or scale"
             phase = modality_values(stored, plane) * np.float32(unit[0]) + np.float32(unit[1])
             if float(np.abs(phase).max()) > _MAX_PHASE_RAD:
                 return None, "the phase images exceed one turn in their own unit"
@@ -175,6 +184,10 @@ class _Reader:
             stored = read_planes(source.path, source.header, [frame for frame, _ in ordered])
             for (frame, cell), plane in zip(ordered, stored, strict=True):
                 yield cell, source, source.planes[frame], plane
+
+    def _refuse_empty(self, wanted: _Wanted) -> None:
+        grid, z, e = self.selection.grid, self.selection.slices[wanted.z], self.selection.echoes[wanted.e]
+        raise DeclinedError("impossible_values", f"Every pixel is 0 in {grid.describe((wanted.kind, z, e))}.")
 
     def _refuse_impossible(self, values: npt.NDArray[np.float32], told: bool) -> None:
         lowest, highest = float(values.min()), float(values.max())

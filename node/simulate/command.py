@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from node.errors import InputError, StorageError
-from node.simulate.writer import TRUTH_FILE, Dialect, write_phantom
+from node.simulate.dialects import Dialect
+from node.simulate.writer import TRUTH_FILE, write_phantom
 from quant.phantom import Kind, default_echo_times_s, make_abdomen
 
 

@@ -1,19 +1,24 @@
-"""How the vendors write the same multi-echo images as classic MR objects.
+"""How the vendors write the same multi-echo images; here as classic MR objects, and which dialects there are.
 
 Every builder yields (data set, transfer syntax) per image. The deviations are those seen in real files: kinds in one
 series or in several, kind markers in Image Type or in private elements, scaling per image or not at all, sign flips.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Literal, get_args
 
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.simulate.classic import Scanner, Study, decimal, mr_image, set_pixels
+from node.simulate.enhanced import philips_enhanced
 from node.simulate.frames import Frame, Part, frames, phase_steps, signal_peak
+from node.simulate.siemens_xa import siemens_xa
 
-ClassicBuilder = Callable[[Study, bool], Iterator[tuple[Dataset, str]]]
+Dialect = Literal["generic", "siemens", "siemens-xa", "ge", "philips", "philips-enhanced", "canon", "enhanced"]
+DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
+Builder = Callable[[Study, bool], Iterator[tuple[Dataset, str]]]
 _MAGNITUDE_AND_PHASE = (Part.MAGNITUDE, Part.PHASE)
 
 
@@ -129,14 +134,41 @@ def _philips_pixels(ds: Dataset, frame: Frame) -> None:
     set_pixels(ds, stored, bits_stored=12)
 
 
+def canon(study: Study, with_phase: bool) -> Iterator[tuple[Dataset, str]]:
+    """Signed pixels, rescale 1 and 0, and an Image Type that names no kind (seen: dcm_qa_canon).
+
+    No multi-echo file of Canon with phase is known; phase is written in milliradian and named, in its own series.
+    """
+    scanner = Scanner(manufacturer="CANON_MEC", model="Vantage Galan 3T", software="V6.0", sequence_name="FE3D")
+    acquisition, scale = study.phantom.acquisition, 12000 / signal_peak(study.phantom.acquisition)
+    for number, frame in enumerate(frames(acquisition, _MAGNITUDE_AND_PHASE if with_phase else (Part.MAGNITUDE,))):
+        phase = frame.part is Part.PHASE
+        series_number = study.facts.series_number + phase
+        ds = mr_image(study, scanner, frame, series=f"series/{frame.part}", series_number=series_number)
+        ds.ImageType = ["ORIGINAL", "PRIMARY", "P", "GDC"] if phase else ["ORIGINAL", "PRIMARY", "GDC"]
+        ds.InstanceNumber = number % _images_per_part(study) + 1
+        ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "0", "1", "US"
+        if phase:
+            ds.RescaleType = "mrad"
+            set_pixels(ds, np.round(1000 * frame.values).astype(np.int16), bits_stored=16)
+        else:
+            set_pixels(ds, np.round(frame.values * scale).astype(np.int16), bits_stored=16)
+        yield ds, ExplicitVRLittleEndian
+
+
 def _images_per_part(study: Study) -> int:
     shape = study.phantom.acquisition.signal.shape
     return int(shape[0] * shape[3])
 
 
-CLASSIC_DIALECTS: dict[str, ClassicBuilder] = {
+BUILDERS: dict[Dialect, Builder] = {
     "generic": generic,
     "siemens": siemens,
+    "siemens-xa": siemens_xa,
     "ge": ge,
     "philips": philips,
+    "philips-enhanced": philips_enhanced,
+    "canon": canon,
+    "enhanced": philips_enhanced,
 }
+"""``enhanced`` is the older name of ``philips-enhanced``."""

@@ -4,19 +4,21 @@ Every functional group sits in the frame's own item; nothing but the dates is at
 echo; every frame has its own rescale.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import EnhancedMRImageStorage
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian
 
 from node.simulate.classic import Scanner, Study, decimal, patient_study, set_pixels
+from node.simulate.enhanced_modules import add_image, add_pulse_sequence, add_timing, anatomy, dimension, item_of
 from node.simulate.frames import Frame, Part, frames, phase_steps
-from quant.models import GYROMAGNETIC_HZ_PER_T
 
 _LETTER = {Part.MAGNITUDE: "M", Part.PHASE: "P"}
 
 
-def enhanced(study: Study, with_phase: bool) -> Dataset:
+def philips_enhanced(study: Study, with_phase: bool) -> Iterator[tuple[Dataset, str]]:
     """One multi-frame object with all slices, echoes and kinds."""
     scanner = Scanner(
         manufacturer="Philips",
@@ -29,42 +31,17 @@ def enhanced(study: Study, with_phase: bool) -> Dataset:
     ds.SOPClassUID, ds.SOPInstanceUID = EnhancedMRImageStorage, study.identity.uid("series/enhanced/1")
     ds.SeriesInstanceUID, ds.SeriesNumber = study.identity.uid("series/enhanced"), study.facts.series_number
     ds.SeriesDescription, ds.ProtocolName, ds.InstanceNumber = "Liver multi-echo FFE", "Liver iron R2*", 1
-    _add_image(ds, study, with_phase)
-    _add_pulse_sequence(ds)
+    kind = "MIXED" if with_phase else "M"
+    component = "MIXED" if with_phase else "MAGNITUDE"
+    add_image(ds, study, image_type=["ORIGINAL", "PRIMARY", "T2_STAR", kind], component=component)
+    add_pulse_sequence(ds, "FFE")
     _add_dimensions(ds, study)
     stored, slopes = zip(*(_stored(frame) for frame in images), strict=True)
     per_frame = [_functional_groups(study, frame, slope) for frame, slope in zip(images, slopes, strict=True)]
     ds.SharedFunctionalGroupsSequence, ds.PerFrameFunctionalGroupsSequence = [Dataset()], per_frame
     ds.NumberOfFrames = len(images)
     set_pixels(ds, np.stack(stored), bits_stored=12)
-    return ds
-
-
-def _add_image(ds: Dataset, study: Study, with_phase: bool) -> None:
-    """Enhanced MR Image module (PS3.3 C.8.13.1) and MR Image Description macro (C.8.13.3.1)."""
-    facts = study.facts
-    ds.ImageType = ["ORIGINAL", "PRIMARY", "T2_STAR", "MIXED" if with_phase else "M"]
-    ds.AcquisitionNumber, ds.AcquisitionDateTime = 1, facts.study_date + facts.study_time
-    del ds.AcquisitionDate, ds.AcquisitionTime
-    ds.AcquisitionDuration, ds.ContentQualification = 18.0, "RESEARCH"
-    ds.ResonantNucleus, ds.KSpaceFiltering = "1H", "NONE"
-    ds.MagneticFieldStrength = study.phantom.acquisition.field_t
-    ds.ApplicableSafetyStandardAgency = "IEC"
-    ds.PixelPresentation, ds.VolumetricProperties, ds.VolumeBasedCalculationTechnique = "MONOCHROME", "VOLUME", "NONE"
-    ds.ComplexImageComponent = "MIXED" if with_phase else "MAGNITUDE"
-    ds.AcquisitionContrast, ds.BurnedInAnnotation, ds.LossyImageCompression = "T2_STAR", "NO", "00"
-    ds.PresentationLUTShape, ds.AcquisitionContextSequence = "IDENTITY", Sequence([])
-
-
-def _add_pulse_sequence(ds: Dataset) -> None:
-    """MR Pulse Sequence module (PS3.3 C.8.13.4)."""
-    ds.PulseSequenceName, ds.MRAcquisitionType, ds.EchoPulseSequence = "FFE", "2D", "GRADIENT"
-    ds.MultiPlanarExcitation = ds.PhaseContrast = ds.TimeOfFlightContrast = "NO"
-    ds.EchoPlanarPulseSequence = ds.SaturationRecovery = "NO"
-    ds.SpectrallySelectedSuppression, ds.OversamplingPhase = "NONE", "NONE"
-    ds.SteadyStatePulseSequence = "LONGITUDINAL"
-    ds.GeometryOfKSpaceTraversal, ds.RectilinearPhaseEncodeReordering = "RECTILINEAR", "LINEAR"
-    ds.SegmentedKSpaceTraversal, ds.NumberOfKSpaceTrajectories = "SINGLE", 1
+    yield ds, ExplicitVRLittleEndian
 
 
 def _add_dimensions(ds: Dataset, study: Study) -> None:
@@ -73,22 +50,15 @@ def _add_dimensions(ds: Dataset, study: Study) -> None:
     item = Dataset()
     item.DimensionOrganizationUID = organization
     ds.DimensionOrganizationSequence = [item]
-    kind = _dimension(organization, 0x20051011, 0x2005140F, "Private ImageTypeMR")
+    kind = dimension(organization, 0x20051011, 0x2005140F, "Private ImageTypeMR")
     kind.DimensionIndexPrivateCreator = "Philips MR Imaging DD 001"
     kind.FunctionalGroupPrivateCreator = "Philips MR Imaging DD 005"
     ds.DimensionIndexSequence = [
-        _dimension(organization, 0x00209056, 0x00209111, "Stack ID"),
-        _dimension(organization, 0x00209057, 0x00209111, "In-Stack Position Number"),
+        dimension(organization, 0x00209056, 0x00209111, "Stack ID"),
+        dimension(organization, 0x00209057, 0x00209111, "In-Stack Position Number"),
         kind,
-        _dimension(organization, 0x00189082, 0x00189114, "Effective Echo Time"),
+        dimension(organization, 0x00189082, 0x00189114, "Effective Echo Time"),
     ]
-
-
-def _dimension(organization: str, pointer: int, group: int, label: str) -> Dataset:
-    item = Dataset()
-    item.DimensionOrganizationUID, item.DimensionDescriptionLabel = organization, label
-    item.DimensionIndexPointer, item.FunctionalGroupPointer = pointer, group
-    return item
 
 
 def _stored(frame: Frame) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint16]], str]:
@@ -103,37 +73,32 @@ def _functional_groups(study: Study, frame: Frame, slope: str) -> Dataset:
     """The frame's item of the Per-frame Functional Groups Sequence."""
     groups = Dataset()
     groups.FrameContentSequence = [_frame_content(study, frame)]
-    groups.PlanePositionSequence = [_item(ImagePositionPatient=[decimal(v) for v in frame.position_mm])]
+    groups.PlanePositionSequence = [item_of(ImagePositionPatient=[decimal(v) for v in frame.position_mm])]
     geometry = study.phantom.acquisition.geometry
     directions = [decimal(float(v)) for v in (*geometry.row_direction, *geometry.column_direction)]
-    groups.PlaneOrientationSequence = [_item(ImageOrientationPatient=directions)]
+    groups.PlaneOrientationSequence = [item_of(ImageOrientationPatient=directions)]
     between, row, column = geometry.spacing_mm
-    measures = _item(PixelSpacing=[decimal(row), decimal(column)], SliceThickness=decimal(geometry.slice_thickness_mm))
+    measures = item_of(
+        PixelSpacing=[decimal(row), decimal(column)], SliceThickness=decimal(geometry.slice_thickness_mm)
+    )
     measures.SpacingBetweenSlices = decimal(between)
     groups.PixelMeasuresSequence = [measures]
-    groups.FrameAnatomySequence = [_anatomy()]
-    groups.MREchoSequence = [_item(EffectiveEchoTime=frame.echo_time_ms)]
+    groups.FrameAnatomySequence = [anatomy()]
+    groups.MREchoSequence = [item_of(EffectiveEchoTime=frame.echo_time_ms)]
     groups.MRImageFrameTypeSequence = [_frame_type(frame)]
     groups.PixelValueTransformationSequence = [_rescale(frame, slope)]
     groups.RealWorldValueMappingSequence = [_real_world_value(frame, slope)]
     groups.FrameVOILUTSequence = [_window(frame)]
     groups.add_new(0x20050014, "LO", "Philips MR Imaging DD 005")
     groups.add_new(0x2005140F, "SQ", Sequence([_private(frame, slope)]))
-    _add_timing(groups, study)
+    add_timing(groups, study)
     return groups
-
-
-def _item(**elements: object) -> Dataset:
-    item = Dataset()
-    for keyword, value in elements.items():
-        setattr(item, keyword, value)
-    return item
 
 
 def _frame_content(study: Study, frame: Frame) -> Dataset:
     """Frame Content macro (PS3.3 C.7.6.16.2.2); the stack counts slices along the normal."""
     moment = study.facts.study_date + study.facts.study_time
-    content = _item(FrameAcquisitionNumber=1, FrameReferenceDateTime=moment, FrameAcquisitionDateTime=moment)
+    content = item_of(FrameAcquisitionNumber=1, FrameReferenceDateTime=moment, FrameAcquisitionDateTime=moment)
     content.FrameAcquisitionDuration = 18000.0
     content.StackID, content.InStackPositionNumber = "1", frame.slice + 1
     kind = 1 if frame.part is Part.MAGNITUDE else 2
@@ -141,13 +106,8 @@ def _frame_content(study: Study, frame: Frame) -> Dataset:
     return content
 
 
-def _anatomy() -> Dataset:
-    region = _item(CodeValue="113345001", CodingSchemeDesignator="SCT", CodeMeaning="Abdomen")
-    return _item(FrameLaterality="U", AnatomicRegionSequence=[region])
-
-
 def _frame_type(frame: Frame) -> Dataset:
-    return _item(
+    return item_of(
         FrameType=["ORIGINAL", "PRIMARY", "T2_STAR", _LETTER[frame.part]],
         PixelPresentation="MONOCHROME",
         VolumetricProperties="VOLUME",
@@ -159,18 +119,18 @@ def _frame_type(frame: Frame) -> Dataset:
 
 def _rescale(frame: Frame, slope: str) -> Dataset:
     intercept = decimal(-1000 * np.pi) if frame.part is Part.PHASE else "0"
-    return _item(RescaleIntercept=intercept, RescaleSlope=slope, RescaleType="US")
+    return item_of(RescaleIntercept=intercept, RescaleSlope=slope, RescaleType="US")
 
 
 def _real_world_value(frame: Frame, slope: str) -> Dataset:
     """The unit of a frame, which Philips writes only here (Real World Value Mapping macro, PS3.3 C.7.6.16.2.11)."""
     phase = frame.part is Part.PHASE
-    unit = _item(
+    unit = item_of(
         CodeValue="mrad" if phase else "1",
         CodingSchemeDesignator="UCUM",
         CodeMeaning="milliradian" if phase else "no units",
     )
-    mapping = _item(LUTExplanation=f"Real World Value Mapping for {'mrad' if phase else 'normalized'}")
+    mapping = item_of(LUTExplanation=f"Real World Value Mapping for {'mrad' if phase else 'normalized'}")
     mapping.LUTLabel, mapping.MeasurementUnitsCodeSequence = "Philips", [unit]
     mapping.add_new("RealWorldValueFirstValueMapped", "US", 0)
     mapping.add_new("RealWorldValueLastValueMapped", "US", 4095)
@@ -191,75 +151,6 @@ def _private(frame: Frame, slope: str) -> Dataset:
 
 def _window(frame: Frame) -> Dataset:
     if frame.part is Part.PHASE:
-        return _item(WindowCenter="0", WindowWidth="6284")
+        return item_of(WindowCenter="0", WindowWidth="6284")
     top = float(np.percentile(frame.values, 99.5))
-    return _item(WindowCenter=decimal(round(top / 2, 1)), WindowWidth=decimal(max(round(top, 1), 1.0)))
-
-
-def _add_timing(groups: Dataset, study: Study) -> None:
-    """Timing, field of view, modifiers, averages and coils (PS3.3 C.8.13.5)."""
-    acquisition = study.phantom.acquisition
-    rows, columns = acquisition.signal.shape[1:3]
-    groups.MRTimingAndRelatedParametersSequence = [_timing(study)]
-    groups.MRFOVGeometrySequence = [
-        _item(
-            InPlanePhaseEncodingDirection="COLUMN",
-            MRAcquisitionFrequencyEncodingSteps=columns,
-            MRAcquisitionPhaseEncodingStepsInPlane=rows,
-            PercentSampling=100.0,
-            PercentPhaseFieldOfView=100.0,
-        )
-    ]
-    groups.MRModifierSequence = [_modifier()]
-    groups.MRImagingModifierSequence = [_imaging_modifier(acquisition.field_t)]
-    groups.MRAveragesSequence = [_item(NumberOfAverages=1.0)]
-    groups.MRReceiveCoilSequence = [_receive_coil()]
-    groups.MRTransmitCoilSequence = [
-        _item(TransmitCoilName="Body", TransmitCoilManufacturerName="", TransmitCoilType="BODY")
-    ]
-
-
-def _timing(study: Study) -> Dataset:
-    """MR Timing and Related Parameters macro (PS3.3 C.8.13.5.2)."""
-    echoes = len(study.phantom.acquisition.echo_times_s)
-    timing = _item(EchoTrainLength=echoes, RFEchoTrainLength=0, GradientEchoTrainLength=echoes)
-    timing.RepetitionTime = decimal(study.facts.repetition_time_ms)
-    timing.FlipAngle = decimal(study.facts.flip_angle_deg)
-    timing.SpecificAbsorptionRateSequence = [
-        _item(SpecificAbsorptionRateDefinition="IEC_WHOLE_BODY", SpecificAbsorptionRateValue=0.1)
-    ]
-    timing.GradientOutputType, timing.GradientOutput = "DB_DT", 50.0
-    timing.OperatingModeSequence = [
-        _item(OperatingModeType=kind, OperatingMode="IEC_NORMAL") for kind in ("STATIC FIELD", "RF", "GRADIENT")
-    ]
-    return timing
-
-
-def _modifier() -> Dataset:
-    """MR Modifier macro (PS3.3 C.8.13.5.5): nothing special was switched on."""
-    off = ("InversionRecovery", "FlowCompensation", "T2Preparation", "PartialFourier", "ParallelAcquisition")
-    modifier = _item(**dict.fromkeys(off, "NO"))
-    modifier.FlowCompensation, modifier.Spoiling, modifier.SpatialPresaturation = "NONE", "RF", "NONE"
-    modifier.SpectrallySelectedExcitation = "NONE"
-    return modifier
-
-
-def _imaging_modifier(field_t: float) -> Dataset:
-    return _item(
-        MagnetizationTransfer="NONE",
-        BloodSignalNulling="NO",
-        Tagging="NONE",
-        TransmitterFrequency=field_t * GYROMAGNETIC_HZ_PER_T / 1e6,
-        PixelBandwidth="1950",
-    )
-
-
-def _receive_coil() -> Dataset:
-    element = _item(MultiCoilElementName="1", MultiCoilElementUsed="YES")
-    return _item(
-        ReceiveCoilName="Torso",
-        ReceiveCoilManufacturerName="",
-        ReceiveCoilType="MULTICOIL",
-        QuadratureReceiveCoil="NO",
-        MultiCoilDefinitionSequence=[element],
-    )
+    return item_of(WindowCenter=decimal(round(top / 2, 1)), WindowWidth=decimal(max(round(top, 1), 1.0)))

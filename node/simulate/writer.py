@@ -2,20 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from node.simulate.classic import Study, save
-from node.simulate.dialects import CLASSIC_DIALECTS
-from node.simulate.enhanced import enhanced
+from node.simulate.dialects import BUILDERS, DIALECTS, Dialect
 from node.simulate.facts import StudyFacts, study_identity
 from quant.phantom import Kind, Label, Phantom
 
-Dialect = Literal["generic", "siemens", "ge", "philips", "enhanced"]
-DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 TRUTH_FILE = "truth.json"
 LABELS_FILE = "truth_labels.npz"
 
@@ -49,13 +45,8 @@ def write_phantom(
 
 def _write_images(study: Study, out: Path, dialect: Dialect, with_phase: bool) -> dict[str, Dataset]:
     """File name and data set (without pixels, to spare memory) of every object written."""
-    built = (
-        [(enhanced(study, with_phase), ExplicitVRLittleEndian)]
-        if dialect == "enhanced"
-        else (CLASSIC_DIALECTS[dialect](study, with_phase))
-    )
     images = {}
-    for number, (ds, syntax) in enumerate(built, start=1):
+    for number, (ds, syntax) in enumerate(BUILDERS[dialect](study, with_phase), start=1):
         name = f"IM{number:05d}.dcm"
         save(ds, out / name, syntax)
         del ds.PixelData

@@ -199,7 +199,10 @@ def test_tilted_image_leaves_a_named_hole_and_not_a_wrong_slice() -> None:
     tilted = dataclasses.replace(image(1, 3.6, orientation=OBLIQUE), sop_instance_uid="tilted")
     plans = plan_study([*every, tilted])
     (plan,) = measurable(plans)
-    assert plan.missing == ("slice 2 at 8.0 mm, echo 3 (3.6 ms), magnitude",)
+    assert plan.missing == (
+        "slice 2 at 8.0 mm, echo 3 (3.6 ms), magnitude",
+        "1 images of the same series that lie in another plane",
+    )
     assert codes(plans) == ["too_few_echoes"]
 
 

@@ -23,7 +23,7 @@ from pydicom.uid import (
 
 from node.errors import DeclinedError, InputError
 from node.process.pixels import LoadedAcquisition, read_acquisition
-from node.simulate import write_phantom
+from node.simulate import DIALECTS, write_phantom
 from quant.phantom import make_abdomen
 from tests.node.header_edits import EDITS, Edit, edit_elements
 from tests.node.mr_images import (
@@ -410,6 +410,8 @@ def test_absurd_scaling_is_refused(tmp_path: Path, slope: str, text: str) -> Non
 def test_different_slopes_are_applied_and_said(tmp_path: Path) -> None:
     scan = Scan()
     every = classics(scan)
+    for ds in every[::2]:
+        ds.RescaleSlope, ds.RescaleIntercept = "1", "0"
     for ds in every[1::2]:
         ds.RescaleSlope, ds.RescaleIntercept = "0.5", "0"
         ds.PixelData = (2 * np.frombuffer(ds.PixelData, "<u2")).astype("<u2").tobytes()
@@ -430,13 +432,13 @@ def test_no_files_is_a_plain_refusal() -> None:
 def test_every_dialect_gives_the_same_acquisition(tmp_path: Path, kind: Any) -> None:
     phantom = make_abdomen(n_slices=2, matrix=32, kind=kind)
     truth = phantom.acquisition
-    for dialect in ("generic", "siemens", "ge", "philips", "enhanced"):
-        loaded = read_acquisition(write_phantom(phantom, tmp_path / dialect, dialect=dialect))  # type: ignore[arg-type]
+    for dialect in DIALECTS:
+        loaded = read_acquisition(write_phantom(phantom, tmp_path / dialect, dialect=dialect))
         found = loaded.acquisition
         scale = np.vdot(found.magnitude, truth.magnitude) / np.vdot(found.magnitude, found.magnitude)
         assert_allclose(found.magnitude * scale, truth.magnitude, atol=2e-4 * truth.magnitude.max())
-        assert_allclose(found.geometry.positions_mm, truth.geometry.positions_mm, atol=1e-6)
-        assert_allclose(found.geometry.spacing_mm, truth.geometry.spacing_mm, rtol=1e-6)
+        assert_allclose(found.geometry.positions_mm, truth.geometry.positions_mm, atol=1e-3)  # XA: six digits
+        assert_allclose(found.geometry.spacing_mm, truth.geometry.spacing_mm, rtol=1e-4)
         assert_allclose(found.geometry.row_direction, truth.geometry.row_direction, atol=1e-6)
         assert_allclose(found.echo_times_s, truth.echo_times_s, atol=1e-8)
         assert found.field_t == truth.field_t

@@ -1,0 +1,180 @@
+"""What headers and stored values say about the input: contradictions that forbid a number, and lines for the report."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import Literal
+
+import numpy as np
+
+from node.errors import DeclinedError
+from node.intake.admission import RIDES_ALONG, decline_plane
+from node.intake.grid import PlaneRef
+from node.intake.planes import Plane, first_number, layers_of
+from node.intake.tags import number
+from node.intake.vendors import NORMALISED
+from node.process.frames import is_lossy
+from node.process.scaling import scales_disagree
+from node.process.signal import Signal, SourceFile
+from quant.acquisition import MultiEcho
+from quant.result import QcLine
+
+_FEW_ECHOES = 6  # six to twelve are advised (reference: clinical, section 5)
+_SATURATED_WARNING = 0.001  # of all voxels
+_UNEVEN_ECHOES = 0.02  # of the mean echo spacing
+_SLOPE_TOLERANCE = 1e-6
+_FIELD_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Used:
+    """A plane that the signal was made of, and the file that holds it."""
+
+    source: SourceFile
+    plane: Plane
+
+
+def check_planes(sources: Mapping[str, SourceFile], refs: Iterable[PlaneRef]) -> None:
+    """Refuse planes whose headers contradict each other in what the signal is made with.
+
+    Raises:
+        DeclinedError: scaling is told for some images only or is no scale, field strengths differ, or an echo comes
+            after the next pulse.
+    """
+    used = _used(sources, refs)
+    for kind in ("magnitude", "real", "imaginary"):
+        _check_scaling(kind, [entry.plane for entry in used if entry.plane.kind == kind])
+    _check_field(used)
+    for entry in used:
+        _check_repetition(entry)
+
+
+def _used(sources: Mapping[str, SourceFile], refs: Iterable[PlaneRef]) -> list[_Used]:
+    return [
+        _Used(source=sources[ref.sop_instance_uid], plane=sources[ref.sop_instance_uid].planes[ref.frame_number])
+        for ref in sorted(refs)
+    ]
+
+
+def _check_scaling(kind: str, planes: list[Plane]) -> None:
+    for name, told in (
+        ("Rescale Slope (0028,1053)", [plane.slope for plane in planes]),
+        ("Rescale Intercept (0028,1052)", [plane.intercept for plane in planes]),
+    ):
+        without = sum(value is None for value in told)
+        if 0 < without < len(told):
+            text = f"{name} is missing or no number in {without} of {len(told)} {kind} images; their scale is unknown."
+            raise DeclinedError("scaling_incomplete", text)
+    if (lowest := min((plane.slope for plane in planes if plane.slope is not None), default=1.0)) <= 0:
+        raise DeclinedError("impossible_values", f"Rescale Slope (0028,1053) is {lowest:g}; that is no scale.")
+
+
+def _check_field(used: list[_Used]) -> None:
+    headers = {id(entry.source): entry.source.header for entry in used}.values()
+    told = [t for header in headers if (t := first_number(layers_of(header)[0], "MagneticFieldStrength")) is not None]
+    if told and max(told) - min(told) > _FIELD_TOLERANCE * max(told):
+        text = (
+            f"Images of one acquisition say {min(told):g} T and {max(told):g} T; which calibration applies is not told."
+        )
+        raise DeclinedError("field_strength_contradicts", text)
+
+
+def _check_repetition(entry: _Used) -> None:
+    layers = layers_of(entry.source.header)[max((entry.plane.frame_number or 0) - 1, 0)]
+    repetition_ms = first_number(layers, "RepetitionTime")
+    echo_ms = 1000 * (entry.plane.echo_time_s or 0.0)
+    if repetition_ms is not None and 0 < repetition_ms <= echo_ms:
+        text = (
+            f"Echo time {echo_ms:.4g} ms is not below the repetition time {repetition_ms:.4g} ms; one of them is wrong."
+        )
+        raise DeclinedError("echo_after_repetition", text)
+
+
+def quality_lines(acquisition: MultiEcho, sources: Mapping[str, SourceFile], signal: Signal) -> list[QcLine]:
+    """The quality of the input, as far as headers and stored values tell it."""
+    used = _used(sources, signal.used)
+    planes = [entry.plane for entry in used]
+    lines = [*_echo_lines(acquisition), *_echo_number_lines(used), *_saturation(acquisition)]
+    if lossy := sum(is_lossy(source.header) for source in {id(entry.source): entry.source for entry in used}.values()):
+        text = f"{lossy} images were compressed with loss; small signal differences may be gone."
+        lines.append(QcLine(code="lossy_compression", severity="warning", text=text, value=float(lossy), limit=0.0))
+    if any(NORMALISED.intersection(plane.image_type) for plane in planes):
+        text = "Intensity-normalised images; R2* is not changed by a factor that is equal for all echoes."
+        lines.append(QcLine(code="normalised_images", severity="info", text=text))
+    if not all(plane.kind_told for plane in planes):
+        text = "No header element names the kind of image; magnitude is assumed, and no pixel is negative."
+        lines.append(QcLine(code="kind_assumed", severity="info", text=text))
+    lines += _scaling_lines([plane for plane in planes if plane.kind == "magnitude"])
+    return [*lines, *_frames_left_out(sources)]
+
+
+def _scaling_lines(planes: list[Plane]) -> list[QcLine]:
+    lines = []
+    offsets = [plane.intercept for plane in planes if plane.intercept]
+    if offsets:
+        text = f"Magnitude images have a rescale intercept (up to {max(offsets, key=abs):g}); it was applied."
+        lines.append(QcLine(code="rescale_intercept", severity="warning", text=text, value=max(offsets, key=abs)))
+    if scales_disagree(planes):
+        text = "Philips' scale slopes differ between images beyond their rescale; the rescale was applied."
+        lines.append(QcLine(code="mixed_scaling", severity="warning", text=text))
+    elif _slopes_vary(planes) and not all(plane.scale_slope for plane in planes):
+        text = "Images have different rescale slopes; each was scaled with its own."
+        lines.append(QcLine(code="rescale_varies", severity="warning", text=text))
+    return lines
+
+
+def _slopes_vary(planes: list[Plane]) -> bool:
+    slopes = [plane.slope for plane in planes if plane.slope is not None]
+    return bool(slopes) and max(slopes) - min(slopes) > _SLOPE_TOLERANCE * max(slopes)
+
+
+def _echo_lines(acquisition: MultiEcho) -> list[QcLine]:
+    lines, count = [], len(acquisition.echo_times_s)
+    if count < _FEW_ECHOES:
+        text = f"{count} echoes; {_FEW_ECHOES} or more are advised."
+        lines.append(QcLine(code="few_echoes", severity="warning", text=text, value=float(count), limit=_FEW_ECHOES))
+    steps = np.array([b - a for a, b in pairwise(acquisition.echo_times_s)])
+    spread = float((steps.max() - steps.min()) / steps.mean())
+    if spread > _UNEVEN_ECHOES:
+        text = f"Echo spacing varies from {1000 * steps.min():.3g} to {1000 * steps.max():.3g} ms (or is rounded)."
+        lines.append(QcLine(code="uneven_echo_spacing", severity="info", text=text, value=spread, limit=_UNEVEN_ECHOES))
+    return lines
+
+
+def _echo_number_lines(used: list[_Used]) -> list[QcLine]:
+    """Echo Numbers are only a cross-check of the echo times: GE repeats 1, Siemens XA and UIH have none, and Philips
+    counts its maps among the echoes (dcm2niix #359; dcm_qa_uih; ukat side-cars). In order they must be."""
+    times_by_number: defaultdict[float, list[float]] = defaultdict(list)
+    for entry in used:
+        told = number(entry.source.header, "EchoNumbers") if entry.plane.frame_number is None else None
+        if told is not None:
+            times_by_number[told].append(entry.plane.echo_time_s or 0.0)
+    medians = [median(times) for _, times in sorted(times_by_number.items())]
+    if all(a < b for a, b in pairwise(medians)):
+        return []
+    text = "Echo Numbers (0018,0086) and echo times are in different order; the echo times were used."
+    return [QcLine(code="echo_numbers_disagree", severity="warning", text=text)]
+
+
+def _saturation(acquisition: MultiEcho) -> list[QcLine]:
+    assert acquisition.saturated is not None  # the reader of pixels always gives it
+    fraction = float(acquisition.saturated.mean())
+    if fraction == 0:
+        return []
+    text = f"{100 * fraction:.2g} % of voxels reached the stored maximum; their decay is cut off at the top."
+    severity: Literal["info", "warning"] = "warning" if fraction > _SATURATED_WARNING else "info"
+    return [QcLine(code="saturated", severity=severity, text=text, value=fraction, limit=_SATURATED_WARNING)]
+
+
+def _frames_left_out(sources: Mapping[str, SourceFile]) -> list[QcLine]:
+    """Frames of multi-frame objects that are no echo: maps that ride along, or damage worth a warning."""
+    frames = [plane for source in sources.values() for plane in source.planes.values() if plane.frame_number]
+    counts = Counter(reason for plane in frames if (reason := decline_plane(plane)) is not None)
+    lines = []
+    for (code, words), count in sorted(counts.items()):
+        severity: Literal["info", "warning"] = "info" if code in RIDES_ALONG else "warning"
+        text = f"{count} frames are not used ({code}): {words}"
+        lines.append(QcLine(code="frames_left_out", severity=severity, text=text, value=float(count)))
+    return lines
