@@ -1,4 +1,4 @@
-"""What the phase of complex echoes is good for: which way it turns, whether odd and even echoes differ, or nothing.
+"""What the phase of complex echoes is good for: which way it turns, what single echoes have of their own, or nothing.
 
 All is judged on a sample of bright voxels by what the best water, fat, R2* and field leave unexplained.
 """
@@ -7,22 +7,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 
 from quant.complex_scan import FieldRange
 from quant.complex_volume import ComplexSignal, candidates
+from quant.echo_phase import EchoErrors, plane, refined
 from quant.voxel_fit import Setup, Voxels
 
 Array = npt.NDArray[np.float64]
 
-_SAMPLE = 8192
+_SAMPLE = 4096
 _REVERSED = 0.97  # share of the misfit left below which the other sense of rotation is taken
-_BIPOLAR = 0.85  # share of the misfit left below which a difference of odd and even echoes is corrected
+_BETTER = 0.85  # share of the misfit left below which echoes are corrected
+_WELL_EXPLAINED = 0.03  # of the signal unexplained: only then is the sense of rotation told before any correction
 _UNUSABLE = 0.2  # of the signal unexplained, in the median voxel
 _CONSTANT = 0.5  # share of samples without any phase
 _LEAST_MIDDLES = 2
-_FEW = 4096
-_MOST_TURNS = 3  # of four times the half difference over the image
+_MOST_TURNS = 3  # of four times the half difference of odd and even echoes over the image
 _EVEN = 0.02  # relative difference of two spacings that count as equal
 
 
@@ -30,14 +30,13 @@ _EVEN = 0.02  # relative difference of two spacings that count as equal
 class PhaseVerdict:
     """``usable`` or not, with ``note``, a sentence for the record; ``setup`` turns the way the images do.
 
-    ``odd_even`` (4,) is half of what even echoes have before odd ones, ``None`` where they do not differ: phase at the
-    first voxel and its slopes along x and y (radians, per voxel), and the logarithm of their gain.
+    ``errors`` are to be taken from the echoes, ``None`` where they need no correction.
     """
 
     usable: bool
     note: str
     setup: Setup
-    odd_even: Array | None = None
+    errors: EchoErrors | None = None
 
 
 def judge_phase(signal: ComplexSignal, voxels: Voxels, shape: tuple[int, int, int], setup: Setup) -> PhaseVerdict:
@@ -45,32 +44,29 @@ def judge_phase(signal: ComplexSignal, voxels: Voxels, shape: tuple[int, int, in
     sample = _bright(signal, voxels)
     if sample.size == 0:
         return PhaseVerdict(usable=False, note="no voxel has signal above the noise", setup=setup)
-    data = np.ascontiguousarray(signal[sample])
+    data, where = np.ascontiguousarray(signal[sample]), plane(sample, shape)
     if np.mean(data.imag == 0) > _CONSTANT or np.mean(data.real == 0) > _CONSTANT:
         return PhaseVerdict(usable=False, note="the images hold no phase", setup=setup)
-    usual = _judged(data, sample, shape, setup)
-    turned = _judged(data, sample, shape, replace(setup, reversed_precession=True))
-    best = turned if turned.misfit < _REVERSED * usual.misfit else usual
-    setup, correction, unexplained = best.setup, best.odd_even, best.unexplained
-    turn = "turned against the usual sense" if setup.reversed_precession else "in the usual sense"
-    if unexplained > _UNUSABLE:
-        note = f"water and fat in a field leave {100 * unexplained:.0f} % of the complex signal unexplained"
-        return PhaseVerdict(usable=False, note=note, setup=setup)
+    senses = [_judged(data, where, each) for each in (setup, replace(setup, reversed_precession=True))]
+    if min(sense.unexplained for sense in senses) > _WELL_EXPLAINED:
+        senses = [_corrected(sense, data, where) for sense in senses]
+        best = _better(*senses)
+    else:
+        best = _corrected(_better(*senses), data, where)
+    return _verdict(best)
+
+
+def _verdict(best: "_Sense") -> PhaseVerdict:
+    turn = "turned against the usual sense" if best.setup.reversed_precession else "in the usual sense"
+    if best.unexplained > _UNUSABLE:
+        note = f"water and fat in a field leave {100 * best.unexplained:.0f} % of the complex signal unexplained"
+        return PhaseVerdict(usable=False, note=note, setup=best.setup)
     note = f"phase used, {turn}"
-    if correction is not None:
+    if best.bipolar:
         note += ", odd and even echoes brought into line"
-    return PhaseVerdict(usable=True, note=note, setup=setup, odd_even=correction)
-
-
-def corrected(signal: ComplexSignal, voxels: Voxels, shape: tuple[int, int, int], odd_even: Array) -> ComplexSignal:
-    """Copy of ``signal`` (k, e), of the voxels (k,) of the raveled ``shape``, without the difference of its echoes."""
-    _, y, x = np.unravel_index(voxels, shape)
-    phase = odd_even[0] + odd_even[1] * x + odd_even[2] * y
-    factor = np.exp(-(odd_even[3] + 1j * phase)).astype(np.complex64)
-    out = signal.copy()
-    out[:, 0::2] *= factor[:, None]
-    out[:, 1::2] /= factor[:, None]
-    return out
+    elif best.errors is not None:
+        note += f", echoes brought into line (up to {np.degrees(best.errors.largest_phase):.0f} degrees)"
+    return PhaseVerdict(usable=True, note=note, setup=best.setup, errors=best.errors)
 
 
 def _bright(signal: ComplexSignal, voxels: Voxels) -> Voxels:
@@ -92,28 +88,52 @@ def _misfit(data: ComplexSignal, setup: Setup) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class _Sense:
-    """One sense of rotation: what it leaves, in the mean of the energy and of the signal in the median voxel."""
+    """One sense of rotation: what it leaves, in the mean of the energy and of the signal in the median voxel, once
+    ``errors`` are taken out."""
 
     setup: Setup
-    odd_even: Array | None
+    errors: EchoErrors | None
+    bipolar: bool
     misfit: float
     unexplained: float
 
 
-def _judged(data: ComplexSignal, sample: Voxels, shape: tuple[int, int, int], setup: Setup) -> _Sense:
-    odd_even = _odd_even(data, sample, shape, setup)
-    left = _misfit(data if odd_even is None else corrected(data, sample, shape, odd_even), setup)
-    return _Sense(
-        setup=setup, odd_even=odd_even, misfit=float(left.mean()), unexplained=float(np.median(np.sqrt(left)))
-    )
+def _better(usual: _Sense, turned: _Sense) -> _Sense:
+    return turned if turned.misfit < _REVERSED * usual.misfit else usual
 
 
-def _odd_even(data: ComplexSignal, sample: Voxels, shape: tuple[int, int, int], setup: Setup) -> Array | None:
-    """Half the difference between odd and even echoes (bipolar readout), ``None`` where correcting it gains nothing.
+def _left_by(data: ComplexSignal, where: Array, setup: Setup, errors: EchoErrors | None, *, bipolar: bool) -> _Sense:
+    left = _misfit(data if errors is None else errors.taken_from(data, where), setup)
+    unexplained = float(np.median(np.sqrt(left)))
+    return _Sense(setup=setup, errors=errors, bipolar=bipolar, misfit=float(left.mean()), unexplained=unexplained)
+
+
+def _judged(data: ComplexSignal, where: Array, setup: Setup) -> _Sense:
+    """As the images come, or with odd and even echoes brought into line where that explains much more."""
+    plain = _left_by(data, where, setup, None, bipolar=False)
+    odd_even = _odd_even(data, where, setup)
+    if odd_even is None:
+        return plain
+    aligned = _left_by(data, where, setup, odd_even, bipolar=True)
+    return aligned if aligned.misfit < _BETTER * plain.misfit else plain
+
+
+def _corrected(sense: _Sense, data: ComplexSignal, where: Array) -> _Sense:
+    """With every echo brought into line where that explains much more, or improves on odd and even ones."""
+    echoes = sense.setup.echo_times_s.size
+    start = sense.errors or EchoErrors(phases=np.zeros((echoes, 3)), log_gain=np.zeros(echoes))
+    errors = refined(start, data, where, sense.setup)
+    if errors is None:
+        return sense
+    aligned = _left_by(data, where, sense.setup, errors, bipolar=sense.bipolar)
+    return aligned if aligned.misfit < (1 if sense.bipolar else _BETTER) * sense.misfit else sense
+
+
+def _odd_even(data: ComplexSignal, where: Array, setup: Setup) -> EchoErrors | None:
+    """Phase that alternates between odd and even echoes (bipolar readout), ``None`` where too few echoes tell it.
 
     In y[e-1] y[e+1] / y[e]^2 of three evenly spaced echoes the field, R2* and the phase of water cancel; four times
-    the half difference remains, with alternating sign (Yu 2010, 10.1002/jmri.22111). Fat bends that start, so the four
-    coefficients are then chosen for the least misfit.
+    the half difference remains, with alternating sign (Yu 2010, 10.1002/jmri.22111). Fat bends it: it is a start.
     """
     steps = np.diff(setup.echo_times_s)
     middles = [e for e in range(1, steps.size) if abs(steps[e] / steps[e - 1] - 1) < _EVEN]
@@ -124,38 +144,17 @@ def _odd_even(data: ComplexSignal, sample: Voxels, shape: tuple[int, int, int], 
         triple = data[:, e - 1].astype(np.complex128) * data[:, e + 1] * np.conj(data[:, e]) ** 2
         product += triple if e % 2 else np.conj(triple)
     product /= np.abs(product) ** 0.75 + 1e-30
-    start = np.append(_phase_plane(product, sample, shape) / 4, 0.0)
-
-    def misfit(half: Array, some: slice) -> float:
-        return float(np.mean(_misfit(corrected(data[some], sample[some], shape, half), setup)))
-
-    every, few = slice(None), slice(None, None, max(1, len(data) // _FEW))
-    before = misfit(np.zeros(4), every)
-    if misfit(start, every) >= _BIPOLAR * before:
-        return None
-    scale = np.array([1.0, 1 / shape[2], 1 / shape[1], 0.1])
-    found = minimize(
-        lambda x: misfit(start + x * scale, few),
-        np.zeros(4),
-        method="Nelder-Mead",
-        options={
-            "initial_simplex": 0.1 * np.vstack([np.zeros(4), np.eye(4)]),
-            "maxfev": 120,
-            "xatol": 1e-3,
-            "fatol": 0,
-        },
-    )
-    return np.asarray(start + found.x * scale)
+    sign = np.where(np.arange(setup.echo_times_s.size) % 2, -1.0, 1.0)
+    return EchoErrors(phases=np.outer(sign, _phase_plane(product, where) / 4), log_gain=np.zeros(sign.size))
 
 
-def _phase_plane(product: npt.NDArray[np.complex128], sample: Voxels, shape: tuple[int, int, int]) -> Array:
-    """Constant and slopes along x and y (radians, per voxel) of the phase of ``product`` (k,)."""
-    _, y, x = np.unravel_index(sample, shape)
-    turns = np.linspace(-_MOST_TURNS, _MOST_TURNS, 8 * _MOST_TURNS + 1)
-    slopes_x, slopes_y = 2 * np.pi * turns / shape[2], 2 * np.pi * turns / shape[1]
-    along = np.exp(-1j * np.multiply.outer(slopes_x, x)) * product
-    score = np.abs(along @ np.exp(-1j * np.multiply.outer(y, slopes_y)))
-    best = np.unravel_index(np.argmax(score), score.shape)
-    found = slopes_x[best[0]], slopes_y[best[1]]
+def _phase_plane(product: npt.NDArray[np.complex128], where: Array) -> Array:
+    """Coefficients (3,) of ``where`` (k, 3), radians, that follow the phase of ``product`` (k,)."""
+    _, x, y = where.T
+    slopes = np.pi * np.linspace(-_MOST_TURNS, _MOST_TURNS, 8 * _MOST_TURNS + 1)  # x and y run over 2
+    along = np.exp(-1j * np.multiply.outer(slopes, x)) * product
+    score = np.abs(along @ np.exp(-1j * np.multiply.outer(y, slopes)))
+    by_x, by_y = np.unravel_index(np.argmax(score), score.shape)
+    found = slopes[by_x], slopes[by_y]
     constant = np.angle(np.sum(product * np.exp(-1j * (found[0] * x + found[1] * y))))
     return np.array([constant, *found])

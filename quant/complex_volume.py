@@ -21,7 +21,8 @@ ComplexSignal = npt.NDArray[np.complex64]
 
 _ITERATIONS = 10
 _CANDIDATE_ITERATIONS = 6
-_LARGEST_FREE = 2.0  # fat fraction: noise may take it below 0 and above 1
+ANY_FRACTION = (-2.0, 2.0)
+"""Range of the fat fraction that noise may take."""
 _SWEEPS = 4
 _STIFFNESS = 0.05  # weight of a squared field difference, times the curvature of the less certain neighbour's cost
 _LARGEST_STEP = 0.1  # of the turn per mean spacing: a larger jump costs no more, tissue across air has its own field
@@ -76,7 +77,7 @@ def fit_complex_volume(signal: ComplexSignal, voxels: Voxels, shape: tuple[int, 
     chosen = np.take_along_axis(offset, label[:, None], axis=1)[:, 0]
     smooth = _smooth(chosen, stiffness, voxels, shape, fields)
     chosen = _nearest(offset, cost, smooth, fields)
-    rows = _rows(signal, voxels, fields.hz_at(chosen), setup, free=True)
+    rows = fit_rows(signal, voxels, fields.hz_at(chosen), setup, own_phase=True, fractions=ANY_FRACTION)
     return _result(rows, fields.hz_at(smooth), setup, fields)
 
 
@@ -112,7 +113,16 @@ def candidates(signal: ComplexSignal, voxels: Voxels, setup: Setup, fields: Fiel
         part, here = slice(low, low + _CHUNK), voxels[low : low + _CHUNK]
         for c in range(fields.candidates):
             there = cost[part, c] < NONE
-            rows = _rows(signal, here[there], fields.hz_at(offset[part, c][there]), setup, free=False)
+            start_hz = fields.hz_at(offset[part, c][there])
+            rows = fit_rows(
+                signal,
+                here[there],
+                start_hz,
+                setup,
+                own_phase=False,
+                fractions=(0.0, 1.0),
+                iterations=_CANDIDATE_ITERATIONS,
+            )
             cost[part, c][there] = rows[kernels.CHI2]
             offset[part, c][there] = rows[kernels.TURN] * per_turn + fields.points / 2
     return offset, cost, stiffness
@@ -171,10 +181,19 @@ def _nearest(offset: Map, cost: Map, smooth: Map, fields: FieldRange) -> Map:
     return np.where(found, np.take_along_axis(offset, nearest, axis=1)[:, 0], smooth)
 
 
-def _rows(signal: ComplexSignal, voxels: Voxels, start_hz: Map, setup: Setup, *, free: bool) -> Map:
+def fit_rows(
+    signal: ComplexSignal,
+    voxels: Voxels,
+    start_hz: Map,
+    setup: Setup,
+    *,
+    own_phase: bool,
+    fractions: tuple[float, float],
+    iterations: int = _ITERATIONS,
+) -> Map:
     """Rows of ``complex_kernels`` (ROWS, k), from the field ``start_hz`` (k,) and a rough R2*.
 
-    ``free``: water and fat of any size, with a phase each; else neither negative, with a common one.
+    ``own_phase``: water and fat with a phase each, else with a common one; ``fractions`` is the range of fat.
     """
     phasor = setup.fat
     rows = np.empty((kernels.ROWS, voxels.size), np.float32)
@@ -188,10 +207,10 @@ def _rows(signal: ComplexSignal, voxels: Voxels, start_hz: Map, setup: Setup, *,
         phasor.imag.astype(np.float32),
         np.float32(1 / setup.noise.sigma),
         np.float32(setup.max_rate),
-        np.float32(free),
-        np.float32(-_LARGEST_FREE if free else 0),
-        np.float32(_LARGEST_FREE if free else 1),
-        _ITERATIONS if free else _CANDIDATE_ITERATIONS,
+        np.float32(own_phase),
+        np.float32(fractions[0]),
+        np.float32(fractions[1]),
+        iterations,
         rows,
     )
     return rows

@@ -8,8 +8,9 @@ from scipy.ndimage import uniform_filter
 from scipy.stats import chi2 as chi_squared
 
 from quant.acquisition import BoolArray
-from quant.complex_phase import PhaseVerdict, corrected
+from quant.complex_phase import PhaseVerdict
 from quant.complex_volume import ComplexFit, ComplexSignal, fit_complex_volume
+from quant.echo_phase import plane
 from quant.fit_maps import NOISE_ONLY_LEVEL, Maps
 from quant.flags import FitFlag
 from quant.voxel_fit import RANGE_END, Setup, VoxelFit, Voxels
@@ -54,8 +55,8 @@ def fit_by_phase(
     The maps keep ``flags`` (n,).
     """
     setup = verdict.setup
-    if verdict.odd_even is not None:
-        signal = corrected(signal, np.arange(len(signal)), shape, verdict.odd_even)
+    if verdict.errors is not None:
+        signal = verdict.errors.taken_from(signal, plane(np.arange(len(signal)), shape))
     fit = fit_complex_volume(signal, voxels, shape, setup)
     misfit = fit.chi2 > _LARGEST_MISFIT * fit.energy + 2 * setup.echo_times_s.size
     left = _left(fit, misfit, voxels, shape, float(setup.echo_times_s[-1]))

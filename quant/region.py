@@ -26,6 +26,7 @@ _CURVE_POINTS = 100
 _DISAGREEMENT = 2.0  # joint standard deviations between pooled and median
 _AGREEMENT = 0.03  # of the median
 _MANY_AT_LIMIT = 0.25
+_SHARP_PDFF = 0.03  # error of the fat fraction up to which the pooled decay goes by its own
 _STEP = 0.01  # of the fat fraction, to see how R2* depends on it
 _LEAST_PDFF, _SIGNIFICANCE = 0.03, 3.0  # from which fat left out counts as seen
 _TYPICAL_PDFF = 0.10  # of a fatty liver, for what fat left out would do
@@ -257,15 +258,19 @@ class _Pooled:
 def _pooled(
     signal: Array, setup: Setup, independent: float, *, with_fat: bool, told: tuple[float, float] | None
 ) -> _Pooled:
-    """Fit the mean magnitude (e,) of so many ``independent`` voxels, with the fat fraction and error ``told`` where
-    they are known.
+    """Fit the mean magnitude (e,) of so many ``independent`` voxels.
+
+    Its own fat fraction keeps it independent of the phase; that and its error ``told`` by phase stand in for one that
+    is not sharp.
 
     The mean of magnitudes follows the first moment of the noise law at the voxels' own sigma; only its scatter
     shrinks with the number of voxels.
     """
     law = noise_law(setup.noise.coils)
     row, pooled = np.ascontiguousarray(signal[None], np.float32), replace(setup, averaged=max(1, round(independent)))
-    fraction, error = told or (float(a[0]) for a in fat_and_error(row, np.array([independent]), pooled))
+    fraction, error = (float(a[0]) for a in fat_and_error(row, np.array([independent]), pooled))
+    if told is not None and error > _SHARP_PDFF:
+        fraction, error = told
     tells = error <= LARGEST_ERROR
     pdff = float(shrunk_fraction(np.array(fraction), np.array(error))) if with_fat and tells else None
     assumed = np.array([0.0 if pdff is None else pdff], np.float32)
