@@ -8,6 +8,7 @@ import numpy as np
 from quant.phantom import AbdomenAnatomy, Label, LabelledBody, Phantom, default_echo_times_s, make_abdomen
 
 LIVER_R2STAR_PER_S = (25.0, 2000.0)
+_IN_PHASE_MAX_PER_S = 700.0  # with in-phase first echoes (2.3 ms at 1.5 T) darker livers are gone before the first one
 _SPREAD = 0.18  # SD of ln R2* of tissues that iron spares
 _KIDNEY_IRON, _SPLEEN_LIKE_LIVER = 0.15, 0.25  # how often (intravascular haemolysis; transfusion)
 _SPARED = (
@@ -93,8 +94,9 @@ def draw_protocol(rng: np.random.Generator, **fixed: Any) -> Protocol:
     """A multi-echo protocol of 2010 to today at 1.5 or 3 T; ``fixed`` replaces what is drawn."""
     field_t = float(rng.choice([1.5, 3.0]))
     te1 = float(rng.choice([rng.uniform(0.85, 1.4), rng.uniform(0.85, 1.4), 2.3 if field_t < 2 else 1.15]))
+    low, high = LIVER_R2STAR_PER_S
     drawn = {
-        "r2star_per_s": log_uniform(rng, *LIVER_R2STAR_PER_S),
+        "r2star_per_s": log_uniform(rng, low, _IN_PHASE_MAX_PER_S if te1 > 2 else high),
         "pdff_percent": float(rng.choice([rng.uniform(0, 8), rng.uniform(0, 25)])),
         "field_t": field_t,
         "echoes": int(rng.choice([6, 8, 12])),

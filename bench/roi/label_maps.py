@@ -45,7 +45,7 @@ _MEANING = {
     28: Label.BLOOD_POOL,
 }
 _VESSEL_MM = 2.6  # radius of the veins drawn into the liver: the maps have hardly any
-_STAND_INS = (Label.VISCERAL_FAT, Label.BOWEL_CONTENT, Label.ASCITES, Label.LUNG)
+_STAND_INS = (Label.VISCERAL_FAT, Label.ASCITES, Label.LUNG)
 
 
 @dataclass(frozen=True, kw_only=True)

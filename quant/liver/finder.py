@@ -2,7 +2,7 @@
 
 from quant.acquisition import MultiEcho
 from quant.fit import R2StarMap
-from quant.liver.checks import Measures, measure, refused_by
+from quant.liver.checks import Measures, left_lobe_only, measure, refused_by
 from quant.liver.images import prepare
 from quant.liver.native import NativeRegion, to_native
 from quant.liver.orientation import axial_axes
@@ -16,7 +16,8 @@ from quant.result import QcLine, Reason
 _MARGIN = 4  # working pixels kept around the torso
 _MIN_ECHOES = 3  # S0, R2* and a check of the model
 _MAX_UNMEASURABLE = 0.5  # share of the region without a usable fit
-_MAX_R2STAR_CHANGE, _MIN_OVERLAP = 0.05, 0.6  # correct regions: 0.017 and 0.77
+_MAX_R2STAR_CHANGE, _MIN_OVERLAP = 0.05, 0.4
+_NOISY_R2STAR_CHANGE, _NOISY_R2STAR_PER_S = 0.10, 600.0  # above this R2* noise alone shifts the median more
 _HIGH_R2STAR_PER_S = 1200.0  # above: regions are found less often and vary more
 
 
@@ -48,7 +49,7 @@ def _find(acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParameters) 
     if not refusals:
         stable = stability(found, body, torso, images, parameters)
         checks |= {"stability_r2star_change": stable.r2star_change, "stability_overlap": stable.overlap}
-        refusals, qc = _late_refusals(stable, native)
+        refusals, qc = _late_refusals(stable, native, measures)
     return LiverRegion(
         mask=None if refusals else native.measurable,
         organ=native.organ,
@@ -60,10 +61,13 @@ def _find(acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParameters) 
     )
 
 
-def _late_refusals(stable: Stability, native: NativeRegion) -> tuple[tuple[Reason, ...], tuple[QcLine, ...]]:
+def _late_refusals(
+    stable: Stability, native: NativeRegion, measures: Measures
+) -> tuple[tuple[Reason, ...], tuple[QcLine, ...]]:
     """Checks that only regions take which passed all others."""
     lines = []
-    if stable.r2star_change > _MAX_R2STAR_CHANGE or stable.overlap < _MIN_OVERLAP:
+    noisy = measures.r2star_per_s > _NOISY_R2STAR_PER_S
+    if stable.r2star_change > (_NOISY_R2STAR_CHANGE if noisy else _MAX_R2STAR_CHANGE) or stable.overlap < _MIN_OVERLAP:
         lines.append(
             QcLine(
                 code="roi_unstable",
@@ -90,6 +94,15 @@ def _warnings(measures: Measures, native: NativeRegion) -> tuple[QcLine, ...]:
     """What a reader should know of a region that is reported, or was refused for other reasons."""
     n_slices = int(native.measurable.any((1, 2)).sum())
     lines = []
+    if left_lobe_only(measures):
+        lines.append(
+            QcLine(
+                code="roi_left_lobe",
+                severity="warning",
+                text="No right lobe was found: the region lies in a left lobe, which the heart and gas disturb more.",
+                value=measures.right_left,
+            )
+        )
     if n_slices == 1:
         lines.append(
             QcLine(

@@ -20,6 +20,9 @@ _CORNER_VALID = 0.25  # of the tissue's noise estimate: below it the background 
 _NOISE_FLOOR_OF_P99 = 1e-3  # quantised exports can show no noise at all
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 _MEDIAN_EFFICIENCY = 0.64  # of the median of normal variates relative to their mean (2 / pi)
+# Mean noise power of a magnitude is 2 sigma^2. The median of the power of n averaged voxels lies below its mean by
+# skewness times SD over 6: 2/3 sigma^2 / n for noise alone (non-central chi squared), 1 sigma^2 / n for bright tissue.
+_MEAN_FLOOR, _MEDIAN_SHIFT = 2.0, 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +54,17 @@ class WorkingImages:
     @property
     def first_echo(self) -> Stack:
         """Vessel-suppressed first echo without noise floor."""
-        return without_floor(self.suppressed[0], self.sigma)
+        return without_floor(self.suppressed[0], self.floor_power)
 
     @property
     def early(self) -> Stack:
         """Brightest of the first two echoes: tissue of any fat-water phase."""
-        return without_floor(self.suppressed[:2].max(0), self.sigma)
+        return without_floor(self.suppressed[:2].max(0), self.floor_power)
+
+    @property
+    def floor_power(self) -> float:
+        """What noise adds to the power of the images, which are medians of block averages."""
+        return self.sigma**2 * (_MEAN_FLOOR - _MEDIAN_SHIFT / (self.blocks[0] * self.blocks[1]))
 
     @property
     def voxel_mm3(self) -> float:
@@ -76,9 +84,9 @@ class WorkingImages:
         )
 
 
-def without_floor(magnitude: FloatArray, sigma: float) -> Stack:
-    """Magnitude with the mean noise power (2 sigma^2, Rician) taken off its power."""
-    return np.asarray(np.sqrt(np.maximum(magnitude**2 - 2 * sigma**2, 0)), np.float32)
+def without_floor(magnitude: FloatArray, floor_power: float) -> Stack:
+    """Magnitude with the power that noise adds taken off its power."""
+    return np.asarray(np.sqrt(np.maximum(magnitude**2 - floor_power, 0)), np.float32)
 
 
 def prepare(acquisition: MultiEcho, axes: PatientAxes, parameters: FinderParameters) -> WorkingImages:

@@ -22,6 +22,9 @@ _MIN_RADIUS_SCALED_MM = 9.0
 _MIN_SLICE_RADIUS_SCALED_MM = 8.0
 _SAME_LOG_R2STAR, _SAME_FAT, _SAME_LOG_S1 = 0.12, 0.07, 0.2  # other parts of the same organ
 _SAME_RADIUS = 0.5
+_SAME_OVERLAP = 0.5  # share of a candidate's thick part within the organ
+# Parts of one dark organ that noise, shading and fat (not told from iron there) have parted do not compete.
+_AKIN_R2STAR_PER_S, _AKIN_LOG_R2STAR = 100.0, 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,8 @@ class Candidate:
     ``pieces`` are its homogeneous parts, ``filled`` the organ, ``thick`` its part without leaks into thinner
     neighbours, ``depth_mm`` the distance to its border. ``prior_mm3`` is its prior-weighted volume, ``radius_mm`` the
     largest inscribed radius, ``solidity`` the share of ``thick`` that looks like the organ; the rest are medians over
-    ``pieces``.
+    ``pieces``. ``thick_mm3`` is the prior-weighted volume of ``thick``: unlike ``prior_mm3`` it does not suffer where
+    noise breaks the pieces.
     """
 
     pieces: BoolArray
@@ -39,6 +43,7 @@ class Candidate:
     thick: BoolArray
     depth_mm: FloatArray
     prior_mm3: float
+    thick_mm3: float
     radius_mm: float
     solidity: float
     r2star_per_s: float
@@ -56,8 +61,8 @@ class Candidate:
 class Organ:
     """The organ taken for the liver: the best candidate with companions of the same features.
 
-    ``rivals`` are other candidates of different features. ``opposite_mm3`` is the prior-weighted volume of the
-    largest organ under the mirrored prior; ``own_mm3`` that of the organ itself. ``prior`` (z, y, x).
+    ``rivals`` are other candidates of different features, ``own_mm3`` is the prior-weighted volume of the thick part.
+    ``prior`` (z, y, x).
     """
 
     best: Candidate
@@ -66,7 +71,6 @@ class Organ:
     thick: BoolArray
     depth_mm: FloatArray
     own_mm3: float
-    opposite_mm3: float
     rivals: tuple[Candidate, ...]
     prior: FloatArray
 
@@ -77,17 +81,14 @@ def find_organ(
     """The most liver-like organ on the patient's right; refuses where there is none."""
     plane = images.plane
     prior = liver_prior(torso, parameters)
-    mirrored = liver_prior(torso, parameters, mirrored=True)
-    candidates = _candidates(tissue, pieces, torso, images, parameters, prior)
-    ranked = sorted((c for c in candidates if _plausible(c, torso.scale)), key=lambda c: -c.score)
+    ranked = _candidates(tissue, pieces, torso, images, parameters, prior)
     if not ranked:
         raise RegionNotFoundError(
             "roi_no_liver", "No large homogeneous organ lies where the liver should be, at the patient's right."
         )
     best, others = ranked[0], ranked[1:]
-    same = [c for c in others if _same_organ(c, best)]
+    same = [c for c in others if _same_organ(c, best) or _within(c, best)]
     filled = np.logical_or.reduce([c.filled for c in (best, *same)])
-    opposite = _organ_volumes(pieces, join_pieces(pieces, mirrored, plane, parameters), mirrored, images.voxel_mm3)
     return Organ(
         best=best,
         pieces=np.logical_or.reduce([c.pieces for c in (best, *same)]),
@@ -96,11 +97,19 @@ def find_organ(
             [best.thick, *(c.thick for c in same if c.radius_mm > _SAME_RADIUS * best.radius_mm)]
         ),
         depth_mm=plane.distance(filled),
-        own_mm3=best.prior_mm3 + sum(c.prior_mm3 for c in same),
-        opposite_mm3=float(opposite.max(initial=0)),
-        rivals=tuple(c for c in others if not _same_organ(c, best)),
+        own_mm3=best.thick_mm3 + sum(c.thick_mm3 for c in same),
+        rivals=tuple(c for c in others if not (_same_organ(c, best) or _within(c, best) or _akin(c, best))),
         prior=prior,
     )
+
+
+def find_opposite(
+    tissue: Tissue, pieces: Pieces, torso: Torso, images: WorkingImages, parameters: FinderParameters
+) -> Candidate | None:
+    """The organ with the largest thick part at the patient's left, where a mirrored liver would lie."""
+    mirrored = liver_prior(torso, parameters, mirrored=True)
+    left = _candidates(tissue, pieces, torso, images, parameters, mirrored)
+    return max(left, key=lambda c: c.thick_mm3, default=None)
 
 
 def _candidates(
@@ -111,13 +120,15 @@ def _candidates(
     parameters: FinderParameters,
     prior: FloatArray,
 ) -> list[Candidate]:
+    """Plausible organs by score, the best one first."""
     organ_of = join_pieces(pieces, prior, images.plane, parameters)
     volume = _organ_volumes(pieces, organ_of, prior, images.voxel_mm3)
     enough = max(parameters.min_candidate_mm3, parameters.min_candidate_share * float(volume.max(initial=0)))
-    return [
+    candidates = [
         _candidate(organ_of[pieces.labels] == number, float(volume[number]), tissue, torso, images, parameters, prior)
         for number in np.flatnonzero(volume > enough)
     ]
+    return sorted((c for c in candidates if _plausible(c, torso.scale)), key=lambda c: -c.score)
 
 
 def _organ_volumes(
@@ -150,6 +161,7 @@ def _candidate(
         thick=thick,
         depth_mm=depth,
         prior_mm3=prior_mm3,
+        thick_mm3=float(prior[thick].sum() * images.voxel_mm3),
         radius_mm=radius,
         solidity=float((alike & thick).sum() / max(thick.sum(), 1)),
         r2star_per_s=float(np.median(tissue.r2star_per_s[pieces])),
@@ -234,3 +246,14 @@ def _same_organ(candidate: Candidate, best: Candidate) -> bool:
         and abs(candidate.fat_fraction - best.fat_fraction) < _SAME_FAT
         and abs(candidate.log_s1 - best.log_s1) < _SAME_LOG_S1
     )
+
+
+def _within(candidate: Candidate, best: Candidate) -> bool:
+    """Whether the candidate lies in what ``best`` has grown to."""
+    thick = candidate.thick
+    return bool((thick & best.filled).sum() > _SAME_OVERLAP * thick.sum())
+
+
+def _akin(candidate: Candidate, best: Candidate) -> bool:
+    dark = min(candidate.r2star_per_s, best.r2star_per_s) > _AKIN_R2STAR_PER_S
+    return dark and abs(np.log(candidate.r2star_per_s / best.r2star_per_s)) < _AKIN_LOG_R2STAR

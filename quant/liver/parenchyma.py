@@ -15,7 +15,8 @@ from quant.liver.torso import Torso, kidney_bed
 from quant.liver.types import RegionNotFoundError
 
 _MIN_CORE_MM2 = 300.0
-_KIDNEY_R2STAR_PER_S = 100.0  # above: a kidney differs from the liver by R2* and needs no anatomical margin
+# Above this R2* kidney and wall muscle differ from the liver; below, the region keeps further from the organ's border.
+_KIDNEY_R2STAR_PER_S, _BRIGHT_DEPTH = 100.0, 1.35
 _TREND_SIGMA_MM = 25.0  # shading and R2* trends across the liver are no structure
 _COARSE_OUTLIER = 2.2  # robust SDs for the vessel-suppressed R2*
 _PART_OF_LARGEST, _PART_OF_DEEPEST = 0.2, 0.6  # smaller and shallower parts of a slice are dropped
@@ -53,7 +54,7 @@ def find_parenchyma(
     s0, r2star, _ = fit_at(images, core, fine)
     log_r2star = np.log(r2star + np.float32(R2STAR_OFFSET_PER_S))
     first = np.zeros(core.shape, np.float32)
-    first[core] = without_floor(fine[0], images.sigma)
+    first[core] = without_floor(fine[0], images.floor_power)
     typical = organ.pieces & core if (organ.pieces & core).sum() > 50 else core
     spread = robust_sd(log_r2star[typical], 0.03)
     bad = core & _outliers(tissue, log_r2star, first, typical, spread, images, parameters)
@@ -75,7 +76,9 @@ def find_parenchyma(
 
 
 def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, parameters: FinderParameters) -> BoolArray:
+    bright = np.median(tissue.r2star_per_s[organ.pieces]) < _KIDNEY_R2STAR_PER_S
     depth = max(parameters.core_depth_scaled_mm * torso.scale, parameters.min_core_depth_mm)
+    depth *= _BRIGHT_DEPTH if bright else 1.0
     core = (
         organ.thick
         & (images.plane.distance(organ.thick) > depth)
@@ -83,7 +86,7 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
         & (tissue.wall_mm > parameters.core_wall_scaled_mm * torso.scale)
         & tissue.lean
     )
-    if np.median(tissue.r2star_per_s[organ.pieces]) < _KIDNEY_R2STAR_PER_S:
+    if bright:
         core &= ~kidney_bed(torso)
     if core.sum() * images.plane.pixel_mm2 < _MIN_CORE_MM2:
         raise RegionNotFoundError("roi_too_small", "The organ that looks like liver has no part deep enough inside.")

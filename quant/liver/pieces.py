@@ -15,7 +15,7 @@ from quant.acquisition import BoolArray, FloatArray
 from quant.liver import kernels
 from quant.liver.parameters import FinderParameters
 from quant.liver.plane import IntArray, Plane, label
-from quant.liver.tissue import Tissue
+from quant.liver.tissue import R2STAR_OFFSET_PER_S, Tissue
 from quant.liver.torso import Torso
 
 _REACH_MM = 6.0  # pieces grow this far into their surroundings, so that thin barriers do not part them
@@ -134,10 +134,11 @@ def join_pieces(pieces: Pieces, prior: FloatArray, plane: Plane, parameters: Fin
     weight[0] = 0
     noise = pieces.log_r2star_sd3
     features = np.stack([pieces.log_r2star, pieces.log_density, pieces.fat_fraction])
+    dark = pieces.log_r2star > np.log(parameters.dark_r2star_per_s + R2STAR_OFFSET_PER_S)
     limits = np.stack(
         [
             np.full(noise.size, parameters.join_log_s1),
-            parameters.join_log_r2star + noise,
+            np.where(dark, parameters.join_dark_log_r2star, parameters.join_log_r2star) + noise,
             parameters.join_log_s0 + noise,
             np.full(noise.size, parameters.join_fat),
         ]

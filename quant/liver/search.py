@@ -8,7 +8,7 @@ from quant.liver.images import WorkingImages
 from quant.liver.organ import Organ, find_organ
 from quant.liver.parameters import FinderParameters
 from quant.liver.parenchyma import Parenchyma, find_parenchyma
-from quant.liver.pieces import find_pieces
+from quant.liver.pieces import Pieces, find_pieces
 from quant.liver.tissue import R2STAR_OFFSET_PER_S, FittedBody, Tissue, find_homogeneous
 from quant.liver.torso import Torso
 from quant.liver.types import RegionNotFoundError
@@ -22,6 +22,7 @@ class Search:
     """What one search found, on the working grid."""
 
     tissue: Tissue
+    pieces: Pieces
     organ: Organ
     parenchyma: Parenchyma
 
@@ -37,7 +38,8 @@ def search(body: FittedBody, torso: Torso, images: WorkingImages, parameters: Fi
     tissue = find_homogeneous(body, images.plane, parameters)
     pieces = find_pieces(tissue, torso, images.plane, parameters)
     organ = find_organ(tissue, pieces, torso, images, parameters)
-    return Search(tissue=tissue, organ=organ, parenchyma=find_parenchyma(organ, tissue, torso, images, parameters))
+    parenchyma = find_parenchyma(organ, tissue, torso, images, parameters)
+    return Search(tissue=tissue, pieces=pieces, organ=organ, parenchyma=parenchyma)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,12 +126,20 @@ def fit_body(images: WorkingImages, torso: Torso, parameters: FinderParameters) 
 
 def fit_at(images: WorkingImages, mask: BoolArray, magnitudes: FloatArray) -> tuple[Stack, Stack, Stack]:
     """S0, R2* and fat fraction (z, y, x) from ``magnitudes`` (e, n) in ``mask``; outside 0, the lowest R2*, 0."""
-    power = magnitudes.astype(np.float32) ** 2 - np.float32(2 * images.sigma**2)
-    found = dictionary.match(np.sqrt(np.maximum(power, 0)).T, images.echo_times_s, images.field_t)
+    found = dictionary.match(_signed(magnitudes, images).T, images.echo_times_s, images.field_t)
     s0, fat = np.zeros(mask.shape, np.float32), np.zeros(mask.shape, np.float32)
     r2star = np.full(mask.shape, np.exp(dictionary.LOG_R2STAR[0]), np.float32)
     s0[mask], r2star[mask], fat[mask] = found.s0, found.r2star_per_s, found.fat_fraction
     return s0, r2star, fat
+
+
+def _signed(magnitudes: FloatArray, images: WorkingImages) -> Stack:
+    """Magnitudes (e, n) freed of the noise floor, below it with a minus sign: echoes of noise alone average to zero.
+
+    Cut at zero they would leave a tail that makes dark liver look less dark.
+    """
+    power = magnitudes.astype(np.float32) ** 2 - np.float32(images.floor_power)
+    return np.asarray(np.copysign(np.sqrt(np.abs(power)), power), np.float32)
 
 
 def log_r2star_sd(images: WorkingImages, s0: FloatArray, r2star: FloatArray, noise_sd: float, ceiling: float) -> Stack:

@@ -13,6 +13,8 @@ from quant.liver.types import RegionNotFoundError
 
 _FRAME_PERCENTILES = (0.3, 99.7)  # bounds of the torso without stray pixels
 _KIDNEY_RIGHT_LEFT, _KIDNEY_FRONT_BACK = (0.30, 0.13), (0.66, 0.17)  # centre and half axis of an ellipse
+_MAX_ROLL_RAD = np.deg2rad(20.0)
+_LONG = 0.15  # difference of the torso's two second moments over their sum, below which it has no long axis
 _REGROW_MM = 2.0  # beyond the opening radius, so that the torso regains its outline
 
 
@@ -21,9 +23,9 @@ class Torso:
     """Outline and frame of the body on the working grid.
 
     ``mask`` (z, y, x); ``right_left`` runs from 0 at the patient's right to 1 at the left, ``front_back`` from 0 at
-    the front to 1 at the back, per slice and -1 in slices without torso. ``width_mm``, ``depth_mm`` are medians over
-    slices, ``area_mm2`` (z,). ``scale`` is the body scale; ``tissue_level`` separates tissue from air in the early
-    signal. ``x_range_mm`` (z, 2) bounds the torso in patient coordinates.
+    the front to 1 at the back, both turned with a rolled body, per slice and -1 in slices without torso. ``width_mm``,
+    ``depth_mm`` are medians over slices, ``area_mm2`` (z,). ``scale`` is the body scale; ``tissue_level`` separates
+    tissue from air in the early signal. ``x_range_mm`` (z, 2) bounds the torso in patient coordinates.
     """
 
     mask: BoolArray
@@ -68,9 +70,11 @@ def find_torso(images: WorkingImages, parameters: FinderParameters) -> Torso:
     area[area < parameters.min_torso_area_mm2] = 0
     if not area.any():
         raise RegionNotFoundError("roi_no_torso", "No slice shows the outline of a torso.")
-    right_left, x_range = _along(images.x_mm, mask)
-    front_back, y_range = _along(images.y_mm, mask)
-    width, depth = (float(np.median(np.diff(r)[area > 0])) for r in (x_range, y_range))
+    x_range = _along(images.x_mm, mask)[1]
+    across_mm, back_mm = _rolled(images.x_mm, images.y_mm, mask)
+    right_left, width_range = _along(across_mm, mask)
+    front_back, depth_range = _along(back_mm, mask)
+    width, depth = (float(np.median(np.diff(r)[area > 0])) for r in (width_range, depth_range))
     _require_torso_shape(width, depth, parameters)
     return Torso(
         mask=mask,
@@ -89,6 +93,18 @@ def _outline(tissue: BoolArray, plane: Plane, opening_mm: float) -> BoolArray:
     filled = fill_holes(plane.close(tissue, 3.0))
     trunk = keep_largest(plane.erode(filled, opening_mm))
     return fill_holes((plane.distance_from(trunk) <= opening_mm + _REGROW_MM) & filled)
+
+
+def _rolled(x_mm: Stack, y_mm: Stack, mask: BoolArray) -> tuple[Stack, Stack]:
+    """Coordinates along the width and the depth of a body that lies rolled on the table: its long axis is its width."""
+    x, y = x_mm[mask] - x_mm[mask].mean(), y_mm[mask] - y_mm[mask].mean()
+    spread, both = float(np.mean(x * x) - np.mean(y * y)), float(np.mean(x * y))
+    angle = 0.5 * np.arctan2(2 * both, spread)
+    if spread <= 0 or np.hypot(spread, 2 * both) < _LONG * float(np.mean(x * x + y * y)):
+        return x_mm, y_mm
+    angle = float(np.clip(angle, -_MAX_ROLL_RAD, _MAX_ROLL_RAD))
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    return cos * x_mm + sin * y_mm, cos * y_mm - sin * x_mm
 
 
 def _along(coordinate_mm: Stack, mask: BoolArray) -> tuple[Stack, npt.NDArray[np.float64]]:

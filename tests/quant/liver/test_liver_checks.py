@@ -14,6 +14,9 @@ GOOD = Measures(
     front_back=0.45,
     lateral_gap=0.08,
     right_over_left=4,
+    front=0.2,
+    opposite_front=0.4,
+    across=0.1,
     explained=0.6,
     body_share=0.2,
     mirror_likeness=0.05,
@@ -44,7 +47,8 @@ def test_a_good_region_passes() -> None:
         ({"front_back": 0.7}, "roi_position"),
         ({"lateral_gap": 0.3}, "roi_position"),
         ({"right_over_left": 0.5}, "roi_wrong_side"),
-        ({"right_over_left": 1.1, "explained": 0.4}, "roi_wrong_side"),
+        ({"right_over_left": 1.1, "opposite_front": 0.2}, "roi_wrong_side"),
+        ({"right_over_left": 2.5, "front": 0.4, "opposite_front": 0.2}, "roi_wrong_side"),
         ({"explained": 0.15}, "roi_position"),
         ({"body_share": 0.6}, "roi_position"),
         ({"body_share": 0.04}, "roi_too_small"),
@@ -81,3 +85,18 @@ def test_a_gaussian_has_one_mode_and_two_clusters_have_two() -> None:
     assert bimodality(one) < 0.05
     assert bimodality(two) > 0.95
     assert bimodality(np.ones(100)) == 0
+
+
+LEFT_LOBE = replace(GOOD, right_left=0.42, lateral_gap=0.3, right_over_left=0.55, opposite_front=0.2, across=0.95)
+
+
+def test_a_left_lobe_alone_is_no_organ_of_the_wrong_side() -> None:
+    assert refused_by(LEFT_LOBE) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "changes", [{"right_over_left": 0.3}, {"r2star_per_s": 40}, {"front": 0.35}, {"across": 0.2}, {"right_left": 0.3}]
+)
+def test_what_only_resembles_a_left_lobe_is_refused(changes: dict[str, float]) -> None:
+    reasons, _ = refused_by(replace(LEFT_LOBE, **changes))
+    assert "roi_wrong_side" in {reason.code for reason in reasons}
