@@ -10,7 +10,7 @@ import traceback
 
 import click
 
-from node.commands.files import phantom, process, send
+from node.commands.files import inspect, phantom, process, send
 from node.commands.network import check, demo, gateway, serve, worker
 from node.commands.operate import config_group, jobs, rebuild, retry, show, status
 from node.errors import IronnodeError
@@ -33,7 +33,8 @@ def cli() -> None:
 
 
 for _command in (
-    serve, gateway, worker, process, phantom, demo, send, check, status, jobs, show, retry, rebuild, config_group,
+    serve, gateway, worker, process, inspect, phantom, demo, send, check, status, jobs, show, retry, rebuild,
+    config_group,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -56,7 +56,8 @@ class InstanceHeader:
     ``expected_*`` is what the header promises of the whole acquisition, where it says so reliably:
     echoes, slices, and images of all kinds in this series. ``variant`` names what the reconstruction added
     (NORM, DIS2D ...), ``repeat`` tells repetitions inside one series apart, ``coil`` names the receive elements,
-    ``acquired_s`` is the acquisition's date and time on the scanner's clock, in seconds.
+    ``acquired_s`` is the acquisition's date and time on the scanner's clock, in seconds. ``map_of`` names the quantity
+    (r2star, t2star, fat_fraction) when the object is declined for being the scanner's own map of it.
     """
 
     sop_instance_uid: str
@@ -74,6 +75,7 @@ class InstanceHeader:
     coil: str = ""
     acquired_s: float | None = None
     declined: tuple[str, str] | None = None
+    map_of: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,27 @@ def process(
 
 
 @click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+@click.pass_context
+def inspect(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Show what DICOM files or folders hold, as the node sees it, without measuring.
+
+    For each acquisition: the table of kinds, echoes and slices, the echo times, missing images, duplicates, and which
+    images were preferred; for everything else why it would be declined.
+
+    \b
+    Exit status: 0 there is something to measure, 3 everything would be declined, 2 wrong usage or unreadable input.
+    """
+    from node.process.inspection import as_record, as_text, inspect_files
+
+    inspection = inspect_files(paths)
+    click.echo(json.dumps(as_record(inspection), indent=2) if as_json else as_text(inspection))
+    measurable = any(plan.declined is None for plan in inspection.plans)
+    context.exit(EXIT_MEASURED if measurable else EXIT_NOT_MEASURED)
+
+
+@click.command()
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the files.")
 @click.option("--r2star-per-s", default=67.73, show_default=True, type=click.FloatRange(0, 5000), help="Liver R2*, /s.")
 @click.option("--pdff-percent", default=2.0, show_default=True, type=click.FloatRange(0, 60), help="Liver fat, %.")
@@ -93,7 +114,7 @@ def send(context: click.Context, paths: tuple[Path, ...], target: str, calling: 
 
     from node.dimse.scu import Peer
     from node.dimse.scu import send as send_files
-    from node.process.batch import dicom_files
+    from node.process.found import dicom_files
 
     peer = parse_target(target)
     files = dicom_files(paths)

@@ -28,7 +28,7 @@ from pydicom.uid import (
 
 from node.intake.planes import MULTI_FRAME, Plane, is_multi_frame
 from node.intake.tags import items, number, text, whole, words
-from node.intake.vendors import b_value, made_by_ironnode, single_channel
+from node.intake.vendors import b_value, made_by_ironnode, map_quantity, single_channel
 
 Reason = tuple[str, str]
 
@@ -150,7 +150,7 @@ def _type_words(image_type: tuple[str, ...], *, lossy: bool) -> Reason | None:
         ("derived_map", _PROJECTION_WORDS, "a projection or other computed image"),
         ("derived_map", frozenset({"DERIVED"}), "an image that was computed from others"),
     ):
-        if told & listed:
+        if told & listed or (listed is _MAP_WORDS and map_quantity(image_type)):
             return code, f"Image type {written} is {meaning}, not a measured echo."
     return None
 

@@ -15,6 +15,7 @@ from node.intake.admission import RIDES_ALONG
 from node.intake.grid import ECHO_TIME_TOLERANCE_S, EchoGrid, build_grid
 from node.intake.stacks import (
     Assembly,
+    Copy,
     Stack,
     assemblies,
     cluster_directions,
@@ -38,6 +39,8 @@ class AcquisitionPlan:
     ``key`` names it within the study and stays the same when more of it arrives. ``complete``: the grid has no hole
     and everything a header promises has come. ``promised``: a header says reliably that this is all. ``missing``
     names what is not there. ``declined`` is the coded reason; when ``final`` is false, more images could lift it.
+    ``choice`` says why these images and not others were taken; ``companions`` are instances that are not measured and
+    belong to the job all the same: the images left aside, and the scanner's own maps to compare with.
     """
 
     key: str
@@ -48,6 +51,13 @@ class AcquisitionPlan:
     missing: tuple[str, ...] = ()
     declined: Reason | None = None
     final: bool = False
+    choice: tuple[str, ...] = ()
+    companions: tuple[str, ...] = ()
+
+    @property
+    def job_uids(self) -> tuple[str, ...]:
+        """The instances that a job of this plan reads, sorted: what is measured, and its companions."""
+        return tuple(sorted({*(header.sop_instance_uid for header in self.headers), *self.companions}))
 
 
 class Verdict(StrEnum):
@@ -77,7 +87,7 @@ def plan_study(headers: Iterable[InstanceHeader]) -> tuple[AcquisitionPlan, ...]
     for _, group in sorted(groups.items()):
         for slab in slabs(group):
             plans.extend(_plan_slab(slab))
-    found = [_with_strays(plan, plans) for plan in plans]
+    found = [_with_maps(_with_strays(plan, plans), unique.values()) for plan in plans]
     return tuple(sorted(found, key=lambda plan: (plan.study_instance_uid, plan.key)))
 
 
@@ -161,6 +171,14 @@ def _with_strays(plan: AcquisitionPlan, plans: list[AcquisitionPlan]) -> Acquisi
     return replace(plan, missing=missing, complete=plan.complete and not lines, promised=plan.promised and not lines)
 
 
+def _with_maps(plan: AcquisitionPlan, headers: Iterable[InstanceHeader]) -> AcquisitionPlan:
+    """The plan with the maps of the scanner's own that lie in its study."""
+    if plan.declined is not None:
+        return plan
+    maps = (h.sop_instance_uid for h in headers if h.map_of and h.study_instance_uid == plan.study_instance_uid)
+    return replace(plan, companions=tuple(sorted({*plan.companions, *maps})))
+
+
 def _stray(plan: AcquisitionPlan, other: AcquisitionPlan, count: int) -> str:
     """What images of the same series are, in words; empty when nothing is amiss with them."""
     if other.declined is not None and (other.final or other.declined[0] != "too_few_echoes"):
@@ -195,8 +213,8 @@ def _digest(words: str) -> str:
 def _plan_assembly(assembly: Assembly, key: str) -> Iterable[AcquisitionPlan]:
     stack, difference = _without_phase_difference(assembly.stack)
     for copy in assembly.copies:
-        text = "A second reconstruction of echoes that are measured from another series (normalised or filtered copy)."
-        yield _declined(copy.headers, ("second_reconstruction", text), within=key)
+        text = "A second reconstruction of echoes that are measured from other images"
+        yield _declined(copy.stack.headers, ("second_reconstruction", f"{text}, because {copy.why} there."), within=key)
     if difference:
         text = "One phase image per slice beside several magnitude echoes is a phase difference, not an echo's phase."
         yield _declined(difference, ("phase_difference", text), within=key)
@@ -213,7 +231,16 @@ def _plan_assembly(assembly: Assembly, key: str) -> Iterable[AcquisitionPlan]:
         promised=not missing and (images is not None or whole_object),
         missing=missing,
         declined=declined,
+        choice=tuple(_choice(copy) for copy in assembly.copies),
+        companions=tuple(sorted(h.sop_instance_uid for copy in assembly.copies for h in copy.stack.headers)),
     )
+
+
+def _choice(copy: Copy) -> str:
+    words = sorted({word for header in copy.stack.headers for word in header.variant.split("\\") if word})
+    marked = f" marked {', '.join(words)}" if words else ""
+    left = f"{len(copy.stack.headers)} objects{marked} were left aside"
+    return f"Of two reconstructions of the same echoes one was used because {copy.why}; {left}."
 
 
 def _without_phase_difference(stack: Stack) -> tuple[list[InstanceHeader], list[InstanceHeader]]:

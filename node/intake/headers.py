@@ -16,8 +16,8 @@ from node.errors import InputError, StorageError
 from node.intake.admission import decline_object, decline_plane, decline_planes
 from node.intake.durable_io import storage_error
 from node.intake.planes import Layers, Plane, first_number, first_numbers, first_text, layers_of, planes_of
-from node.intake.tags import ODD_DATA, seconds_of, text
-from node.intake.vendors import RECONSTRUCTION_WORDS, Private, private_text, promise
+from node.intake.tags import ODD_DATA, seconds_of, text, words
+from node.intake.vendors import RECONSTRUCTION_WORDS, Private, map_quantity, private_text, promise
 from node.model import InstanceHeader, PlaneHeader
 
 _IDENTITY = {
@@ -105,6 +105,7 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
         coil=private_text(ds, Private.SIEMENS_COIL),
         acquired_s=_acquired_s(layers),
         declined=declined,
+        map_of=map_quantity(tuple(map(str.upper, words(ds, "ImageType")))) if declined else "",
     )
 
 

@@ -8,7 +8,7 @@ echoes (Siemens' normalised copies), of which one is used.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from node.intake.grid import (
@@ -20,7 +20,7 @@ from node.intake.grid import (
     nearest,
     normal_of,
 )
-from node.intake.vendors import NORMALISED
+from node.intake.vendors import FILTERED
 from node.model import InstanceHeader, PlaneHeader
 
 _COSINE_TOLERANCE = 1e-3  # 0.06 degrees: far above rounding, far below any prescription
@@ -56,6 +56,14 @@ class Stack:
         return frozenset(echo for found, _, echo in self.cells if found == kind)
 
     @property
+    def holes(self) -> int:
+        """Cells of its own echo x slice grid without a magnitude, and echoes and slices that a header promises."""
+        magnitudes = sum(kind == "magnitude" for kind, _, _ in self.cells)
+        echoes = max(len(self.echoes("magnitude")), *(header.expected_echoes or 0 for header in self.headers))
+        slices = max(len(self.slices), *(header.expected_slices or 0 for header in self.headers))
+        return echoes * slices - magnitudes
+
+    @property
     def acquired_s(self) -> float:
         """First moment, for ordering; stacks that do not tell come last."""
         return min((moment for moment in self.cells.values() if moment is not None), default=float("inf"))
@@ -69,11 +77,19 @@ class Stack:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Copy:
+    """A second reconstruction that is not used, and why the other one was preferred."""
+
+    stack: Stack
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Assembly:
     """One acquisition, and the second reconstructions of it that are not used."""
 
     stack: Stack
-    copies: tuple[Stack, ...]
+    copies: tuple[Copy, ...]
 
 
 def slabs(headers: Iterable[InstanceHeader]) -> list[list[InstanceHeader]]:
@@ -112,16 +128,18 @@ def assemblies(slab: Sequence[InstanceHeader]) -> tuple[list[Assembly], list[Sta
     stacks, axis = _stacks(slab)
     sound = sorted((stack for stack in stacks if not stack.repeated), key=_preference)
     joined: list[Stack] = []
-    copies: defaultdict[int, list[Stack]] = defaultdict(list)
+    copies: defaultdict[int, list[Copy]] = defaultdict(list)
+    chosen: list[Stack] = []
     for stack in sound:
         free = [known for known in joined if _complements(known, stack, axis)]
         copied = next((index for index, known in enumerate(joined) if _same_echoes(known, stack)), None)
         if copied is not None:
-            copies[copied].append(stack)
+            copies[copied].append(Copy(stack=stack, why=_why(chosen[copied], stack)))
         elif free:
             _join(min(free, key=lambda known: _apart(known, stack)), stack)
         else:
             joined.append(stack)
+            chosen.append(replace(stack, headers=list(stack.headers), cells=dict(stack.cells)))
     order = sorted(range(len(joined)), key=lambda index: _order(joined[index]))
     found = [Assembly(stack=joined[index], copies=tuple(copies[index])) for index in order]
     return found, [stack for stack in stacks if stack.repeated]
@@ -167,10 +185,24 @@ def _stacks(slab: Sequence[InstanceHeader]) -> tuple[list[Stack], tuple[float, .
     return stacks, positions
 
 
-def _preference(stack: Stack) -> tuple[bool, bool, float, str, str]:
-    """Un-normalised before normalised, magnitude before other kinds, then in order of acquisition."""
-    variants = {word for header in stack.headers for word in header.variant.split("\\")}
-    return (bool(variants & NORMALISED), not stack.echoes("magnitude"), *_order(stack))
+def _preference(stack: Stack) -> tuple[bool, int, bool, int, int, tuple[float, str, str]]:
+    """What is measured when several would do: magnitude before other kinds alone, complete before partial, complex
+    before magnitude, untouched before filtered or normalised, more echoes before fewer, then the earlier one."""
+    magnitude = stack.echoes("magnitude")
+    words = {word for header in stack.headers for word in header.variant.split("\\")}
+    with_phase = bool(stack.echoes("phase")) or bool(stack.echoes("real") & stack.echoes("imaginary"))
+    return (not magnitude, stack.holes, not with_phase, len(words & FILTERED), -len(magnitude), _order(stack))
+
+
+_ADVANTAGES = ("it has magnitude images", "it is complete", "it has phase", "it is less filtered", "it has more echoes")
+
+
+def _why(used: Stack, copy: Stack) -> str:
+    """The first of the criteria of preference that tells the two apart."""
+    compared = zip(_ADVANTAGES, _preference(used), _preference(copy), strict=False)
+    return next(
+        (advantage for advantage, ours, theirs in compared if ours != theirs), "it was acquired or listed first"
+    )
 
 
 def _order(stack: Stack) -> tuple[float, str, str]:

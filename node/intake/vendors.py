@@ -120,6 +120,9 @@ SIEMENS_PHASE_STEPS = 4096
 NORMALISED = frozenset({"NORM", "NORMALIZED"})
 """ImageType values of an intensity-normalised second copy (seen: dcm_qa_fmap, Siemens)."""
 
+FILTERED = NORMALISED | {"DIS2D", "DIS3D", "GDC", "FIL", "FM"}
+"""ImageType values of images that were changed after reconstruction: evened out, distortion corrected, filtered."""
+
 RECONSTRUCTION_WORDS = NORMALISED | {"ND", "DIS2D", "DIS3D", "GDC", "UCA", "IF", "FM", "FIL", "MFSPLIT"}
 """ImageType values that name a step of the reconstruction and not a kind (seen: Siemens, Canon, UIH)."""
 
@@ -200,6 +203,20 @@ def vendor_kind(ds: Dataset) -> str | None:
         return GE_KINDS.get(int(ge))
     letter = private_text(ds, Private.PHILIPS_KIND).upper()
     return {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}.get(letter)
+
+
+_MAPS = {
+    "r2star": re.compile(r"\bR2 ?(STAR|\*)"),
+    "fat_fraction": re.compile(r"\bFAT ?FRAC|\bPDFF\b|\bFF\b"),
+    "t2star": re.compile(r"\bT2 ?(STAR|\*)(?= (MAP|UNSPEC))"),
+}
+"""Words of the scanner's own maps (seen: Siemens ``R2\\STAR MAP``, UKRIN-MAPS/ukat; T2_STAR alone is a contrast)."""
+
+
+def map_quantity(image_type: tuple[str, ...]) -> str:
+    """Which map an image or frame type names: r2star, t2star, fat_fraction; empty for others."""
+    written = " ".join(image_type[2:]).replace("_", " ")
+    return next((quantity for quantity, pattern in _MAPS.items() if pattern.search(written)), "")
 
 
 def b_value(ds: Dataset) -> float:

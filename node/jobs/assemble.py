@@ -121,16 +121,16 @@ class Assembler:
 
     def _ensure_job(self, plan: AcquisitionPlan, now: datetime) -> bool:
         """Make the job of a plan, unless these very images have one (whatever the settings were then)."""
-        uids = sorted(header.sop_instance_uid for header in plan.headers)
-        related = self._ledger.related_jobs(plan.study_instance_uid, uids)
-        if any(job.sop_instance_uids == frozenset(uids) for job in related):
-            return False
+        measured, uids = frozenset(header.sop_instance_uid for header in plan.headers), plan.job_uids
+        related = self._ledger.related_jobs(plan.study_instance_uid, sorted(measured))
+        if any(measured <= job.sop_instance_uids <= frozenset(uids) for job in related):
+            return False  # a map or copy that came later is no reason to measure again
         manifest = self._manifests.keep(
             JobManifest(
                 job_id=derive_job_id(uids, self._settings_digest, self._method_version),
                 acquisition_key=plan.key,
                 study_instance_uid=plan.study_instance_uid,
-                sop_instance_uids=tuple(uids),
+                sop_instance_uids=uids,
                 accepted_at=now,
                 revision=related[-1].revision + 1 if related else 1,
                 predecessor_job_id=related[-1].job_id if related else None,

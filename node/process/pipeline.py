@@ -19,6 +19,7 @@ from node.process.facts import StudyFacts
 from node.process.outputs import Material, folder_of, folder_without_objects
 from node.process.pixels import LoadedAcquisition, read_acquisition
 from node.process.refusal import refusal_reason, study_of_headers
+from node.process.vendor_maps import comparison_lines
 from quant import METHOD_VERSION
 from quant.assess import AssessmentSettings, FitFacts, assess
 from quant.calibration import calibration_for
@@ -218,7 +219,14 @@ def _assessed(
         indication=job.indication or config.follow_up.default_indication,
     )
     earlier = (line for line in base.qc if line.code != "few_echoes")  # the assessment counts the echoes as well
-    base = replace(base, qc=(*earlier, *assessment.qc), follow_up=assessment.follow_up)
+    ours = {
+        "r2star_per_s": None if assessment.r2star_per_s is None else assessment.r2star_per_s.median,
+        "pdff_percent": None if assessment.pdff_percent is None else assessment.pdff_percent.median,
+    }
+    assert measured.region is not None  # there is a measurement
+    assert measured.region.mask is not None
+    compared = comparison_lines(measured.loaded.vendor_maps, measured.region.mask, ours)
+    base = replace(base, qc=(*earlier, *assessment.qc, *compared), follow_up=assessment.follow_up)
     if assessment.refusals:
         return replace(base, reasons=assessment.refusals)
     return replace(

@@ -26,10 +26,11 @@ from node.process.facts import (
     indication_facts,
     study_facts,
 )
-from node.process.geometry import stack_geometry
+from node.process.geometry import StackGeometry, stack_geometry
 from node.process.quality import check_planes, quality_lines
 from node.process.selection import Selection, select
 from node.process.signal import Signal, SourceFile, read_signal, read_source
+from node.process.vendor_maps import VendorMap, found_lines, vendor_maps
 from quant.acquisition import Geometry, MultiEcho
 from quant.result import AcquisitionSummary, QcLine, Reason
 from sr_templates.evidence import FrameRef, SourceSeries
@@ -48,6 +49,7 @@ class LoadedAcquisition:
     qc: tuple[QcLine, ...]
     refusals: tuple[Reason, ...]
     indication: IndicationFacts
+    vendor_maps: tuple[VendorMap, ...] = ()
 
 
 def read_acquisition(files: Sequence[Path]) -> LoadedAcquisition:
@@ -59,29 +61,51 @@ def read_acquisition(files: Sequence[Path]) -> LoadedAcquisition:
         StorageError: the system does not give a file.
     """
     with quiet_pydicom():
-        sources = _sources(files)
-        selection = select(build_grid(_the_plan(sources).headers))
-        first = sources[_reference_plane(selection, 0, 0).sop_instance_uid]
-        header = first.header
-        layers = layers_of(header)[max(_reference_plane(selection, 0, 0).frame_number - 1, 0)]
-        field_t, field_qc = field_strength_t(layers)
-        references = [_reference_plane(selection, z, 0) for z in range(len(selection.slices))]
-        located = stack_geometry(
-            [sources[ref.sop_instance_uid].planes[ref.frame_number] for ref in references],
-            first_number(layers, "SpacingBetweenSlices"),
-        )
-        signal = read_signal(selection, sources, _shape(header))
+        prepared = prepare(files)
+        selection, sources, geometry = prepared.selection, prepared.sources, prepared.located.geometry
+        signal = read_signal(selection, sources, _shape(prepared.header))
         check_planes(sources, signal.used)
-        source = _source_series(selection, sources, signal, located.geometry)
+        source = _source_series(selection, sources, signal, geometry)
         acquisition = MultiEcho(
             signal=signal.values,
             echo_times_s=np.array([selection.grid.echo_times_s[e] for e in selection.echoes]),
-            field_t=field_t,
-            geometry=located.geometry,
+            field_t=prepared.field_t,
+            geometry=geometry,
             saturated=signal.saturated,
         )
-        qc = (*selection.qc, *field_qc, *located.qc, *signal.qc, *quality_lines(acquisition, sources, signal))
-        return _loaded(acquisition, source, header, qc)
+        maps = vendor_maps(sources.values(), geometry, acquisition.signal.shape[:3])
+        said = (*found_lines(maps), *signal.qc, *quality_lines(acquisition, sources, signal))
+        return _loaded(acquisition, source, prepared.header, (*prepared.qc, *said), maps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """An acquisition as far as its headers tell it, before any pixel is decoded."""
+
+    selection: Selection
+    sources: Mapping[str, SourceFile]
+    header: Dataset
+    field_t: float
+    located: StackGeometry
+    qc: tuple[QcLine, ...]
+
+
+def prepare(files: Sequence[Path]) -> Prepared:
+    """Grid, geometry and field strength of the one acquisition in the files; raises as ``read_acquisition`` does."""
+    sources = _sources(files)
+    plan = _the_plan(sources)
+    selection = select(build_grid(plan.headers))
+    references = [_reference_plane(selection, z, 0) for z in range(len(selection.slices))]
+    header = sources[references[0].sop_instance_uid].header
+    layers = layers_of(header)[max(references[0].frame_number - 1, 0)]
+    field_t, field_qc = field_strength_t(layers)
+    located = stack_geometry(
+        [sources[ref.sop_instance_uid].planes[ref.frame_number] for ref in references],
+        first_number(layers, "SpacingBetweenSlices"),
+    )
+    chosen = (QcLine(code="input_chosen", severity="info", text=words) for words in plan.choice)
+    qc = (*chosen, *selection.qc, *field_qc, *located.qc)
+    return Prepared(selection=selection, sources=sources, header=header, field_t=field_t, located=located, qc=qc)
 
 
 def _sources(files: Sequence[Path]) -> dict[str, SourceFile]:
@@ -143,7 +167,13 @@ def _source_series(
     )
 
 
-def _loaded(acquisition: MultiEcho, source: SourceSeries, header: Dataset, qc: tuple[QcLine, ...]) -> LoadedAcquisition:
+def _loaded(
+    acquisition: MultiEcho,
+    source: SourceSeries,
+    header: Dataset,
+    qc: tuple[QcLine, ...],
+    maps: tuple[VendorMap, ...],
+) -> LoadedAcquisition:
     kind: Literal["magnitude", "complex"] = "complex" if acquisition.is_complex else "magnitude"
     agent = contrast_given(header)
     n_slices, rows, columns, _ = acquisition.signal.shape
@@ -165,4 +195,5 @@ def _loaded(acquisition: MultiEcho, source: SourceSeries, header: Dataset, qc: t
         qc=(*qc, *([QcLine(code="contrast_given", severity="failure", text=contrast)] if contrast else [])),
         refusals=(Reason(code="contrast_given", text=contrast),) if contrast else (),
         indication=indication_facts(header),
+        vendor_maps=maps,
     )

@@ -131,6 +131,82 @@ def test_normalised_copy_is_not_measured_twice() -> None:
     assert alone.complete
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [
+        ({}, {"variant": "NORM"}, "it is less filtered"),
+        ({"variant": "ND"}, {"variant": "DIS2D"}, "it is less filtered"),
+        ({"variant": "NORM"}, {"variant": "ND", "lost": 5}, "it is complete"),
+        ({"variant": "NORM", "phase": True}, {"variant": "ND"}, "it has phase"),
+        ({"variant": "ND", "echoes": (1.2, 2.4, 3.6, 4.8)}, {"variant": "GDC", "echoes": (1.2, 2.4, 3.6)}, "filtered"),
+    ],
+)
+@pytest.mark.parametrize("names", [("S1", "S2"), ("S2", "S1")])
+def test_preferred_reconstruction_is_chosen_and_said(
+    first: dict[str, Any], second: dict[str, Any], why: str, names: tuple[str, str]
+) -> None:
+    """Whatever the series are called: complete, complex, untouched, more echoes."""
+    better = _reconstruction(series=names[0], **first)
+    worse = _reconstruction(series=names[1], **second)
+    plans = plan_study([*worse, *better])
+    (plan,) = measurable(plans)
+    assert uids(plan) == {header.sop_instance_uid for header in better}
+    assert codes(plans) == ["second_reconstruction"]
+    (choice,) = plan.choice
+    assert why in choice
+    assert set(plan.companions) == {header.sop_instance_uid for header in worse}
+    (again,) = measurable(plan_study([*better, *worse]))
+    assert again == plan
+
+
+def _reconstruction(*, lost: int | None = None, phase: bool = False, **changes: Any) -> list[InstanceHeader]:
+    found = [*scan(**changes), *(scan(kind="phase", **changes) if phase else ())]
+    return [header for number, header in enumerate(found) if number != lost]
+
+
+def test_scanner_maps_of_the_study_go_with_the_job_and_copies_too() -> None:
+    maps = [
+        dataclasses.replace(image(z, series="S9"), declined=("derived_map", "a map"), planes=(), map_of="r2star")
+        for z in range(3)
+    ]
+    (plan,) = measurable(plan_study([*scan(), *maps]))
+    assert plan.companions == tuple(sorted(header.sop_instance_uid for header in maps))
+    assert set(plan.job_uids) == uids(plan) | set(plan.companions)
+    assert plan.complete
+
+
+@pytest.mark.parametrize(
+    ("stray", "words"),
+    [
+        ({"group_key": "other"}, "differ in matrix"),
+        ({"orientation": OBLIQUE}, "another plane"),
+        ({"declined": ("no_echo_time", "No echo time."), "planes": ()}, "no_echo_time"),
+    ],
+)
+def test_echo_that_falls_out_of_its_series_is_named(stray: dict[str, Any], words: str) -> None:
+    every = scan()
+    lost = [h for h in every if h.planes[0].echo_time_s == 0.0048]
+    fallen = [
+        dataclasses.replace(
+            image(z, 4.8, **{k: v for k, v in stray.items() if k == "orientation"}),
+            **{k: v for k, v in stray.items() if k != "orientation"},
+        )
+        for z in range(3)
+    ]
+    (plan,) = measurable(plan_study([*(h for h in every if h not in lost), *fallen]))
+    assert [line for line in plan.missing if words in line]
+    assert not plan.complete
+
+
+def test_scanner_maps_in_the_series_are_missed_by_nobody() -> None:
+    riding = [
+        dataclasses.replace(image(z), sop_instance_uid=f"map{z}", declined=("derived_map", "A map."), planes=())
+        for z in range(3)
+    ]
+    (plan,) = measurable(plan_study([*scan(), *riding]))
+    assert plan.missing == ()
+
+
 def test_two_protocols_with_other_echoes_are_not_interleaved() -> None:
     other = scan(series="S2", echoes=(1.0, 2.2, 3.4, 4.6), acquired_s=1400.0)
     plans = plan_study([*scan(series="S1"), *other])
