@@ -7,6 +7,7 @@ from quant.liver.images import prepare
 from quant.liver.native import NativeRegion, to_native
 from quant.liver.orientation import axial_axes
 from quant.liver.parameters import DEFAULTS, FinderParameters
+from quant.liver.parts import measure_parts
 from quant.liver.search import Stability, search, stability
 from quant.liver.tissue import fit_body
 from quant.liver.torso import find_torso
@@ -43,21 +44,23 @@ def _find(acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParameters) 
     body = fit_body(images, torso, parameters)
     found = search(body, torso, images, parameters)
     measures = measure(found, torso, images, parameters)
-    native = to_native(found, images, axes, acquisition, fit)
+    native = to_native(found, torso, images, axes, acquisition, fit)
     refusals, qc = refused_by(measures)
     checks = measures.as_dict() | {"unmeasurable_share": native.unmeasurable_share}
     if not refusals:
         stable = stability(found, body, torso, images, parameters)
         checks |= {"stability_r2star_change": stable.r2star_change, "stability_overlap": stable.overlap}
         refusals, qc = _late_refusals(stable, native, measures)
+    parts = None if refusals else measure_parts(native.measurable, native.right, fit, acquisition.geometry)
     return LiverRegion(
         mask=None if refusals else native.measurable,
         organ=native.organ,
         candidate=native.found,
         excluded=native.excluded,
         refusals=refusals,
-        qc=(*qc, *_warnings(measures, native)),
+        qc=(*qc, *_warnings(measures, native), *(() if parts is None else (parts.line(),))),
         checks=checks,
+        parts=parts,
     )
 
 

@@ -10,16 +10,20 @@ from quant.flags import FitFlag
 from quant.liver.images import WorkingImages
 from quant.liver.orientation import PatientAxes
 from quant.liver.search import Search
+from quant.liver.torso import Torso
+
+_RIGHT_LOBE = 0.40  # of the torso's width from the right: the middle hepatic vein lies near 0.42
 
 
 @dataclass(frozen=True, kw_only=True)
 class NativeRegion:
     """Arrays (z, y, x) in stored order. ``found`` is the region of the search, ``measurable`` what the fit left of it;
-    ``excluded`` counts voxels of ``organ`` outside ``measurable`` by reason."""
+    ``excluded`` counts voxels of ``organ`` outside ``measurable`` by reason; ``right`` is the right lobe's side."""
 
     organ: BoolArray
     found: BoolArray
     measurable: BoolArray
+    right: BoolArray
     excluded: dict[str, int]
 
     @property
@@ -29,7 +33,7 @@ class NativeRegion:
 
 
 def to_native(
-    search: Search, images: WorkingImages, axes: PatientAxes, acquisition: MultiEcho, fit: R2StarMap
+    search: Search, torso: Torso, images: WorkingImages, axes: PatientAxes, acquisition: MultiEcho, fit: R2StarMap
 ) -> NativeRegion:
     """Replicates working pixels to native voxels and takes out what the fit flags as not measured.
 
@@ -61,6 +65,7 @@ def to_native(
         organ=organ,
         found=found,
         measurable=found & ~(noise | unfit | saturated),
+        right=stored((torso.right_left >= 0) & (torso.right_left < _RIGHT_LOBE)),
         excluded={reason: int(mask.sum()) for reason, mask in excluded.items()},
     )
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from quant.acquisition import BoolArray
+from quant.liver.parts import RegionParts
 from quant.result import QcLine, Reason
 
 
@@ -13,7 +14,7 @@ class LiverRegion:
     ``mask`` is ``None`` exactly when ``refusals`` is not empty; ``candidate`` then still holds what was rejected
     (``None`` where nothing was found), for the picture only. ``organ`` is the connected lean tissue taken for the
     liver in the imaged slices. ``excluded`` counts, by reason, voxels of the organ that are not in the region.
-    ``checks`` holds the self-checks' values by name.
+    ``checks`` holds the self-checks' values by name, ``parts`` R2* by slice and in discs (``None`` without a mask).
     """
 
     mask: BoolArray | None
@@ -23,6 +24,7 @@ class LiverRegion:
     refusals: tuple[Reason, ...] = ()
     qc: tuple[QcLine, ...] = ()
     checks: dict[str, float] = field(default_factory=dict)
+    parts: RegionParts | None = None
 
     def __post_init__(self) -> None:
         if (self.mask is None) != bool(self.refusals):

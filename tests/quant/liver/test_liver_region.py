@@ -45,7 +45,7 @@ def test_one_slice_is_enough_and_is_said() -> None:
     region = find_liver(phantom.acquisition, flagged_fit(phantom.acquisition))
     assert region.mask is not None
     assert phantom.truth.whole_liver[region.mask].mean() >= 0.98
-    assert [line.code for line in region.qc] == ["roi_single_slice"]
+    assert [line.code for line in region.qc] == ["roi_single_slice", "roi_discs"]
 
 
 @pytest.mark.parametrize("how", list(product((False, True), repeat=3)))
