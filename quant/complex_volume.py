@@ -13,6 +13,7 @@ from scipy.ndimage import uniform_filter
 from quant import complex_kernels as kernels
 from quant.complex_field import settle
 from quant.complex_scan import NONE, FieldRange, scan, scan_table
+from quant.threads import each_part
 from quant.voxel_fit import Setup, Voxels
 
 Array = npt.NDArray[np.float64]
@@ -30,7 +31,7 @@ _AXES = (1.0, 1.0, 0.3)  # relative weight along x, y, z: slices are thicker tha
 _SLOPE_BOX = (3, 7, 7)  # voxels over which the field's slope is averaged
 _SMOOTH_BOX = (1, 3, 3)
 _OUTLIER = 0.15  # of the field's period: further from its surroundings, a voxel's field counts as exchanged
-_CHUNK = 1 << 17
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,13 @@ def fit_complex_volume(signal: ComplexSignal, voxels: Voxels, shape: tuple[int, 
     chosen = np.take_along_axis(offset, label[:, None], axis=1)[:, 0]
     smooth = _smooth(chosen, stiffness, voxels, shape, fields)
     chosen = _nearest(offset, cost, smooth, fields)
-    rows = fit_rows(signal, voxels, fields.hz_at(chosen), setup, own_phase=True, fractions=ANY_FRACTION)
+    rows = np.empty((kernels.ROWS, voxels.size), np.float32)
+
+    def refine(part: slice) -> None:
+        start_hz = fields.hz_at(chosen[part])
+        rows[:, part] = fit_rows(signal, voxels[part], start_hz, setup, own_phase=True, fractions=ANY_FRACTION)
+
+    each_part(voxels.size, _CHUNK, refine)
     return _result(rows, fields.hz_at(smooth), setup, fields)
 
 
@@ -109,8 +116,9 @@ def candidates(signal: ComplexSignal, voxels: Voxels, setup: Setup, fields: Fiel
     """
     offset, cost, stiffness = _scan(signal, voxels, setup, fields)
     per_turn = fields.points / (setup.spacing_s * fields.span_hz)
-    for low in range(0, voxels.size, _CHUNK):
-        part, here = slice(low, low + _CHUNK), voxels[low : low + _CHUNK]
+
+    def follow(part: slice) -> None:
+        here = voxels[part]
         for c in range(fields.candidates):
             there = cost[part, c] < NONE
             start_hz = fields.hz_at(offset[part, c][there])
@@ -125,6 +133,8 @@ def candidates(signal: ComplexSignal, voxels: Voxels, setup: Setup, fields: Fiel
             )
             cost[part, c][there] = rows[kernels.CHI2]
             offset[part, c][there] = rows[kernels.TURN] * per_turn + fields.points / 2
+
+    each_part(voxels.size, _CHUNK, follow)
     return offset, cost, stiffness
 
 
@@ -138,22 +148,31 @@ def _slopes(
     """
     steps = np.diff(setup.echo_times_s)
     closest = np.flatnonzero(steps <= 1.05 * steps.min())
-    product = np.zeros(voxels.size, np.complex64)
-    for e in closest:
-        product += np.conj(signal[voxels, e]) * signal[voxels, e + 1]
     whole = np.zeros(shape, np.complex64)
-    whole.reshape(-1)[voxels] = product / (np.sqrt(np.abs(product)) + np.float32(1e-20))
+
+    def turn_between_echoes(part: slice) -> None:
+        here = voxels[part]
+        product = np.zeros(here.size, np.complex64)
+        for e in closest:
+            product += np.conj(signal[here, e]) * signal[here, e + 1]
+        whole.reshape(-1)[here] = product / (np.sqrt(np.abs(product)) + np.float32(1e-20))
+
+    each_part(voxels.size, _CHUNK, turn_between_echoes)
     slope = np.zeros((voxels.size, 3), np.float32)
     per_radian = fields.points / (2 * np.pi * float(steps[closest].mean()) * fields.span_hz)
-    for column, axis in enumerate((2, 1, 0)):
+
+    def along(columns: slice) -> None:
+        axis = 2 - columns.start
         if shape[axis] < 2:
-            continue
+            return
         turned = np.zeros(shape, np.complex64)
         here, there = [slice(None)] * 3, [slice(None)] * 3
         here[axis], there[axis] = slice(None, -1), slice(1, None)
         turned[tuple(here)] = whole[tuple(there)] * np.conj(whole[tuple(here)])
         mean = uniform_filter(turned, size=_SLOPE_BOX, mode="nearest")
-        slope[:, column] = per_radian * np.angle(mean.reshape(-1)[voxels])
+        slope[:, columns.start] = per_radian * np.angle(mean.reshape(-1)[voxels])
+
+    each_part(3, 1, along)
     return slope
 
 

@@ -258,9 +258,17 @@ def _parameters(model: SignalModel) -> int:
 
 
 def _magnitude(signal: npt.NDArray[Any]) -> Signal:
-    if np.iscomplexobj(signal):
-        signal = np.abs(signal)
-    return np.ascontiguousarray(signal, dtype=np.float32)
+    """The same shape, C-contiguous float32."""
+    if not np.iscomplexobj(signal):
+        return np.ascontiguousarray(signal, dtype=np.float32)
+    rows = signal.reshape(-1, signal.shape[-1])
+    magnitude = np.empty(rows.shape, np.float32)
+
+    def take(part: slice) -> None:
+        np.abs(rows[part], out=magnitude[part])
+
+    each_part(len(rows), _CHUNK, take)
+    return magnitude.reshape(signal.shape)
 
 
 def _volume(signal: npt.NDArray[Any]) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from quant.complex_volume import ComplexFit, ComplexSignal, fit_complex_volume
 from quant.echo_phase import plane
 from quant.fit_maps import NOISE_ONLY_LEVEL, Maps
 from quant.flags import FitFlag
+from quant.threads import each_part
 from quant.voxel_fit import RANGE_END, Setup, VoxelFit, Voxels
 
 _LARGEST_RELATIVE_SD = 0.16  # of R2*; beyond, R2* falls low and the fat fraction scatters over its whole range
@@ -20,7 +21,7 @@ _OWN_SHARE = 0.75  # of that limit, for the voxel itself
 _LARGEST_MISFIT = 0.04  # of the energy of a voxel's samples: 20 % of the signal
 _BOX = (1, 5, 5)  # voxels whose mean decides, so that noise does not pick the fit of a voxel by its own result
 _UNKNOWNS = 6
-_CHUNK = 1 << 17
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +34,15 @@ class Leftover:
 
 def foreground(signal: ComplexSignal, flags: npt.NDArray[np.int32], setup: Setup) -> Voxels:
     """Rows of ``signal`` (n, e) without a flag and with more than noise; the others of these are flagged as noise."""
-    energy = np.zeros(len(signal), np.float32)
-    for e in range(signal.shape[1]):
-        energy += np.square(signal[:, e].real) + np.square(signal[:, e].imag)
     scale = setup.noise.sigma**2
-    noise = energy < scale * chi_squared.isf(NOISE_ONLY_LEVEL, 2 * signal.shape[1])
-    noise &= np.square(np.abs(signal[:, 0])) < scale * chi_squared.isf(NOISE_ONLY_LEVEL, 2)
-    flags[noise & (flags == 0)] = FitFlag.NOISE_ONLY
+    loudest, loudest_first = (scale * float(chi_squared.isf(NOISE_ONLY_LEVEL, 2 * n)) for n in (signal.shape[1], 1))
+
+    def mark(rows: slice) -> None:
+        energy = np.square(np.abs(signal[rows]))
+        noise = (energy.sum(axis=1) < loudest) & (energy[:, 0] < loudest_first)
+        flags[rows][noise & (flags[rows] == 0)] = FitFlag.NOISE_ONLY
+
+    each_part(len(signal), _CHUNK, mark)
     return np.flatnonzero(flags == 0)
 
 
@@ -62,9 +65,12 @@ def fit_by_phase(
     left = _left(fit, misfit, voxels, shape, float(setup.echo_times_s[-1]))
     maps = Maps.empty(flags, with_pdff=True, with_b0=True)
     kept = np.flatnonzero(~left)
-    for low in range(0, kept.size, _CHUNK):
-        part = kept[low : low + _CHUNK]
+
+    def fill(some: slice) -> None:
+        part = kept[some]
         maps.fill(voxels[part], _as_voxel_fit(fit, part, setup), setup)
+
+    each_part(kept.size, _CHUNK, fill)
     most = 2 * int(np.count_nonzero(misfit)) > voxels.size
     return maps, Leftover(voxels=voxels[left], most=most)
 
