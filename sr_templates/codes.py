@@ -351,6 +351,8 @@ _ABSENCE_VALUES: Mapping[str, str] = {
     "roi_wrong_side": "5101",
     "roi_symmetric": "5101",
     "roi_rival": "5101",
+    "roi_models_disagree": "5101",
+    "roi_segmenter_failed": "5101",
     "roi_unstable": "5101",
     "roi_dark_organ": "5101",
     "roi_low_density": "5101",

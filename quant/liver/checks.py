@@ -160,6 +160,8 @@ def bimodality(values: FloatArray) -> float:
     return float(max(0.0, (between.max() / variance - 2 / np.pi) / (1 - 2 / np.pi)))
 
 
+# A spleen as loaded as the liver is no reason to refuse; thighs, pelvis and bottles have no iron.
+_ALIKE_DARK, _DARK_PAIR_PER_S = 0.75, 80.0
 _CLEARLY_RIGHT, _SPLEEN_BESIDE = 1.25, 0.7  # right over left, without and beside a large spleen behind
 _FURTHER_BACK = 0.08  # of the torso's depth: a spleen lies behind, a liver reaches forward
 _SPLEEN_LIKE = 3.0  # right over left up to which an organ that lies further back than the one opposite is doubted
@@ -270,8 +272,8 @@ CHECKS = (
     Check(
         code="roi_symmetric",
         shown="mirror_likeness",
-        limit=0.40,
-        hit=lambda m: m.mirror_likeness > 0.40,
+        limit=0.50,
+        hit=lambda m: m.mirror_likeness > (_ALIKE_DARK if m.r2star_per_s > _DARK_PAIR_PER_S else 0.50),
         text="The body looks alike on both sides, as no upper abdomen does.",
     ),
     Check(

@@ -1,14 +1,17 @@
 """Finds measurable liver parenchyma without a human, or says why not."""
 
-from quant.acquisition import MultiEcho
+from collections.abc import Callable
+from dataclasses import replace
+
+from quant.acquisition import BoolArray, MultiEcho
 from quant.fit import R2StarMap
 from quant.liver.checks import Measures, left_lobe_only, measure, refused_by
 from quant.liver.images import prepare
-from quant.liver.native import NativeRegion, to_native
+from quant.liver.native import NativeRegion, to_native, to_working
 from quant.liver.orientation import axial_axes
 from quant.liver.parameters import DEFAULTS, FinderParameters
 from quant.liver.parts import measure_parts
-from quant.liver.search import Stability, search, stability
+from quant.liver.search import Search, Stability, search, search_within, stability
 from quant.liver.tissue import fit_body
 from quant.liver.torso import find_torso
 from quant.liver.types import LiverRegion, RegionNotFoundError
@@ -19,6 +22,7 @@ _MIN_ECHOES = 3  # S0, R2* and a check of the model
 _MAX_UNMEASURABLE = 0.5  # share of the region without a usable fit
 _MAX_R2STAR_CHANGE, _MIN_OVERLAP = 0.05, 0.4
 _NOISY_R2STAR_CHANGE, _NOISY_R2STAR_PER_S = 0.10, 600.0  # above this R2* noise alone shifts the median more
+_SECOND_OPINION_CHANGE, _SECOND_OPINION_OVERLAP = 0.10, 0.6  # either is enough, where the two regions meet at all
 _HIGH_R2STAR_PER_S = 1200.0  # above: regions are found less often and vary more
 
 
@@ -27,28 +31,58 @@ def find_liver(acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParamet
 
     The search works in patient coordinates, so the same anatomy gives the same region however it was stored.
     """
+    return _refused_or(lambda: _find(acquisition, fit, parameters, None))
+
+
+def judge_liver(
+    acquisition: MultiEcho, fit: R2StarMap, outline: BoolArray, parameters: FinderParameters = DEFAULTS
+) -> LiverRegion:
+    """Region of parenchyma within a liver that another program has outlined, (z, y, x) in stored order.
+
+    The outline is trimmed and judged by the same self-checks; the built-in search stays as second opinion: where it
+    reports a region of another R2* elsewhere, neither is reported.
+    """
+    if outline.shape != acquisition.signal.shape[:3]:
+        raise ValueError(f"the outline has shape {outline.shape}, the images {acquisition.signal.shape[:3]}")
+    if not outline.any():
+        reason = Reason(code="roi_no_liver", text="The segmentation model found no liver.")
+        return LiverRegion(mask=None, organ=None, candidate=None, refusals=(reason,))
+    judged = _refused_or(lambda: _find(acquisition, fit, parameters, outline))
+    return judged if judged.mask is None else _with_second_opinion(judged, find_liver(acquisition, fit, parameters))
+
+
+def _refused_or(found: Callable[[], LiverRegion]) -> LiverRegion:
     try:
-        return _find(acquisition, fit, parameters)
+        return found()
     except RegionNotFoundError as error:
         return LiverRegion(mask=None, organ=None, candidate=None, refusals=(error.reason,))
 
 
-def _find(acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParameters) -> LiverRegion:
+def _find(
+    acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParameters, outline: BoolArray | None
+) -> LiverRegion:
     if len(acquisition.echo_times_s) < _MIN_ECHOES:
         raise RegionNotFoundError("roi_too_few_echoes", f"The automatic region needs at least {_MIN_ECHOES} echoes.")
     axes = axial_axes(acquisition.geometry, acquisition.signal.shape[:3])
     images = prepare(acquisition, axes, parameters)
     torso = find_torso(images, parameters)
     box = torso.box(_MARGIN)
+    given = None if outline is None else to_working(outline, images, axes)[:, box[0], box[1]]
     images, torso = images.cropped(*box), torso.cropped(*box)
     body = fit_body(images, torso, parameters)
-    found = search(body, torso, images, parameters)
+
+    def again(varied: FinderParameters) -> Search:
+        if given is None:
+            return search(body, torso, images, varied)
+        return search_within(given, body, torso, images, varied)
+
+    found = again(parameters)
     measures = measure(found, torso, images, parameters)
     native = to_native(found, torso, images, axes, acquisition, fit)
     refusals, qc = refused_by(measures)
     checks = measures.as_dict() | {"unmeasurable_share": native.unmeasurable_share}
     if not refusals:
-        stable = stability(found, body, torso, images, parameters)
+        stable = stability(found, again, parameters)
         checks |= {"stability_r2star_change": stable.r2star_change, "stability_overlap": stable.overlap}
         refusals, qc = _late_refusals(stable, native, measures)
     parts = None if refusals else measure_parts(native.measurable, native.right, fit, acquisition.geometry)
@@ -62,6 +96,27 @@ def _find(acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParameters) 
         checks=checks,
         parts=parts,
     )
+
+
+def _with_second_opinion(judged: LiverRegion, own: LiverRegion) -> LiverRegion:
+    """The judged region if the built-in one agrees in R2* or in place; with a warning where there is none."""
+    assert judged.mask is not None
+    if own.mask is None:
+        text = "The built-in search would not have reported a region here: look at the region."
+        line = QcLine(code="roi_no_second_opinion", severity="warning", text=text)
+        return replace(judged, qc=(*judged.qc, line))
+    change = abs(judged.checks["r2star_per_s"] / own.checks["r2star_per_s"] - 1)
+    overlap = float(2 * (judged.mask & own.mask).sum() / (judged.mask.sum() + own.mask.sum()))
+    checks = judged.checks | {"second_opinion_change": change, "second_opinion_overlap": overlap}
+    agrees = change <= _SECOND_OPINION_CHANGE or overlap >= _SECOND_OPINION_OVERLAP
+    if agrees and overlap > 0:
+        return replace(judged, checks=checks)
+    reason = Reason(
+        code="roi_models_disagree",
+        text="The segmentation model and the built-in search point to different organs: a reader's region is needed.",
+    )
+    line = QcLine(code=reason.code, severity="failure", text=reason.text, value=overlap, limit=_SECOND_OPINION_OVERLAP)
+    return replace(judged, mask=None, parts=None, refusals=(reason,), qc=(*judged.qc, line), checks=checks)
 
 
 def _late_refusals(

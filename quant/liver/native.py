@@ -76,3 +76,11 @@ def _replicate(mask: BoolArray, images: WorkingImages, shape: tuple[int, ...]) -
     y, x = (first * size for first, size in zip(images.origin, images.blocks, strict=True))
     native[:, y : y + block.shape[1], x : x + block.shape[2]] = block
     return native
+
+
+def to_working(mask: BoolArray, images: WorkingImages, axes: PatientAxes) -> BoolArray:
+    """Working pixels at least half covered by ``mask`` (z, y, x) in stored order; ``images`` are not cropped yet."""
+    turned = axes.turn(mask)
+    (height, width), shape = images.blocks, images.x_mm.shape
+    cut = turned[:, : shape[1] * height, : shape[2] * width]
+    return np.asarray(cut.reshape(len(cut), shape[1], height, shape[2], width).mean((2, 4)) >= 0.5)

@@ -103,6 +103,31 @@ def find_organ(
     )
 
 
+def given_organ(
+    mask: BoolArray, tissue: Tissue, torso: Torso, images: WorkingImages, parameters: FinderParameters
+) -> Organ:
+    """The organ that someone else has outlined (z, y, x on the working grid), without what cannot be liver."""
+    prior = liver_prior(torso, parameters)
+    filled = mask & torso.mask & (tissue.fat_fraction < parameters.lean_fat_fraction)
+    filled &= tissue.wall_mm > parameters.wall_distance_scaled_mm * torso.scale
+    pieces = filled & (images.plane.distance(tissue.homogeneous & filled) > parameters.node_depth_mm)
+    if not pieces.any():
+        raise RegionNotFoundError("roi_too_small", "The outline given holds no homogeneous tissue.")
+    prior_mm3 = float(prior[pieces].sum() * images.voxel_mm3)
+    alike = _look_alike(pieces, tissue, torso, parameters)
+    best = _described(pieces, filled, alike, prior_mm3, tissue, torso, images, parameters, prior)
+    return Organ(
+        best=best,
+        pieces=pieces,
+        filled=filled,
+        thick=best.thick,
+        depth_mm=best.depth_mm,
+        own_mm3=best.thick_mm3,
+        rivals=(),
+        prior=prior,
+    )
+
+
 def find_opposite(
     tissue: Tissue, pieces: Pieces, torso: Torso, images: WorkingImages, parameters: FinderParameters
 ) -> Candidate | None:
@@ -149,9 +174,23 @@ def _candidate(
     parameters: FinderParameters,
     prior: FloatArray,
 ) -> Candidate:
-    plane = images.plane
     alike = _look_alike(pieces, tissue, torso, parameters)
-    filled = _refill(pieces, alike, tissue, torso, plane, parameters)
+    filled = _refill(pieces, alike, tissue, torso, images.plane, parameters)
+    return _described(pieces, filled, alike, prior_mm3, tissue, torso, images, parameters, prior)
+
+
+def _described(
+    pieces: BoolArray,
+    filled: BoolArray,
+    alike: BoolArray,
+    prior_mm3: float,
+    tissue: Tissue,
+    torso: Torso,
+    images: WorkingImages,
+    parameters: FinderParameters,
+    prior: FloatArray,
+) -> Candidate:
+    plane = images.plane
     depth = plane.distance(filled)
     radius = float((depth * (prior > _PRIOR_CORE)).max())
     thick = _thick_part(filled, depth, prior, torso.scale, plane, parameters.thick_fraction)

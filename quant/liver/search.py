@@ -1,11 +1,13 @@
 """One search for the liver at one set of parameters, and its repetition with others."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from quant.acquisition import BoolArray
 from quant.liver.images import WorkingImages
-from quant.liver.organ import Organ, find_organ
+from quant.liver.organ import Organ, find_organ, given_organ
 from quant.liver.parameters import FinderParameters
 from quant.liver.parenchyma import Parenchyma, find_parenchyma
 from quant.liver.pieces import Pieces, find_pieces
@@ -42,6 +44,17 @@ def search(body: FittedBody, torso: Torso, images: WorkingImages, parameters: Fi
     return Search(tissue=tissue, pieces=pieces, organ=organ, parenchyma=parenchyma)
 
 
+def search_within(
+    mask: BoolArray, body: FittedBody, torso: Torso, images: WorkingImages, parameters: FinderParameters
+) -> Search:
+    """As ``search``, in an organ that is given as ``mask`` (z, y, x on the working grid)."""
+    tissue = find_homogeneous(body, images.plane, parameters)
+    organ = given_organ(mask, tissue, torso, images, parameters)
+    parenchyma = find_parenchyma(organ, tissue, torso, images, parameters)
+    pieces = find_pieces(tissue, torso, images.plane, parameters)
+    return Search(tissue=tissue, pieces=pieces, organ=organ, parenchyma=parenchyma)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stability:
     """Largest relative change of R2* and smallest overlap (Dice) of the region under perturbed parameters."""
@@ -50,15 +63,13 @@ class Stability:
     overlap: float
 
 
-def stability(
-    found: Search, body: FittedBody, torso: Torso, images: WorkingImages, parameters: FinderParameters
-) -> Stability:
-    """Repeats the search with perturbed parameters; a search that finds nothing overlaps by 0."""
+def stability(found: Search, again: Callable[[FinderParameters], Search], parameters: FinderParameters) -> Stability:
+    """Repeats the search (``again``) with perturbed parameters; a search that finds nothing overlaps by 0."""
     region = found.parenchyma.region
     change, overlap = 0.0, 1.0
     for edge_factor, depth_mm in _PERTURBATIONS:
         try:
-            other = search(body, torso, images, parameters.perturbed(edge_factor, depth_mm))
+            other = again(parameters.perturbed(edge_factor, depth_mm))
         except RegionNotFoundError:
             overlap = 0.0
             continue

@@ -52,7 +52,8 @@ def test_a_good_region_passes() -> None:
         ({"explained": 0.15}, "roi_position"),
         ({"body_share": 0.6}, "roi_position"),
         ({"body_share": 0.04}, "roi_too_small"),
-        ({"mirror_likeness": 0.5}, "roi_symmetric"),
+        ({"mirror_likeness": 0.55}, "roi_symmetric"),
+        ({"mirror_likeness": 0.8, "r2star_per_s": 200}, "roi_symmetric"),
         ({"solidity": 0.6}, "roi_heterogeneous"),
         ({"r2star_sd": 0.3}, "roi_heterogeneous"),
         ({"bimodality": 0.8, "r2star_sd": 0.15}, "roi_heterogeneous"),
@@ -85,6 +86,10 @@ def test_a_gaussian_has_one_mode_and_two_clusters_have_two() -> None:
     assert bimodality(one) < 0.05
     assert bimodality(two) > 0.95
     assert bimodality(np.ones(100)) == 0
+
+
+def test_a_spleen_as_dark_as_the_liver_is_no_fault() -> None:
+    assert refused_by(replace(GOOD, mirror_likeness=0.6, r2star_per_s=200)) == ((), ())
 
 
 LEFT_LOBE = replace(GOOD, right_left=0.42, lateral_gap=0.3, right_over_left=0.55, opposite_front=0.2, across=0.95)
