@@ -24,6 +24,7 @@ _R2STAR_PER_S = (25.0, 120.0, 350.0, 800.0)
 _POINTS_PER_ECHO = 5.3  # of the scan, for one period and each echo of the longest train
 _LARGEST_DIVISOR = 3
 _OFF_GRID = 0.01  # of the grid step: echo times so close to a grid count as on it
+_MOST_POINTS = 1024  # nearly equal echo times ask for a range without end; this one passes any field of tissue
 _OPEN_RANGE = 1.25  # of the reciprocal of the closest spacing, to both sides, where the field has no period
 
 
@@ -47,12 +48,11 @@ class FieldRange:
                 number = np.round((echo_times_s - echo_times_s[0]) / step)
                 step = float((echo_times_s - echo_times_s[0]) @ number / (number @ number))
             off = np.abs((echo_times_s - echo_times_s[0]) / step - number).max()
-            if off <= _OFF_GRID:
+            if off <= _OFF_GRID and _POINTS_PER_ECHO * (number[-1] + 1) <= _MOST_POINTS:
                 return cls(span_hz=1 / step, cyclic=True, points=_even(_POINTS_PER_ECHO * (number[-1] + 1)))
-        span = 2 * _OPEN_RANGE / float(steps.min())
-        return cls(
-            span_hz=span, cyclic=False, points=_even(_POINTS_PER_ECHO * (span * float(np.ptp(echo_times_s)) + 1))
-        )
+        duration = float(np.ptp(echo_times_s))
+        span = min(2 * _OPEN_RANGE / float(steps.min()), (_MOST_POINTS / _POINTS_PER_ECHO - 1) / duration)
+        return cls(span_hz=span, cyclic=False, points=_even(_POINTS_PER_ECHO * (span * duration + 1)))
 
     @property
     def candidates(self) -> int:

@@ -41,6 +41,7 @@ ModelName = Literal[
 
 _CHUNK = 128 * BLOCK  # voxels fitted at a time: bounds the memory beside the maps
 _LEAST_ECHOES = 3
+_SCALES, _SCALE_SAMPLE = (1e-15, 1e18), 1 << 16
 _LIMIT_SAMPLE = 1 << 16  # voxels, evenly spread, that stand for all
 _TISSUE_SNR = 10.0  # S0 / sigma from which a voxel counts as tissue for the acquisition's measurable limit
 
@@ -233,12 +234,22 @@ def _check_arguments(
         raise ValueError(f"signal has {signal.shape[3]} echoes but echo_times_s has {times.size}")
     if signal.size == 0:
         raise ValueError("signal is empty")
+    _check_scale(signal[..., 0])
     if not (np.isfinite(field_t) and 0.05 <= field_t <= 15):
         raise ValueError(f"field_t must be a field strength in tesla, not {field_t}")
     if mask is not None and (mask.shape != signal.shape[:3] or mask.dtype != np.bool_):
         raise ValueError(f"mask must be bool of shape {signal.shape[:3]}, not {mask.dtype} of {mask.shape}")
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
+
+
+def _check_scale(first_echo: npt.NDArray[Any]) -> None:
+    """Squares of samples must fit into float32; single ones that do not are left to ``quant.screening``."""
+    some = np.abs(first_echo.reshape(-1)[:: first_echo.size // _SCALE_SAMPLE | 1])
+    some = some[np.isfinite(some)]
+    typical = float(np.quantile(some, 0.99)) if some.size else 0.0
+    if typical and not _SCALES[0] <= typical <= _SCALES[1]:
+        raise ValueError(f"signal: its first echo reaches {typical:.3g}; scale it to {_SCALES[0]:g} to {_SCALES[1]:g}")
 
 
 def _named_model(model: str) -> SignalModel | None:

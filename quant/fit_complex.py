@@ -38,7 +38,8 @@ def foreground(signal: ComplexSignal, flags: npt.NDArray[np.int32], setup: Setup
     loudest, loudest_first = (scale * float(chi_squared.isf(NOISE_ONLY_LEVEL, 2 * n)) for n in (signal.shape[1], 1))
 
     def mark(rows: slice) -> None:
-        energy = np.square(np.abs(signal[rows]))
+        with np.errstate(over="ignore"):  # in voxels already flagged
+            energy = np.square(np.abs(signal[rows]))
         noise = (energy.sum(axis=1) < loudest) & (energy[:, 0] < loudest_first)
         flags[rows][noise & (flags[rows] == 0)] = FitFlag.NOISE_ONLY
 

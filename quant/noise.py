@@ -15,6 +15,7 @@ from scipy.stats import chi2 as chi_squared
 
 from quant.acquisition import BoolArray
 from quant.noise_law import MAX_COILS
+from quant.screening import LARGEST_SAMPLE
 
 Array = npt.NDArray[np.float64]
 
@@ -61,7 +62,7 @@ def estimate_noise(magnitude: npt.NDArray[Any], echo_times_s: npt.ArrayLike) -> 
     ``source`` is "background" (sigma and coils from air) or "body residual": sigma from the tissue, up to a tenth too
     high where it is full of edges, and one coil. ``quant.noise_refine`` improves on the latter with the fit itself.
     """
-    data = np.asarray(_some_slices(magnitude), dtype=np.float32)
+    data = _whole(np.asarray(_some_slices(magnitude), dtype=np.float32))
     air, body = _air_of(data), _body_sigma(data, np.asarray(echo_times_s, dtype=np.float64))
     if air is not None and (body is None or air.sigma < _LARGEST_OVER_BODY * body):
         return NoiseModel(sigma=air.sigma, coils=air.coils, source="background")
@@ -70,7 +71,7 @@ def estimate_noise(magnitude: npt.NDArray[Any], echo_times_s: npt.ArrayLike) -> 
 
 def estimate_complex_noise(signal: npt.NDArray[Any], echo_times_s: npt.ArrayLike) -> NoiseModel:
     """Noise of one complex image per echo (z, y, x, e): Rician magnitude, sigma of the real and imaginary parts."""
-    data = np.abs(_some_slices(signal)).astype(np.float32, copy=False)
+    data = _whole(np.abs(_some_slices(signal)).astype(np.float32, copy=False))
     air, body = _air_of(data), _body_sigma(data, np.asarray(echo_times_s, dtype=np.float64))
     if air is not None and (body is None or air.rician_sigma < _LARGEST_OVER_BODY * body):
         return NoiseModel(sigma=air.rician_sigma, coils=1.0, source="background of the complex image")
@@ -81,6 +82,12 @@ def _some_slices(signal: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """At most ``_SLICES`` slices, evenly spread: they hold far more samples than the estimate needs."""
     step = -(-signal.shape[0] // _SLICES)
     return signal[step // 2 :: step]
+
+
+def _whole(data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """``data`` with 0, as in blanked air, for samples that are no numbers or too large to be squared."""
+    broken = ~(data < LARGEST_SAMPLE)
+    return np.where(broken, np.float32(0), data) if broken.any() else data
 
 
 def _from_body(sigma: float | None, source: str) -> NoiseModel:

@@ -7,12 +7,17 @@ import numpy.typing as npt
 from quant.fit_block import compiled_entry
 from quant.flags import FitFlag
 
-_INFINITY, _MINUS_ZERO = np.uint32(0x7F800000), np.uint32(0x80000000)  # as bits of float32
+LARGEST_SAMPLE = 1e19
+"""Squares of larger ones do not fit into float32."""
+_TOO_LARGE, _MINUS_ZERO = np.float32(LARGEST_SAMPLE).view(np.uint32), np.uint32(0x80000000)  # as bits of float32
 _FAILED = int(FitFlag.FAILED)
 
 
 def screened(signal: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
-    """``FitFlag.FAILED`` for rows of ``signal`` (n, e), C-contiguous, with a negative or not finite sample, else 0."""
+    """``FitFlag.FAILED`` for rows of ``signal`` (n, e), C-contiguous, with a sample that is no magnitude, else 0.
+
+    No magnitudes are negative samples, those from ``LARGEST_SAMPLE`` on, and what is no number.
+    """
     flags = np.empty(len(signal), np.int32)
     _screen(signal.view(np.uint32), flags)
     return flags
@@ -24,5 +29,5 @@ def _screen(bits, flags):  # type: ignore[no-untyped-def]  # numba infers
     for n in nb.prange(bits.shape[0]):
         broken = False
         for e in range(bits.shape[1]):
-            broken |= bits[n, e] >= _INFINITY and bits[n, e] != _MINUS_ZERO
+            broken |= bits[n, e] >= _TOO_LARGE and bits[n, e] != _MINUS_ZERO
         flags[n] = _FAILED if broken else 0

@@ -48,7 +48,7 @@ def fit_cells(
     decays = np.stack([np.broadcast_to(c, (side, side, c.size)) for c in cells])
     signal = noisy(decays, coils, np.random.default_rng(seed))
     noise = NoiseModel(sigma=1.0, coils=float(coils), source="given")
-    fit = fit_r2star(signal, protocol.times, field_t=protocol.field_t, model=model, noise=noise)  # type: ignore[arg-type]
+    fit = fit_r2star(signal, protocol.times, field_t=protocol.field_t, model=model, noise=noise)
     return signal, fit
 
 
@@ -194,7 +194,7 @@ def beside_peers(draws: int) -> list[dict[str, Any]]:
                 "curve_fit, truncated": peers.truncated(flat, times, sigma=1.0, coils=coils),
             }
             if peers.ukat_absent() is None:
-                rows |= {f"ukat {m}": peers.ukat(flat, times, m).r2star_per_s for m in ("2p_exp", "loglin")}  # type: ignore[arg-type]
+                rows |= {f"ukat {m}": peers.ukat(flat, times, m).r2star_per_s for m in ("2p_exp", "loglin")}
             least, _ = bound(protocol, r2star_per_s=r2star, snr=50.0, coils=coils)
             for who, values in rows.items():
                 known = values[np.isfinite(values)]

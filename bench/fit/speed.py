@@ -92,13 +92,13 @@ def against_peers(rounds: int, *, shape: tuple[int, int, int] = FULL, with_ukat:
             np.arange(len(flat)),
         )
         runs: dict[str, Callable[[], float]] = {
-            "call": lambda s=signal, p=protocol, m=model: s[..., 0].size / cpu_seconds(lambda: fit(s, p, m, 1)),  # type: ignore[misc]
-            "kernel": lambda f=flat, v=everyone, s=setup, m=model: len(f) / cpu_seconds(lambda: fit_voxels(f, v, s, m)),  # type: ignore[misc]
-            "curve_fit": lambda f=flat[some], t=protocol.times: len(f) / cpu_seconds(lambda: peers.plain(f, t)),  # type: ignore[misc]
+            "call": lambda s=signal, p=protocol, m=model: s[..., 0].size / cpu_seconds(lambda: fit(s, p, m, 1)),
+            "kernel": lambda f=flat, v=everyone, s=setup, m=model: len(f) / cpu_seconds(lambda: fit_voxels(f, v, s, m)),
+            "curve_fit": lambda f=flat[some], t=protocol.times: len(f) / cpu_seconds(lambda: peers.plain(f, t)),
         }
         if with_ukat and peers.ukat_absent() is None:
             few = flat[some[:UKAT_VOXELS]]
-            runs["ukat 2p_exp"] = lambda f=few, t=protocol.times: len(f) / peers.ukat(f, t, "2p_exp").seconds  # type: ignore[misc]
+            runs["ukat 2p_exp"] = lambda f=few, t=protocol.times: len(f) / peers.ukat(f, t, "2p_exp").seconds
         nb.set_num_threads(1)  # for the kernel
         fit(signal[:1], protocol, model, 1)  # compilation is not what is measured
         rates: dict[str, list[float]] = {who: [] for who in runs}

@@ -52,7 +52,7 @@ def acquisition(signal: npt.NDArray[np.generic], times_s: Array, field_t: float 
         spacing_mm=(8.0, 1.5, 1.5),
         slice_thickness_mm=8.0,
     )
-    return MultiEcho(signal=signal, echo_times_s=times_s, field_t=field_t, geometry=geometry, **more)  # type: ignore[arg-type]
+    return MultiEcho(signal=signal, echo_times_s=times_s, field_t=field_t, geometry=geometry, **more)
 
 
 def body_in_air(times_s: Array, *, coils: int, r2star: float = 60.0, seed: int = 1) -> npt.NDArray[np.float32]:

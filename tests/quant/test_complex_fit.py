@@ -165,10 +165,11 @@ def test_scale_and_common_phase_do_not_matter() -> None:
     assert turned.sigma == pytest.approx(512 * plain.sigma, rel=1e-3)
 
 
-def test_broken_samples_are_flagged_and_harm_nobody_else() -> None:
+@pytest.mark.parametrize("broken", [np.nan, np.inf, 3e38])
+def test_broken_samples_are_flagged_and_harm_nobody_else(broken: float) -> None:
     truth = body()
     signal = truth.signal.copy()
-    signal[1, 30, 30, 2] = np.nan
+    signal[1, 30, 30, 2] = broken
     signal[2, 40, 50, :] = 0
     fit = fit_r2star(signal, TIMES_3T, field_t=3.0)
     assert fit.flags[1, 30, 30] == FitFlag.FAILED

@@ -45,6 +45,13 @@ def test_times_on_no_grid_have_no_period() -> None:
     assert found.span_hz == pytest.approx(2.5 / 0.9e-3)
 
 
+@pytest.mark.parametrize("apart_s", [1e-9, 3e-6, 1e-5])
+def test_nearly_equal_echo_times_do_not_make_the_scan_endless(apart_s: float) -> None:
+    found = FieldRange.of(np.array([1e-3, 1e-3 + apart_s, 2.3e-3, 3.6e-3, 4.9e-3]))
+    assert found.points <= 1024
+    assert found.span_hz > 2 * 20e-6 * 42.58e6 * 3  # 20 ppm to both sides at 3 T
+
+
 def cost_of(samples: np.ndarray, times: np.ndarray, values: np.ndarray) -> float:
     """Sum of squares left by S0, phase, R2*, field and a fat fraction between 0 and 1."""
     s0, phase, r2star, hz, pdff = values

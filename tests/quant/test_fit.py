@@ -125,10 +125,10 @@ def test_neither_order_nor_threads_nor_neighbours_change_a_bit(model: str) -> No
     signal = block(TIMES, 120, 1000, pdff=0.15, field_t=3.0)
     order = np.random.default_rng(0).permutation(1000)
     options = {"field_t": 3.0, "model": model, "noise": known(1)}
-    one = fit_r2star(signal, TIMES, threads=1, **options).r2star_per_s  # type: ignore[arg-type]
-    two = fit_r2star(signal, TIMES, threads=2, **options).r2star_per_s  # type: ignore[arg-type]
-    shuffled = fit_r2star(np.ascontiguousarray(signal[:, :, order]), TIMES, **options).r2star_per_s  # type: ignore[arg-type]
-    alone = fit_r2star(signal[:, :, 417:418], TIMES, **options).r2star_per_s  # type: ignore[arg-type]
+    one = fit_r2star(signal, TIMES, threads=1, **options).r2star_per_s
+    two = fit_r2star(signal, TIMES, threads=2, **options).r2star_per_s
+    shuffled = fit_r2star(np.ascontiguousarray(signal[:, :, order]), TIMES, **options).r2star_per_s
+    alone = fit_r2star(signal[:, :, 417:418], TIMES, **options).r2star_per_s
     assert np.array_equal(one, two, equal_nan=True)
     assert np.array_equal(one[:, :, order], shuffled, equal_nan=True)
     assert np.array_equal(one[:, :, 417:418], alone, equal_nan=True)
@@ -207,6 +207,8 @@ def test_mask_limits_the_fit() -> None:
         ({"signal": np.ones((1, 4, 4, 5))}, "echo_times_s"),
         ({"signal": np.ones((1, 4, 4, 6), bool)}, "signal"),
         ({"signal": np.ones((0, 4, 4, 6))}, "signal"),
+        ({"signal": np.full((1, 4, 4, 6), 1e-30)}, "signal: its first echo reaches 1e-30"),
+        ({"signal": np.full((1, 4, 4, 6), 1e30)}, "signal: its first echo reaches"),
         ({"echo_times_s": 1000 * TIMES}, "seconds"),
         ({"echo_times_s": TIMES[::-1]}, "echo_times_s"),
         ({"echo_times_s": TIMES[:2], "signal": np.ones((1, 4, 4, 2))}, "echo_times_s"),
@@ -224,7 +226,7 @@ def test_wrong_arguments_are_named(change: dict[str, object], named: str) -> Non
     }  # fmt: skip
     signal, times = arguments.pop("signal"), arguments.pop("echo_times_s")
     with pytest.raises(ValueError, match=named):
-        fit_r2star(signal, times, **arguments)  # type: ignore[arg-type]
+        fit_r2star(signal, times, **arguments)
 
 
 def test_three_echoes_are_too_few_for_fat() -> None:

@@ -68,9 +68,9 @@ def test_neither_place_nor_company_change_a_bit_of_hard_decays(times: np.ndarray
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     signal = mixed(TIMES).reshape(1, 30, 30, -1)
     options = {"field_t": FIELD_T, "model": MONO, "noise": known()}
-    whole = fit_r2star(signal, TIMES, **options)  # type: ignore[arg-type]
+    whole = fit_r2star(signal, TIMES, **options)
     monkeypatch.setattr(fit_module, "_CHUNK", 77)
-    parts = fit_r2star(signal, TIMES, **options)  # type: ignore[arg-type]
+    parts = fit_r2star(signal, TIMES, **options)
     for name in ("r2star_per_s", "s0", "sd_r2star_per_s", "residual", "flags"):
         assert np.array_equal(getattr(whole, name), getattr(parts, name), equal_nan=True)
 
@@ -79,8 +79,8 @@ def test_a_mask_changes_no_voxel_inside_it() -> None:
     signal = mixed(TIMES).reshape(1, 30, 30, -1)
     mask = np.random.default_rng(2).random((1, 30, 30)) < 0.3
     options = {"field_t": FIELD_T, "model": MONO, "noise": known()}
-    whole = fit_r2star(signal, TIMES, **options)  # type: ignore[arg-type]
-    inside = fit_r2star(signal, TIMES, mask=mask, **options)  # type: ignore[arg-type]
+    whole = fit_r2star(signal, TIMES, **options)
+    inside = fit_r2star(signal, TIMES, mask=mask, **options)
     assert np.array_equal(whole.r2star_per_s[mask], inside.r2star_per_s[mask], equal_nan=True)
     assert np.array_equal(whole.flags[mask], inside.flags[mask])
     assert np.all(np.isnan(inside.r2star_per_s[~mask]))
@@ -149,7 +149,7 @@ def test_given_fat_of_nothing_is_water_alone() -> None:
 def test_whatever_comes_in_a_value_or_a_reason_comes_out(signal: np.ndarray, coils: float, model: SignalModel) -> None:
     if model is SignalModel.COMPLEX_FAT:
         model = SignalModel.FIRST_MOMENT
-    found = fit_r2star(signal, UNEVEN, field_t=FIELD_T, model=str(model), noise=known(coils))  # type: ignore[arg-type]
+    found = fit_r2star(signal, UNEVEN, field_t=FIELD_T, model=str(model), noise=known(coils))
     missing = np.isnan(found.r2star_per_s)
     assert np.all((found.flags[missing] & (UNFIT | FitFlag.AT_LIMIT)) != 0)
     assert np.all((found.flags[~missing] & UNFIT) == 0)

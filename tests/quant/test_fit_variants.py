@@ -13,7 +13,7 @@ NOISE = NoiseModel(sigma=SIGMA, coils=8, source="known")
 
 
 def median(model: str, r2star: float) -> float:
-    fit = fit_r2star(block(TIMES, r2star, 3000, coils=8), TIMES, field_t=3.0, model=model, noise=NOISE)  # type: ignore[arg-type]
+    fit = fit_r2star(block(TIMES, r2star, 3000, coils=8), TIMES, field_t=3.0, model=model, noise=NOISE)
     return float(np.nanmedian(fit.r2star_per_s)) / r2star - 1
 
 

@@ -125,9 +125,9 @@ def test_pooling_does_not_depend_on_threads_or_on_chunks_of_slices() -> None:
     phantom = abdomen(3.0, 5, snr=20, pdff_percent=15, r2star_per_s=400)
     scan, noise = phantom.acquisition, NoiseModel(sigma=phantom.truth.sigma, coils=1, source="known")
     options = {"field_t": 3.0, "model": "magnitude_fat_first_moment", "noise": noise}
-    one = fit_r2star(scan.signal, scan.echo_times_s, threads=1, **options)  # type: ignore[arg-type]  # by name
-    two = fit_r2star(scan.signal, scan.echo_times_s, threads=2, **options)  # type: ignore[arg-type]  # by name
-    alone = fit_r2star(scan.signal[1:], scan.echo_times_s, **options)  # type: ignore[arg-type]  # by name
+    one = fit_r2star(scan.signal, scan.echo_times_s, threads=1, **options)
+    two = fit_r2star(scan.signal, scan.echo_times_s, threads=2, **options)
+    alone = fit_r2star(scan.signal[1:], scan.echo_times_s, **options)
     assert one.pdff_assumed is not None
     assert alone.pdff_assumed is not None
     assert np.count_nonzero(np.isfinite(one.pdff_assumed)) > 1000

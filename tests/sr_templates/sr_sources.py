@@ -339,7 +339,7 @@ def build(source: SourceSeries, result: LiverIronResult | None = None, **changes
         "identity": make_identity(),
         **changes,
     }
-    return build_result_set(**arguments)  # type: ignore[arg-type]  # a mapping of the keyword arguments
+    return build_result_set(**arguments)
 
 
 def build_refusal(source: SourceSeries, **changes: object) -> BuiltSet:
