@@ -71,7 +71,7 @@ _LARGEST_MATRIX = 4096  # no MR image is larger; above it the number is damage, 
 RIDES_ALONG = frozenset(
     {
         *("derived_map", "field_map", "mean_echo", "diffusion", "localiser", "own_result", "single_channel"),
-        *("second_reconstruction", "phase_difference", "region_object", "not_an_image", "not_mr", "colour"),
+        *("second_reconstruction", "phase_difference", "region_object", "not_an_image"),
     }
 )
 """Reasons of images that may lie beside an acquisition, even in its series, and are missed by nobody."""

@@ -29,6 +29,8 @@ from node.model import InstanceHeader
 MIN_ECHOES = 3
 """Signal at TE 0, R2* and one echo to see a deviation (reference: a constant or noise floor needs a third)."""
 
+_UNPAIRED = frozenset({"ambiguous_planes", "equal_echo_times", "no_magnitude"})
+
 Reason = tuple[str, str]
 
 
@@ -160,13 +162,8 @@ def _with_strays(plan: AcquisitionPlan, plans: list[AcquisitionPlan]) -> Acquisi
     """The plan, incomplete when its own series holds images that would have filled its grid but do not fit into it."""
     if plan.declined is not None:
         return plan
-    series = {header.series_instance_uid for header in plan.headers}
-    lines = [
-        words
-        for other in plans
-        if other is not plan and (n := sum(h.series_instance_uid in series for h in other.headers))
-        if (words := _stray(plan, other, n))
-    ]
+    others = (other for other in plans if other is not plan and other.study_instance_uid == plan.study_instance_uid)
+    lines = [words for other in others if (words := _stray(plan, other) or _unusable_kind(plan, other))]
     missing = (*plan.missing, *sorted(lines))
     return replace(plan, missing=missing, complete=plan.complete and not lines, promised=plan.promised and not lines)
 
@@ -179,8 +176,12 @@ def _with_maps(plan: AcquisitionPlan, headers: Iterable[InstanceHeader]) -> Acqu
     return replace(plan, companions=tuple(sorted({*plan.companions, *maps})))
 
 
-def _stray(plan: AcquisitionPlan, other: AcquisitionPlan, count: int) -> str:
+def _stray(plan: AcquisitionPlan, other: AcquisitionPlan) -> str:
     """What images of the same series are, in words; empty when nothing is amiss with them."""
+    series = {header.series_instance_uid for header in plan.headers}
+    count = sum(header.series_instance_uid in series for header in other.headers)
+    if not count:
+        return ""
     if other.declined is not None and (other.final or other.declined[0] != "too_few_echoes"):
         code, text = other.declined
         return "" if code in RIDES_ALONG else f"{count} images of the same series ({code}): {text}"
@@ -193,6 +194,21 @@ def _stray(plan: AcquisitionPlan, other: AcquisitionPlan, count: int) -> str:
     if all(min(abs(t - k) for k in known) <= ECHO_TIME_TOLERANCE_S for t in _echo_times_s(other)):
         return ""
     return f"{count} images of the same series with other echo times"
+
+
+def _unusable_kind(plan: AcquisitionPlan, other: AcquisitionPlan) -> str:
+    """Images of another kind, for the same slices, that cannot be paired with the plan's; empty when there are none."""
+    if other.declined is None or other.declined[0] not in _UNPAIRED or not any(h.planes for h in other.headers):
+        return ""
+    same_place = other.headers[0].group_key == plan.headers[0].group_key
+    if not same_place or not same_frame(plan.headers[0], other.headers[0]) or _kinds(plan) & _kinds(other):
+        return ""
+    code, text = other.declined
+    return f"{len(other.headers)} {' and '.join(sorted(_kinds(other)))} objects ({code}): {text}"
+
+
+def _kinds(plan: AcquisitionPlan) -> set[str]:
+    return {plane.kind for header in plan.headers for plane in header.planes}
 
 
 def _echo_times_s(plan: AcquisitionPlan) -> set[float]:

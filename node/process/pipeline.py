@@ -19,6 +19,7 @@ from node.process.facts import StudyFacts
 from node.process.outputs import Material, folder_of, folder_without_objects
 from node.process.pixels import LoadedAcquisition, read_acquisition
 from node.process.refusal import refusal_reason, study_of_headers
+from node.process.segmenter import find_region
 from node.process.vendor_maps import comparison_lines
 from quant import METHOD_VERSION
 from quant.assess import AssessmentSettings, FitFacts, assess
@@ -26,7 +27,7 @@ from quant.calibration import calibration_for
 from quant.fit import R2StarMap, fit_r2star
 from quant.flags import FitFlag
 from quant.follow_up import no_lic, technical_repeat
-from quant.liver import LiverRegion, find_liver
+from quant.liver import LiverRegion
 from quant.noise import NoiseModel
 from quant.quality import phase_line
 from quant.region import RegionMeasurement, measure_region
@@ -153,7 +154,7 @@ def measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> Measured:
         reason = Reason(code="fit_not_possible", text=f"R2* cannot be fitted to this signal: {error}.")
         return Measured(loaded=loaded, fit=None, region=None, measurement=None, refusals=(*loaded.refusals, reason))
     tell("finding the liver")
-    region = find_liver(acquisition, fit)
+    region = find_region(acquisition, fit, config.segmenter, threads)
     refusals = (*loaded.refusals, *region.refusals)
     measurement = None
     if region.mask is not None and not refusals:

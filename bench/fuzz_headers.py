@@ -1,0 +1,419 @@
+"""Header edits of valid acquisitions: a result or a refusal, never a traceback, never a number that moved unsaid.
+
+    python -m bench.fuzz_headers [--edits 4000] [--seed 1] [--case NAME]
+
+Small digital abdomens are written in every dialect. One element that the reader looks at (found by watching it read),
+or any other element that is there, is edited in one image, one echo, one slice or everywhere: deleted, emptied,
+doubled, given another type, an extreme value, a scaled one, or that of another image. The edited set is planned and
+read as the node does it, and the signal is compared with that of the unedited set.
+
+A *finding* is an exception that is no refusal, or a moved number without a new quality line or a named missing image.
+An edit that makes the same plausible statement in every image describes another scan; no reader can tell, and it is
+counted apart.
+"""
+
+import argparse
+import itertools
+import json
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import dcmread
+from pydicom.config import IGNORE, settings
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
+from pydicom.tag import BaseTag, Tag
+
+from node.errors import InputError
+from node.intake import tags
+from node.intake.assembly import AcquisitionPlan, plan_study
+from node.intake.headers import quiet_pydicom, read_header
+from node.intake.vendors import Private
+from node.process.pixels import LoadedAcquisition, read_acquisition
+from node.simulate import DIALECTS, write_phantom
+from quant.phantom import default_echo_times_s, make_abdomen
+
+MOVED = 0.005  # of R2*; what the dialects may differ by
+_MOVED_PHASE_RAD = 0.05
+_BRIGHT = 0.3  # of the largest magnitude
+_PER_FRAME, _SHARED = Tag(0x52009230), Tag(0x52009229)
+_PIXELS = Tag(0x7FE00010)
+_IDENTITY = frozenset(Tag(t) for t in (0x00080016, 0x00080018, 0x0020000D, 0x0020000E))
+
+OPERATIONS = (
+    "delete", "empty", "twice", "text", "stars", "bytes", "sequence", "zero", "minus", "huge", "tiny", "nan",
+    "double", "thousand", "thousandth", "percent", "negate", "borrow",
+)  # fmt: skip
+_ANOTHER_SCAN = frozenset(
+    {"double", "thousand", "thousandth", "percent", "borrow", "zero", "huge", "tiny", "minus", "negate"}
+)
+SCOPES = ("image", "echo", "slice", "every")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where an element lies: ``path`` are the sequences above it, inside the frame's functional groups or at top."""
+
+    per_frame: bool
+    path: tuple[BaseTag, ...]
+    tag: BaseTag
+
+    def __str__(self) -> str:
+        return "/".join(map(str, (*(("frame",) if self.per_frame else ()), *self.path, self.tag)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """One edit: what is done, where, and to which images."""
+
+    operation: str
+    scope: str
+    place: Place
+    pick: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """What would be measured: R2* by slice from a log-linear fit, phase since the first echo, field and geometry."""
+
+    r2star_per_s: npt.NDArray[np.float64]
+    phase_rad: npt.NDArray[np.float64] | None
+    field_t: float
+    spacing_mm: tuple[float, ...]
+    said: frozenset[str]
+
+
+@dataclass(kw_only=True)
+class Case:
+    """A valid set: its objects, the image (file, frame) of each cell, and what an unedited reading gives."""
+
+    name: str
+    datasets: list[Dataset]
+    images: list[tuple[int, int, int, int]]  # file, frame (0 for classic), slice, echo
+    places: list[Place] = field(default_factory=list)
+    truth: Number | None = None
+
+
+def make_case(dialect: str, kind: Any, folder: Path) -> Case:
+    """A small abdomen in one dialect."""
+    phantom = make_abdomen(
+        n_slices=3, matrix=24, snr=200, kind=kind, echo_times_s=default_echo_times_s(1.5, echoes=5, delta_te_ms=1.3)
+    )
+    paths = write_phantom(phantom, folder, dialect=dialect, kind=kind)  # type: ignore[arg-type]
+    headers = [read_header(path) for path in paths]
+    heights = sorted({round(p.position_mm[2], 3) for h in headers for p in h.planes})
+    times = sorted({round(p.echo_time_s, 7) for h in headers for p in h.planes})
+    images = [
+        (f, p.frame_number or 0, heights.index(round(p.position_mm[2], 3)), times.index(round(p.echo_time_s, 7)))
+        for f, h in enumerate(headers)
+        for p in h.planes
+    ]
+    case = Case(name=f"{dialect} {kind}", datasets=[_loaded(path) for path in paths], images=images)
+    with quiet_pydicom():
+        case.places = sorted(set(_places(case, _touched(paths))), key=str)
+        (case.truth,) = numbers_of(paths)
+    return case
+
+
+def _loaded(path: Path) -> Dataset:
+    ds = dcmread(path)
+    for element in ds.iterall():
+        element.value  # noqa: B018 - decodes, so that copies are cheap
+    return ds
+
+
+def _touched(paths: Sequence[Path]) -> set[BaseTag]:
+    """Every public tag that reading the files looks at, whether it is there or not."""
+    seen: set[BaseTag] = set()
+    original = tags.value
+
+    def watching(ds: Dataset, tag: str | int) -> Any:
+        number = tag_for_keyword(tag) if isinstance(tag, str) else tag
+        seen.add(Tag(number or 0))
+        return original(ds, tag)
+
+    tags.value = watching
+    try:
+        numbers_of(paths)
+    finally:
+        tags.value = original
+    return seen - _IDENTITY
+
+
+def _places(case: Case, touched: set[BaseTag]) -> Iterator[Place]:
+    """Touched tags at top level and in the frames' groups, private elements that are read, and whatever is there."""
+    first = case.datasets[0]
+    for tag in (*touched, *first.keys()):
+        if tag not in (_PER_FRAME, _PIXELS) and tag not in _IDENTITY:
+            yield Place(per_frame=False, path=(), tag=tag)
+    for which in Private:
+        yield Place(per_frame=False, path=(), tag=Tag(which.value.group, 0x1000 + which.value.offset))
+    for item in (first.get(_PER_FRAME) and first[_PER_FRAME].value) or ():
+        yield from (Place(per_frame=True, path=path, tag=tag) for path, tag in _inside(item, ()))
+        return
+
+
+def _inside(item: Dataset, path: tuple[BaseTag, ...]) -> Iterator[tuple[tuple[BaseTag, ...], BaseTag]]:
+    for element in item:
+        yield path, element.tag
+        if element.VR == "SQ" and element.value:
+            yield from _inside(element.value[0], (*path, element.tag))
+
+
+def numbers_of(paths: Sequence[Path]) -> list[Number]:
+    """What the node would measure in the files; empty when everything is declined.
+
+    Raises:
+        InputError: a file, or its pixels, cannot be used.
+    """
+    headers = {}
+    for path in paths:
+        header = read_header(path)
+        headers.setdefault(header.sop_instance_uid, (path, header))
+    plans = plan_study(header for _, header in headers.values())
+    found = []
+    for plan in plans:
+        if plan.declined is None:
+            loaded = read_acquisition([headers[h.sop_instance_uid][0] for h in plan.headers])
+            if not loaded.refusals:
+                found.append(_number(loaded, plan))
+    return found
+
+
+def _number(loaded: LoadedAcquisition, plan: AcquisitionPlan) -> Number:
+    acquisition = loaded.acquisition
+    magnitude = acquisition.magnitude.astype(np.float64)
+    bright = magnitude[..., 0] > _BRIGHT * magnitude[..., 0].max()
+    times = acquisition.echo_times_s - acquisition.echo_times_s.mean()
+    slope = -(np.log(np.maximum(magnitude, 1e-6)) @ times) / (times @ times)
+    each = [np.median(slope[z][bright[z]]) if bright[z].any() else np.nan for z in range(len(magnitude))]
+    phase = None
+    if acquisition.is_complex:
+        turned = acquisition.signal * np.conj(acquisition.signal[..., :1])
+        phase = np.array([np.angle(turned[z][bright[z]].mean(axis=0)) for z in range(len(magnitude))])
+    said = {f"{line.code}:{line.severity}" for line in loaded.qc} | {f"missing: {words}" for words in plan.missing}
+    return Number(
+        r2star_per_s=np.array(each),
+        phase_rad=phase,
+        field_t=acquisition.field_t,
+        spacing_mm=tuple(acquisition.geometry.spacing_mm),
+        said=frozenset(said),
+    )
+
+
+def moved(before: Number, after: Number) -> str:
+    """What of the number changed; empty when nothing did."""
+    if before.r2star_per_s.shape != after.r2star_per_s.shape:
+        return "slices"
+    if not np.allclose(before.r2star_per_s, after.r2star_per_s, rtol=MOVED):
+        return f"R2* {np.round(before.r2star_per_s, 2)} to {np.round(after.r2star_per_s, 2)}"
+    if before.field_t != after.field_t:
+        return f"field {before.field_t:g} to {after.field_t:g} T"
+    if not np.allclose(before.spacing_mm, after.spacing_mm, rtol=1e-3):
+        return f"spacing {before.spacing_mm} to {after.spacing_mm}"
+    if before.phase_rad is None or after.phase_rad is None:
+        return "" if before.phase_rad is after.phase_rad else "phase kept or dropped"
+    if before.phase_rad.shape != after.phase_rad.shape:
+        return "echoes"
+    turned = [np.angle(np.exp(1j * (sign * after.phase_rad - before.phase_rad))) for sign in (1, -1)]
+    return "" if min(float(np.abs(t).max()) for t in turned) < _MOVED_PHASE_RAD else "phase"
+
+
+def random_edit(case: Case, chance: random.Random) -> Edit:
+    """One edit of the case."""
+    return Edit(
+        operation=chance.choice(OPERATIONS),
+        scope=chance.choice(SCOPES),
+        place=chance.choice(case.places),
+        pick=chance.randrange(len(case.images)),
+    )
+
+
+def edited(case: Case, edit: Edit) -> tuple[list[Dataset], int]:
+    """The objects after the edit, and how many elements it changed; untouched objects are shared, not copied."""
+    _, _, z, e = case.images[edit.pick]
+    wanted = {
+        "image": [case.images[edit.pick]],
+        "echo": [image for image in case.images if image[3] == e],
+        "slice": [image for image in case.images if image[2] == z],
+        "every": case.images,
+    }[edit.scope]
+    datasets, changed = list(case.datasets), 0
+    for file, images in itertools.groupby(sorted(wanted), key=lambda image: image[0]):
+        datasets[file] = deepcopy(case.datasets[file])
+        frames = [frame for _, frame, _, _ in images]
+        for frame in frames if edit.place.per_frame else [0]:
+            other = case.images[(edit.pick + 7) % len(case.images)]
+            changed += _apply(datasets[file], frame, edit, _holder(case.datasets[other[0]], other[1], edit.place))
+    return datasets, changed
+
+
+def _holder(ds: Dataset, frame: int, place: Place) -> Dataset | None:
+    """The item that holds (or would hold) the element."""
+    found = ds[_PER_FRAME].value[frame - 1] if place.per_frame else ds
+    for tag in place.path:
+        if tag not in found or not found[tag].value:
+            return None
+        found = found[tag].value[0]
+    return found
+
+
+def _apply(ds: Dataset, frame: int, edit: Edit, other: Dataset | None) -> bool:
+    holder, tag = _holder(ds, frame, edit.place), edit.place.tag
+    if holder is None:
+        return False
+    if edit.operation == "delete":
+        return holder.pop(tag, None) is not None
+    old = holder.get(tag)
+    element = _new_element(tag, old, edit.operation, None if other is None else other.get(tag))
+    if element is None or (isinstance(element, DataElement) and element == old):
+        return False
+    holder._dict[tag] = element  # as it is: setting an item would decode it
+    return True
+
+
+_WRITTEN = {
+    "empty": b"", "text": b"ABC ", "stars": b"*** ", "bytes": b"\x00\xff\x01\x80", "zero": b"0 ", "minus": b"-1",
+    "huge": b"1e30", "tiny": b"1e-9", "nan": b"nan ",
+}  # fmt: skip
+_FACTOR = {"double": 2.0, "thousand": 1000.0, "thousandth": 0.001, "percent": 1.01, "negate": -1.0}
+
+
+def _new_element(tag: BaseTag, old: Any, operation: str, other: Any) -> DataElement | RawDataElement | None:
+    """The element that takes the old one's place; ``None`` when the operation has no meaning for it."""
+    if operation in _WRITTEN:
+        return _raw(tag, _WRITTEN[operation], old)
+    if operation == "sequence":
+        return DataElement(tag, "SQ", Items([Dataset()]))
+    if old is None:
+        return None
+    if operation == "borrow":
+        return None if other is None else deepcopy(other)
+    if operation == "twice":
+        return _twice(tag, old)
+    return _scaled(tag, old, _FACTOR[operation])
+
+
+def _twice(tag: BaseTag, old: Any) -> DataElement | None:
+    if old.VR == "SQ":
+        return DataElement(tag, "SQ", Items([*old.value, *deepcopy(list(old.value))]))
+    if old.VR in ("OB", "OW", "UN") or old.value is None:
+        return None
+    values = list(old.value) if old.VM > 1 else [old.value]
+    return DataElement(tag, old.VR, [*values, *values])
+
+
+def _scaled(tag: BaseTag, old: Any, factor: float) -> DataElement | RawDataElement | None:
+    try:
+        values = [float(value) * factor for value in (old.value if old.VM > 1 else [old.value])]
+    except (TypeError, ValueError):
+        return None
+    if old.VR in ("US", "SS", "UL", "SL"):
+        low, high = {"US": (0, 65535), "SS": (-32768, 32767), "UL": (0, 2**32 - 1), "SL": (-(2**31), 2**31 - 1)}[old.VR]
+        values = [int(min(max(round(value), low), high)) for value in values]
+    elif old.VR not in ("FL", "FD"):
+        return _raw(tag, "\\".join(f"{value:.10g}" for value in values).encode(), old)
+    return DataElement(tag, old.VR, values if len(values) > 1 else values[0])
+
+
+def _raw(tag: BaseTag, content: bytes, old: Any) -> RawDataElement:
+    """Bytes as they are to stand in the file, under the old element's value representation where it had a plain one."""
+    vr = "UN" if old is None or old.VR == "SQ" else old.VR
+    content += b" " * (len(content) % 2)
+    return RawDataElement(tag, vr, len(content), content, 0, False, True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What an edit led to; ``finding`` is empty when that is as it should be."""
+
+    kind: str
+    finding: str = ""
+
+
+def try_edit(case: Case, edit: Edit, folder: Path) -> Outcome:
+    """Write the edited set, read it, and judge what comes out."""
+    assert case.truth is not None
+    datasets, changed = edited(case, edit)
+    if not changed:
+        return Outcome(kind="nothing changed")
+    try:
+        paths = _write(datasets, folder)
+    except Exception as error:  # noqa: BLE001 - pydicom does not write every nonsense; that is no finding
+        return Outcome(kind=f"cannot be written: {type(error).__name__}")
+    try:
+        with quiet_pydicom():
+            found = numbers_of(paths)
+    except InputError:
+        return Outcome(kind="refused")
+    except Exception as error:  # noqa: BLE001 - this is what the run is looking for
+        return Outcome(kind="traceback", finding=f"{type(error).__name__}: {error}")
+    if not found:
+        return Outcome(kind="declined")
+    return _judged(case.truth, found, edit)
+
+
+def _judged(truth: Number, found: list[Number], edit: Edit) -> Outcome:
+    changes = [(what, number.said - truth.said) for number in found if (what := moved(truth, number))]
+    if not changes:
+        return Outcome(kind="same number")
+    unsaid = [what for what, said in changes if not said]
+    if not unsaid:
+        return Outcome(kind="moved and said")
+    if edit.scope == "every" and edit.operation in _ANOTHER_SCAN:
+        return Outcome(kind="another scan", finding="")
+    return Outcome(kind="moved unsaid", finding="; ".join(unsaid))
+
+
+def _write(datasets: Sequence[Dataset], folder: Path) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, ds in enumerate(datasets):
+        path = folder / f"{number:03d}.dcm"
+        ds.save_as(path, enforce_file_format=True)
+        paths.append(path)
+    return paths
+
+
+def run(cases: Sequence[Case], edits: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]:
+    """Counts of outcomes, and every finding in words."""
+    settings.writing_validation_mode = settings.reading_validation_mode = IGNORE
+    chance, counts, findings = random.Random(seed), Counter[str](), []
+    for number in range(edits):
+        case = cases[number % len(cases)]
+        edit = random_edit(case, chance)
+        outcome = try_edit(case, edit, folder)
+        counts[outcome.kind] += 1
+        if outcome.finding or outcome.kind == "another scan":
+            findings.append(
+                f"{outcome.kind}: {case.name}, {edit.operation} {edit.place} in {edit.scope}: {outcome.finding}"
+            )
+    return counts, findings
+
+
+def main() -> None:
+    """Print the record of a run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--edits", type=int, default=4000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--case", help="only cases whose name contains this")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        names = [(d, k) for d in DIALECTS for k in ("magnitude", "complex") if (options.case or "") in f"{d} {k}"]
+        cases = [make_case(d, k, Path(scratch) / f"{d}-{k}") for d, k in names]
+        counts, findings = run(cases, options.edits, options.seed, Path(scratch) / "edited")
+    print(json.dumps({"edits": options.edits, "outcomes": dict(counts.most_common()), "findings": findings}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
