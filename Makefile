@@ -47,8 +47,8 @@ bench-fit: $(STAMP)  ## tables of the R2* fits beside scipy, ukat and mri-fatwat
 
 lock:            ## renew the lock files
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
-	.venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --extra postgres -o requirements.lock pyproject.toml
-	.venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --extra postgres --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	.venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --extra postgres --extra onnx -o requirements.lock pyproject.toml
+	.venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --extra postgres --extra onnx --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 	rm -r .venv-lock
 
 clean:           ## everything that was built

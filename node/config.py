@@ -186,6 +186,27 @@ class UncertaintyConfig(_Section):
     )
 
 
+class SegmenterConfig(_Section):
+    """The site's own liver segmentation; the built-in region stays as second opinion (docs/methods/region.md)."""
+
+    kind: Literal["none", "onnx", "command"] = Field("none", description="who outlines the liver")
+    model: Path | None = Field(None, description="folder with model.onnx and model.json, for onnx")
+    argv: tuple[str, ...] = Field((), description="program and arguments with {input} and {output}, for command")
+    label: int = Field(1, ge=1, le=65535, description="number of the liver in the command's label file")
+    timeout_s: Seconds = Field(300, description="the command is stopped after this time")
+    on_failure: Literal["refuse", "built_in"] = Field(
+        "refuse", description="when the model fails: no number, or the built-in region with a warning"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kind == "onnx" and self.model is None:
+            raise ValueError("segmenter.model: kind onnx needs the folder of the model")
+        if self.kind == "command" and not any("{output}" in part for part in self.argv):
+            raise ValueError("segmenter.argv: kind command needs a program that is told {output}")
+        return self
+
+
 class ReportConfig(_Section):
     """What reports say about themselves."""
 
@@ -226,6 +247,7 @@ class Config(_Section):
     grading: GradingConfig = GradingConfig()
     follow_up: FollowUpConfig = FollowUpConfig()
     uncertainty: UncertaintyConfig = UncertaintyConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")
@@ -240,11 +262,14 @@ class Config(_Section):
         parts = {name: getattr(self, name).model_dump(mode="json") for name in _METHOD_SECTIONS}
         parts["follow_up"].pop("policy_file")  # its content counts, not where it lies
         policy = self.follow_up.policy_file
+        model = self.segmenter.model
+        card = None if model is None else model / "model.json"
+        parts["segmenter"]["model"] = None if card is None else hashlib.sha256(card.read_bytes()).hexdigest()
         parts["policy"] = None if policy is None else hashlib.sha256(policy.read_bytes()).hexdigest()
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-_METHOD_SECTIONS = ("calibration", "grading", "follow_up", "uncertainty", "report")
+_METHOD_SECTIONS = ("calibration", "grading", "follow_up", "uncertainty", "segmenter", "report")
 
 
 def load_config(path: Path | None) -> Config:
@@ -280,7 +305,7 @@ def load_config(path: Path | None) -> Config:
     except ValidationError as error:
         raise ConfigError(_explain(error, node, path)) from error
     config = _anchored(config, path, root)
-    _check_policy_file(config)
+    _check_files(config)
     return config
 
 
@@ -288,13 +313,14 @@ def _anchored(config: Config, path: Path | None, root_of_environment: str | None
     """Relative paths of a configuration file are relative to its folder, wherever the command is run."""
     folder = Path.cwd() if path is None else path.absolute().parent
     root = (Path.cwd() if root_of_environment else folder) / config.storage.root
-    policy = config.follow_up.policy_file
+    policy, model = config.follow_up.policy_file, config.segmenter.model
     return config.model_copy(
         update={
             "storage": config.storage.model_copy(update={"root": root}),
             "follow_up": config.follow_up.model_copy(
                 update={"policy_file": None if policy is None else folder / policy}
             ),
+            "segmenter": config.segmenter.model_copy(update={"model": None if model is None else folder / model}),
         }
     )
 
@@ -313,10 +339,13 @@ def _refuse_duplicates(node: yaml.Node | None, path: Path) -> None:
             _refuse_duplicates(item, path)
 
 
-def _check_policy_file(config: Config) -> None:
+def _check_files(config: Config) -> None:
     policy = config.follow_up.policy_file
     if policy is not None and not policy.is_file():
         raise ConfigError(f"follow_up.policy_file: {policy} is not a file")
+    model = config.segmenter.model
+    if model is not None and not (model / "model.json").is_file():
+        raise ConfigError(f"segmenter.model: {model} holds no model.json")
 
 
 def _explain(error: ValidationError, node: yaml.Node | None, path: Path | None) -> str:

@@ -28,6 +28,7 @@ KNOWN_TO = {
     "jinja2": ("node/report/",),
     "numba": ("quant/",),
     "scipy": ("quant/",),
+    "onnxruntime": ("node/process/segmenter.py",),
     "click": ("node/cli.py", "node/commands/"),
 }
 
