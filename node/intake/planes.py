@@ -5,6 +5,7 @@ frame, and an attribute is looked for in the frame's functional groups, then in 
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -44,7 +45,7 @@ class Plane:
 
     ``kind_told`` is false when nothing names the kind and magnitude is assumed (to be refused when pixels are
     negative). ``slope`` and ``intercept`` make the modality value of a stored value; ``units`` is the UCUM code of
-    the real world value; ``scale_slope`` is Philips' private second scale.
+    the real world value, ``real_world_slope`` its slope; ``scale_slope`` is Philips' private second scale.
     """
 
     frame_number: int | None
@@ -61,6 +62,7 @@ class Plane:
     intercept: float | None
     rescale_type: str
     units: str
+    real_world_slope: float | None
     scale_slope: float | None
     temporal_position: str
 
@@ -129,6 +131,7 @@ def _plane(layers: Layers, frame_number: int | None) -> Plane:
         intercept=first_number(layers, "RescaleIntercept"),
         rescale_type=first_text(layers, "RescaleType"),
         units=_units(layers),
+        real_world_slope=_real_world_slope(layers),
         scale_slope=_philips_scale_slope(layers),
         temporal_position=first_text(layers, "TemporalPositionIndex")
         or first_text(layers, "TemporalPositionIdentifier"),
@@ -173,10 +176,19 @@ def _philips_scale_slope(layers: Layers) -> float | None:
     return next((scale for scale in found if scale is not None and scale > 0), None)
 
 
+def _mappings(layers: Layers) -> Iterator[Dataset]:
+    """Items of the real world value mapping (PS3.3 C.7.6.16.2.11), of its own sequence when classic."""
+    return (mapping for layer in layers for mapping in (layer, *items(layer, "RealWorldValueMappingSequence")))
+
+
+def _real_world_slope(layers: Layers) -> float | None:
+    slopes = (number(mapping, "RealWorldValueSlope") for mapping in _mappings(layers))
+    return next((slope for slope in slopes if slope is not None and slope > 0), None)
+
+
 def _units(layers: Layers) -> str:
-    """UCUM code of the real world value mapping (PS3.3 C.7.6.16.2.11), of its own sequence when classic."""
-    mappings = (mapping for layer in layers for mapping in (layer, *items(layer, "RealWorldValueMappingSequence")))
-    coded = (code for mapping in mappings for code in items(mapping, "MeasurementUnitsCodeSequence"))
+    """UCUM code of the real world value."""
+    coded = (code for mapping in _mappings(layers) for code in items(mapping, "MeasurementUnitsCodeSequence"))
     return next((found for code in coded if (found := text(code, "CodeValue"))), "")
 
 

@@ -16,7 +16,7 @@ from node.intake.planes import Plane, first_number, layers_of
 from node.intake.tags import number
 from node.intake.vendors import NORMALISED
 from node.process.frames import is_lossy
-from node.process.scaling import scales_disagree
+from node.process.scaling import scale_untold, scales_disagree
 from node.process.signal import Signal, SourceFile
 from quant.acquisition import MultiEcho
 from quant.result import QcLine
@@ -67,6 +67,9 @@ def _check_scaling(kind: str, planes: list[Plane]) -> None:
         if 0 < without < len(told):
             text = f"{name} is missing or no number in {without} of {len(told)} {kind} images; their scale is unknown."
             raise DeclinedError("scaling_incomplete", text)
+    if scale_untold(planes):
+        text = f"The {kind} images have no Rescale Slope (0028,1053), but another element scales them image by image."
+        raise DeclinedError("scaling_incomplete", text)
     if (lowest := min((plane.slope for plane in planes if plane.slope is not None), default=1.0)) <= 0:
         raise DeclinedError("impossible_values", f"Rescale Slope (0028,1053) is {lowest:g}; that is no scale.")
 
@@ -117,7 +120,9 @@ def _scaling_lines(planes: list[Plane]) -> list[QcLine]:
         text = f"Magnitude images have a rescale intercept (up to {max(offsets, key=abs):g}); it was applied."
         lines.append(QcLine(code="rescale_intercept", severity="warning", text=text, value=max(offsets, key=abs)))
     if scales_disagree(planes):
-        text = "Philips' scale slopes differ between images beyond their rescale; the rescale was applied."
+        text = (
+            "Two scalings in the headers (rescale; scale slope or real world value) disagree; the rescale was applied."
+        )
         lines.append(QcLine(code="mixed_scaling", severity="warning", text=text))
     elif _slopes_vary(planes) and not all(plane.scale_slope for plane in planes):
         text = "Images have different rescale slopes; each was scaled with its own."

@@ -52,9 +52,23 @@ def phase_unit_rad(ds: Dataset, plane: Plane) -> tuple[float, float] | None:
 
 
 def scales_disagree(planes: list[Plane]) -> bool:
-    """Whether Philips' two published scalings (rescale; rescale with scale slope) give different decays.
+    """Whether the scalings that the headers publish beside the rescale give different decays.
 
-    They agree when rescale slope x scale slope is equal in all planes (dcm2niix Philips notes).
+    Philips' scale slope agrees when rescale slope x scale slope is equal in all planes (dcm2niix Philips notes), a real
+    world value mapping when the ratio of the slopes is.
     """
     products = [plane.slope * plane.scale_slope for plane in planes if plane.slope and plane.scale_slope]
-    return bool(products) and max(products) - min(products) > _SCALE_TOLERANCE * max(products)
+    ratios = [plane.slope / plane.real_world_slope for plane in planes if plane.slope and plane.real_world_slope]
+    return _differ(products) or _differ(ratios)
+
+
+def scale_untold(planes: list[Plane]) -> bool:
+    """Whether there is no rescale although something else says that the stored values are scaled image by image."""
+    if any(plane.slope is not None for plane in planes):
+        return False
+    mapped = [plane.real_world_slope for plane in planes if plane.real_world_slope]
+    return any(plane.scale_slope for plane in planes) or _differ(mapped)
+
+
+def _differ(values: list[float]) -> bool:
+    return bool(values) and max(values) - min(values) > _SCALE_TOLERANCE * max(values)
