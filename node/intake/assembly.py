@@ -24,6 +24,7 @@ from node.intake.stacks import (
     same_frame,
     slabs,
 )
+from node.intake.vendors import one_element
 from node.model import InstanceHeader
 
 MIN_ECHOES = 3
@@ -238,7 +239,7 @@ def _plan_assembly(assembly: Assembly, key: str) -> Iterable[AcquisitionPlan]:
     missing = (*grid.describe_holes(), *_promises_broken(grid, stack))
     images = _images_promised(stack)
     whole_object = len(stack) == 1 and len(grid.echo_times_s) >= MIN_ECHOES
-    declined = _cannot_be_measured(grid)
+    declined = _one_of_many_channels(assembly) or _cannot_be_measured(grid)
     yield AcquisitionPlan(
         key=key,
         study_instance_uid=stack[0].study_instance_uid,
@@ -249,6 +250,18 @@ def _plan_assembly(assembly: Assembly, key: str) -> Iterable[AcquisitionPlan]:
         declined=declined,
         choice=tuple(_choice(copy) for copy in assembly.copies),
         companions=tuple(sorted(h.sop_instance_uid for copy in assembly.copies for h in copy.stack.headers)),
+    )
+
+
+def _one_of_many_channels(assembly: Assembly) -> Reason | None:
+    """Per-channel images in series of their own, and no combined ones among them (dcm2niix #631)."""
+    stacks = (assembly.stack, *(copy.stack for copy in assembly.copies))
+    coils = {header.coil for stack in stacks for header in stack.headers}
+    if len(coils) < 2 or not all(one_element(coil) for coil in coils):
+        return None
+    return (
+        "single_channel",
+        f"The same images came of {len(coils)} receive channels; only combined ones can be measured.",
     )
 
 

@@ -20,7 +20,7 @@ from node.intake.grid import (
     nearest,
     normal_of,
 )
-from node.intake.vendors import FILTERED
+from node.intake.vendors import FILTERED, one_element
 from node.model import InstanceHeader, PlaneHeader
 
 _COSINE_TOLERANCE = 1e-3  # 0.06 degrees: far above rounding, far below any prescription
@@ -185,16 +185,22 @@ def _stacks(slab: Sequence[InstanceHeader]) -> tuple[list[Stack], tuple[float, .
     return stacks, positions
 
 
-def _preference(stack: Stack) -> tuple[bool, int, bool, int, int, tuple[float, str, str]]:
-    """What is measured when several would do: magnitude before other kinds alone, complete before partial, complex
-    before magnitude, untouched before filtered or normalised, more echoes before fewer, then the earlier one."""
+def _preference(stack: Stack) -> tuple[bool, bool, int, bool, int, int, tuple[float, str, str]]:
+    """What is measured when several would do: magnitude before other kinds alone, combined before one channel's,
+    complete before partial, complex before magnitude, untouched before filtered or normalised, more echoes before
+    fewer, then the earlier one."""
     magnitude = stack.echoes("magnitude")
     words = {word for header in stack.headers for word in header.variant.split("\\")}
     with_phase = bool(stack.echoes("phase")) or bool(stack.echoes("real") & stack.echoes("imaginary"))
-    return (not magnitude, stack.holes, not with_phase, len(words & FILTERED), -len(magnitude), _order(stack))
+    channel = all(one_element(header.coil) for header in stack.headers)
+    filters = len(words & FILTERED)
+    return (not magnitude, channel, stack.holes, not with_phase, filters, -len(magnitude), _order(stack))
 
 
-_ADVANTAGES = ("it has magnitude images", "it is complete", "it has phase", "it is less filtered", "it has more echoes")
+_ADVANTAGES = (
+    *("it has magnitude images", "its channels are combined", "it is complete", "it has phase"),
+    *("it is less filtered", "it has more echoes"),
+)
 
 
 def _why(used: Stack, copy: Stack) -> str:

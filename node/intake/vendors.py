@@ -228,6 +228,14 @@ def b_value(ds: Dataset) -> float:
     return 0.0
 
 
+_ONE_ELEMENT = re.compile(r"[A-Z]+\d+")
+
+
+def one_element(coil: str) -> bool:
+    """Whether a Siemens coil string names one receive element (``H1``) and no combination (``BO1-3;SP2-4``)."""
+    return _ONE_ELEMENT.fullmatch(coil) is not None
+
+
 def single_channel(ds: Dataset) -> bool:
     """Whether Siemens' reconstruction dimensions name one receive channel instead of the combined image ("X")."""
     first_frame = items(ds, "PerFrameFunctionalGroupsSequence")[:1]

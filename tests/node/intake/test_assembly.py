@@ -159,6 +159,18 @@ def test_preferred_reconstruction_is_chosen_and_said(
     assert again == plan
 
 
+def test_channels_in_series_of_their_own() -> None:
+    """Combined images are preferred; without them the channels are turned down."""
+    channels = [header for n in (1, 2, 3) for header in scan(series=f"S{n}", coil=f"H{n}")]
+    combined = scan(series="S9", coil="HEA;HEP")
+    (plan,) = measurable(plan_study([*channels, *combined]))
+    assert uids(plan) == {header.sop_instance_uid for header in combined}
+    assert any("combined" in words for words in plan.choice)
+    plans = plan_study(channels)
+    assert measurable(plans) == []
+    assert "single_channel" in codes(plans)
+
+
 def _reconstruction(*, lost: int | None = None, phase: bool = False, **changes: Any) -> list[InstanceHeader]:
     found = [*scan(**changes), *(scan(kind="phase", **changes) if phase else ())]
     return [header for number, header in enumerate(found) if number != lost]
