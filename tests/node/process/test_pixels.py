@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -350,6 +351,19 @@ def _transcode(source: Path, target: Path, syntax: str) -> Path:
     writer.SetImage(change.GetOutput())
     assert writer.Write()
     return target
+
+
+def test_one_frame_in_many_fragments(tmp_path: Path) -> None:
+    """As some archives send it (dcm_qa_frag)."""
+    scan = Scan(rows=32, columns=24, n_slices=1)
+    plain = save_all(classics(scan), tmp_path)
+    for path in plain:
+        packed = dcmread(_transcode(path, path.with_suffix(".packed"), "JPEG2000Lossless"))
+        (frame,) = generate_frames(packed.PixelData, number_of_frames=1)
+        packed.PixelData = encapsulate([frame], fragments_per_frame=5, has_bot=False)
+        packed.save_as(path.with_suffix(".packed"))
+    found = read_acquisition([path.with_suffix(".packed") for path in plain])
+    assert_array_equal(found.acquisition.signal, read_acquisition(plain).acquisition.signal)
 
 
 def test_frames_packed_into_one_object_are_read_each(tmp_path: Path) -> None:

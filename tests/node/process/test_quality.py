@@ -1,0 +1,148 @@
+"""Headers that contradict each other: no number, or a line that says so."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from node.errors import DeclinedError
+from node.process.pixels import LoadedAcquisition, read_acquisition
+from tests.node.mr_images import Scan, classics, enhanced, save_all
+
+Change = Callable[[list[Dataset]], None]
+
+
+def read(every: list[Dataset], folder: Path) -> LoadedAcquisition:
+    return read_acquisition(save_all(every, folder))
+
+
+def lines(loaded: LoadedAcquisition) -> dict[str, str]:
+    return {line.code: line.severity for line in loaded.qc}
+
+
+def set_on(where: slice, **elements: Any) -> Change:
+    def change(every: list[Dataset]) -> None:
+        for ds in every[where]:
+            for keyword, value in elements.items():
+                setattr(ds, keyword, value)
+
+    return change
+
+
+def no_slope_on_one(every: list[Dataset]) -> None:
+    del every[7].RescaleSlope
+
+
+def no_slope_but_philips_scale(every: list[Dataset]) -> None:
+    for number, ds in enumerate(every):
+        del ds.RescaleSlope, ds.RescaleIntercept
+        block = ds.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
+        block.add_new(0x0E, "FL", 1.0 + number)
+
+
+def black(every: list[Dataset]) -> None:
+    every[3].PixelData = bytes(len(every[3].PixelData))
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        (no_slope_on_one, "scaling_incomplete", "missing or no number in 1 of 18 magnitude images"),
+        (no_slope_but_philips_scale, "scaling_incomplete", "another element scales them"),
+        (set_on(slice(None), RescaleSlope="-1"), "unknown_kind", "negative"),
+        (set_on(slice(4, 5), RescaleSlope="0"), "impossible_values", "no scale"),
+        (black, "impossible_values", r"Every pixel is 0 in slice 1 at .*, echo 4 \(4.8 ms\), magnitude"),
+        (set_on(slice(None), RepetitionTime="7"), "echo_after_repetition", "7.2 ms is not below the repetition time 7"),
+        (set_on(slice(5, 6), MagneticFieldStrength="1.54"), "field_strength_contradicts", "1.5 T and 1.54 T"),
+    ],
+)
+def test_contradictions_forbid_a_number(tmp_path: Path, change: Change, code: str, words: str) -> None:
+    every = classics(Scan(extra={"RescaleSlope": "1", "RescaleIntercept": "0"}))
+    change(every)
+    with pytest.raises(DeclinedError, match=words) as caught:
+        read(every, tmp_path)
+    assert caught.value.code == code
+
+
+def test_modality_lut_is_no_linear_signal(tmp_path: Path) -> None:
+    table = Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [2, 0, 16], "US"
+    with pytest.raises(DeclinedError) as caught:
+        read(classics(Scan(extra={"ModalityLUTSequence": Sequence([table])})), tmp_path)
+    assert caught.value.code == "modality_lut"
+
+
+def swapped_numbers(every: list[Dataset]) -> None:
+    for ds in every:
+        ds.EchoNumbers = {1.2: 1, 2.4: 3, 3.6: 2, 4.8: 4, 6.0: 5, 7.2: 6}[float(ds.EchoTime)]
+
+
+def counted_with_maps(every: list[Dataset]) -> None:
+    """Philips counts its own maps among the echoes: numbers run on, in order."""
+    for ds in every:
+        ds.EchoNumbers = 2 + round(float(ds.EchoTime) / 1.2)
+
+
+def two_scalings(every: list[Dataset]) -> None:
+    for number, ds in enumerate(every):
+        mapping = Dataset()
+        mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 1.0 + number % 2, 0.0
+        ds.RealWorldValueMappingSequence = Sequence([mapping])
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (swapped_numbers, {"echo_numbers_disagree": "warning"}),
+        (counted_with_maps, {}),
+        (set_on(slice(None), EchoNumbers=1), {}),
+        (two_scalings, {"mixed_scaling": "warning"}),
+        (set_on(slice(None), RescaleIntercept="12"), {"rescale_intercept": "warning"}),
+        (set_on(slice(0, 1), RescaleSlope="1.5"), {"rescale_varies": "warning"}),
+    ],
+)
+def test_doubts_are_said(tmp_path: Path, change: Change, expected: dict[str, str]) -> None:
+    every = classics(Scan(extra={"RescaleSlope": "1", "RescaleIntercept": "0"}))
+    change(every)
+    assert lines(read(every, tmp_path)) == expected
+
+
+def test_one_image_of_the_parts_that_disagrees_drops_the_phase(tmp_path: Path) -> None:
+    every = classics(Scan(kinds=("magnitude", "real", "imaginary")))
+    every[20].PixelData = bytes(len(every[20].PixelData) - 2) + b"\x01\x00"  # a real image
+    loaded = read(every, tmp_path)
+    assert not loaded.acquisition.is_complex
+    assert lines(loaded) == {"phase_not_used": "info"}
+
+
+def test_frames_that_are_no_echo_are_told_apart_from_riding_maps(tmp_path: Path) -> None:
+    ds = enhanced(Scan())
+    for groups in ds.PerFrameFunctionalGroupsSequence[:3]:
+        groups.MREchoSequence[0].EffectiveEchoTime = 0
+    assert lines(read([ds], tmp_path))["frames_left_out"] == "warning"
+    for groups in ds.PerFrameFunctionalGroupsSequence[:3]:
+        groups.MRImageFrameTypeSequence[0].FrameType = ["DERIVED", "PRIMARY", "T2_STAR_MAP", "NONE"]
+    assert lines(read([ds], tmp_path))["frames_left_out"] == "info"
+
+
+@pytest.mark.parametrize(
+    ("sequence", "element", "value", "code"),
+    [
+        ("PixelMeasuresSequence", "PixelSpacing", [3.0, 3.0], "mixed_acquisition"),
+        ("MRTimingAndRelatedParametersSequence", "RepetitionTime", 300, "mixed_acquisition"),
+        ("PlanePositionSequence", "ImagePositionPatient", [5.0, -20.0, 30.0], "mixed_geometry"),
+    ],
+)
+def test_frames_of_one_object_that_are_no_one_stack(
+    tmp_path: Path, sequence: str, element: str, value: Any, code: str
+) -> None:
+    ds = enhanced(Scan())
+    item = Dataset()
+    setattr(item, element, value)
+    setattr(ds.PerFrameFunctionalGroupsSequence[4], sequence, Sequence([item]))
+    with pytest.raises(DeclinedError) as caught:
+        read([ds], tmp_path)
+    assert caught.value.code == code
