@@ -28,7 +28,7 @@ from pydicom.uid import (
 
 from node.intake.planes import MULTI_FRAME, Plane, is_multi_frame
 from node.intake.tags import items, number, text, whole, words
-from node.intake.vendors import b_value, made_by_ironnode, map_quantity, single_channel
+from node.intake.vendors import UNKNOWN_KIND, b_value, made_by_ironnode, map_quantity, single_channel
 
 Reason = tuple[str, str]
 
@@ -113,6 +113,8 @@ def decline_plane(plane: Plane) -> Reason | None:
         return found
     if plane.units not in ("", "1", "mrad", "rad", "[arb'U]") and plane.units.lower() != "no units":
         return "derived_map", f"Its values are in {plane.units}; this is a map, not a signal."
+    if plane.kind == UNKNOWN_KIND:
+        return "unknown_kind", "A private element names a kind of image that is not known."
     if plane.echo_time_s is None:
         return "no_echo_time", "Neither Echo Time (0018,0081) nor Effective Echo Time (0018,9082) is above 0 ms."
     missing = [
@@ -198,6 +200,9 @@ def _pixel_format(ds: Dataset) -> Reason | None:
     rows, columns, samples = whole(ds, "Rows"), whole(ds, "Columns"), whole(ds, "SamplesPerPixel")
     if samples not in (None, 1):
         return "colour", f"A colour image ({samples} samples per pixel) cannot be measured."
+    photometric = text(ds, "PhotometricInterpretation").upper()
+    if photometric == "PALETTE COLOR":
+        return "colour", "A palette colour image: its pixels are colour numbers, not signal."
     if not rows or not columns or not 1 <= min(rows, columns) <= max(rows, columns) <= _LARGEST_MATRIX:
         return "no_geometry", f"Rows and Columns say {rows} x {columns}."
     if single_channel(ds):

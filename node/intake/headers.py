@@ -105,7 +105,7 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
         coil=private_text(ds, Private.SIEMENS_COIL),
         acquired_s=_acquired_s(layers),
         declined=declined,
-        map_of=map_quantity(tuple(map(str.upper, words(ds, "ImageType")))) if declined else "",
+        map_of=_map_of(ds, declined),
     )
 
 
@@ -134,6 +134,12 @@ def group_key(ds: Dataset, layers: Layers) -> str:
         *(_rounded(first_number(layers, name)) for name in ("MagneticFieldStrength", "RepetitionTime", "FlipAngle")),
     )
     return hashlib.sha256("|".join(facts).encode()).hexdigest()[:16]
+
+
+def _map_of(ds: Dataset, declined: tuple[str, str] | None) -> str:
+    if declined is None or declined[0] != "derived_map":
+        return ""
+    return map_quantity(tuple(word.upper() for word in words(ds, "ImageType")))
 
 
 def _group_keys(ds: Dataset, planes: tuple[Plane, ...]) -> set[str]:

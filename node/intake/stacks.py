@@ -20,7 +20,7 @@ from node.intake.grid import (
     nearest,
     normal_of,
 )
-from node.intake.vendors import FILTERED, one_element
+from node.intake.vendors import FILTERED, RESHAPED, one_element
 from node.model import InstanceHeader, PlaneHeader
 
 _COSINE_TOLERANCE = 1e-3  # 0.06 degrees: far above rounding, far below any prescription
@@ -45,6 +45,11 @@ class Stack:
     def series(self) -> frozenset[str]:
         """The series it comes from."""
         return frozenset(header.series_instance_uid for header in self.headers)
+
+    @property
+    def reshaped(self) -> frozenset[str]:
+        """The corrections that moved its pixels: images with and without do not lie on each other."""
+        return frozenset(word for header in self.headers for word in header.variant.split("\\") if word in RESHAPED)
 
     @property
     def slices(self) -> frozenset[int]:
@@ -222,6 +227,8 @@ def _complements(known: Stack, stack: Stack, positions: Sequence[float]) -> bool
         return False
     if known.series & stack.series:
         return True
+    if known.reshaped != stack.reshaped:
+        return False
     other_echoes = known.echoes("magnitude") != stack.echoes("magnitude")
     if other_echoes and known.self_sufficient and stack.self_sufficient:
         return False

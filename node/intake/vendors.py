@@ -110,6 +110,9 @@ class Private(Enum):
 GE_KINDS = {0: "magnitude", 1: "phase", 2: "real", 3: "imaginary"}
 """Values of GE_IMAGE_KIND."""
 
+UNKNOWN_KIND = "unknown"
+"""A kind that is told and means nothing to this reader: to be turned down, never taken for magnitude."""
+
 GE_B_VALUE_FLAG = 1_000_000_000
 """GE adds this to b-values of some releases (dcm2niix GE notes)."""
 
@@ -120,7 +123,10 @@ SIEMENS_PHASE_STEPS = 4096
 NORMALISED = frozenset({"NORM", "NORMALIZED"})
 """ImageType values of an intensity-normalised second copy (seen: dcm_qa_fmap, Siemens)."""
 
-FILTERED = NORMALISED | {"DIS2D", "DIS3D", "GDC", "FIL", "FM"}
+RESHAPED = frozenset({"DIS2D", "DIS3D", "GDC"})
+"""ImageType values of images whose pixels were moved to correct distortion (seen: Siemens, Canon)."""
+
+FILTERED = NORMALISED | RESHAPED | {"FIL", "FM"}
 """ImageType values of images that were changed after reconstruction: evened out, distortion corrected, filtered."""
 
 RECONSTRUCTION_WORDS = NORMALISED | {"ND", "DIS2D", "DIS3D", "GDC", "UCA", "IF", "FM", "FIL", "MFSPLIT"}
@@ -200,7 +206,7 @@ def vendor_kind(ds: Dataset) -> str | None:
     """The image kind that only a private element tells."""
     ge = private_number(ds, Private.GE_IMAGE_KIND)
     if ge is not None:
-        return GE_KINDS.get(int(ge))
+        return GE_KINDS.get(int(ge), UNKNOWN_KIND)
     letter = private_text(ds, Private.PHILIPS_KIND).upper()
     return {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}.get(letter)
 

@@ -20,7 +20,7 @@ from pydicom.uid import (
 from node.errors import InputError, UnreadableError
 from node.intake.durable_io import storage_error
 from node.intake.headers import quiet_pydicom, read_dataset, refused_by_system
-from node.intake.tags import ODD_DATA, number, text, whole
+from node.intake.tags import ODD_DATA, text, whole
 
 StoredPlane = npt.NDArray[np.integer[Any]]
 
@@ -31,6 +31,7 @@ _BROKEN_PIXELS = (*ODD_DATA, OSError, RuntimeError, MemoryError, AssertionError)
 """What pydicom's decoders and their plug-ins raise on pixel data that are absent, short or corrupt."""
 
 _TWELVE_BIT_LIMIT = 4095
+_MOST_BITS = 64
 
 
 def read_planes(path: Path, ds: Dataset, frame_numbers: Sequence[int]) -> Iterator[StoredPlane]:
@@ -49,7 +50,16 @@ def read_planes(path: Path, ds: Dataset, frame_numbers: Sequence[int]) -> Iterat
             found = "nothing" if plane is None else f"an array {plane.shape}"
             detail = f"Frame {frame_number or 1} decodes to {found}, not {shape} pixels."
             raise _undecodable(path, ds, detail)
+        _check_range(path, ds, plane)
         yield plane
+
+
+def _check_range(path: Path, ds: Dataset, plane: StoredPlane) -> None:
+    """Bits above Bits Stored (overlays once lay there), or a header that is wrong: either way no signal."""
+    limit, highest = stored_limit(ds), int(plane.max())
+    if highest > limit:
+        words = f"Pixels of image {text(ds, 'SOPInstanceUID')} reach {highest}, Bits Stored (0028,0101) allow {limit}."
+        raise UnreadableError("pixels_beyond_bits", words, file_name=path.name)
 
 
 def _decoded(path: Path, ds: Dataset, wanted: list[int]) -> Iterator[StoredPlane]:
@@ -58,7 +68,7 @@ def _decoded(path: Path, ds: Dataset, wanted: list[int]) -> Iterator[StoredPlane
     try:
         with quiet_pydicom():
             source = read_dataset(path, with_pixels=True) if in_memory else path
-            yield from iter_pixels(source, indices=wanted, raw=True)
+            yield from iter_pixels(source, indices=wanted, raw=True, correct_unused_bits=False)
     except _BROKEN_PIXELS as error:
         if isinstance(error, OSError) and refused_by_system(error):
             raise storage_error(error, f"{path.name} cannot be read") from error
@@ -101,7 +111,8 @@ def is_lossy(ds: Dataset) -> bool:
 
 def stored_limit(ds: Dataset) -> int:
     """The largest value that the stored bits can hold."""
-    bits = int(number(ds, "BitsStored") or number(ds, "BitsAllocated") or 16)
+    told = (whole(ds, keyword) for keyword in ("BitsStored", "BitsAllocated"))
+    bits = next((bits for bits in told if bits is not None and 0 < bits <= _MOST_BITS), 16)
     return int(2 ** (bits - 1) - 1) if whole(ds, "PixelRepresentation") == 1 else int(2**bits - 1)
 
 

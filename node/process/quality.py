@@ -59,12 +59,12 @@ def _used(sources: Mapping[str, SourceFile], refs: Iterable[PlaneRef]) -> list[_
 
 
 def _check_scaling(kind: str, planes: list[Plane]) -> None:
-    for name, told in (
-        ("Rescale Slope (0028,1053)", [plane.slope for plane in planes]),
-        ("Rescale Intercept (0028,1052)", [plane.intercept for plane in planes]),
+    for name, none, told in (
+        ("Rescale Slope (0028,1053)", 1.0, [plane.slope for plane in planes]),
+        ("Rescale Intercept (0028,1052)", 0.0, [plane.intercept for plane in planes]),
     ):
         without = sum(value is None for value in told)
-        if 0 < without < len(told):
+        if without and any(value not in (None, none) for value in told):
             text = f"{name} is missing or no number in {without} of {len(told)} {kind} images; their scale is unknown."
             raise DeclinedError("scaling_incomplete", text)
     if scale_untold(planes):

@@ -159,6 +159,15 @@ def test_preferred_reconstruction_is_chosen_and_said(
     assert again == plan
 
 
+def test_phase_that_was_moved_is_not_laid_on_magnitude_that_was_not() -> None:
+    moved = [*scan(series="S2", variant="DIS2D", kind="phase")]
+    (plan,) = measurable(plan_study([*scan(series="S1", variant="ND"), *moved]))
+    assert uids(plan).isdisjoint(header.sop_instance_uid for header in moved)
+    assert any("phase" in words for words in plan.missing)
+    (plan,) = measurable(plan_study([*scan(series="S1", variant="DIS2D"), *moved]))
+    assert {header.sop_instance_uid for header in moved} <= uids(plan)
+
+
 def test_channels_in_series_of_their_own() -> None:
     """Combined images are preferred; without them the channels are turned down."""
     channels = [header for n in (1, 2, 3) for header in scan(series=f"S{n}", coil=f"H{n}")]

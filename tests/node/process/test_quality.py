@@ -8,7 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from node.errors import DeclinedError
+from node.errors import DeclinedError, InputError
 from node.process.pixels import LoadedAcquisition, read_acquisition
 from tests.node.mr_images import Scan, classics, enhanced, save_all
 
@@ -60,11 +60,41 @@ def black(every: list[Dataset]) -> None:
     ],
 )
 def test_contradictions_forbid_a_number(tmp_path: Path, change: Change, code: str, words: str) -> None:
-    every = classics(Scan(extra={"RescaleSlope": "1", "RescaleIntercept": "0"}))
+    every = classics(Scan(extra={"RescaleSlope": "2", "RescaleIntercept": "0"}))
     change(every)
     with pytest.raises(DeclinedError, match=words) as caught:
         read(every, tmp_path)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour"),
+        ({"BitsStored": 8, "HighBit": 7}, "pixels_beyond_bits"),
+    ],
+)
+def test_pixels_that_are_no_signal(tmp_path: Path, changes: dict[str, Any], code: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(classics(Scan(extra=changes)), tmp_path)
+    assert caught.value.code == code
+
+
+def test_kind_that_is_told_and_not_known_is_never_magnitude(tmp_path: Path) -> None:
+    every = classics(Scan(extra={"ImageType": ["ORIGINAL", "PRIMARY", "OTHER"]}))
+    for ds in every:
+        ds.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x2F, "SS", 7)
+    with pytest.raises(DeclinedError) as caught:
+        read(every, tmp_path)
+    assert caught.value.code == "unknown_kind"
+
+
+def test_rescale_of_one_and_nothing_is_none(tmp_path: Path) -> None:
+    """Some archives add the tags to some images; 1 and 0 change nothing."""
+    every = classics(Scan())
+    for ds in every[::2]:
+        ds.RescaleSlope, ds.RescaleIntercept = "1", "0"
+    assert lines(read(every, tmp_path)) == {}
 
 
 def test_modality_lut_is_no_linear_signal(tmp_path: Path) -> None:
