@@ -25,7 +25,7 @@ _POINTS_PER_ECHO = 5.3  # of the scan, for one period and each echo of the longe
 _LARGEST_DIVISOR = 3
 _OFF_GRID = 0.01  # of the grid step: echo times so close to a grid count as on it
 _MOST_POINTS = 1024  # nearly equal echo times ask for a range without end; this one passes any field of tissue
-_OPEN_RANGE = 1.25  # of the reciprocal of the closest spacing, to both sides, where the field has no period
+_OPEN_RANGE = 1.5  # of the reciprocal of the closest spacing, to both sides, where the field has no period
 
 
 @dataclass(frozen=True, kw_only=True)
