@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help install demo test check serve bench bench-fit lock peers soak clean
+.PHONY: help install demo test check serve bench bench-fit fuzz lock peers soak clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -44,6 +44,9 @@ bench-fit: $(STAMP)  ## tables of the R2* fits beside scipy, ukat and mri-fatwat
 	$(BIN)/python -m bench.fit.fatwater_install
 	for part in accuracy noise speed complex_accuracy complex_swaps complex_speed; do $(BIN)/python -m bench.fit.$$part || exit 1; done
 	$(BIN)/python -m bench.acquisition
+
+fuzz: $(STAMP)   ## thousands of header edits: a result or a refusal, no number that moves unsaid
+	$(BIN)/python -W ignore -m bench.fuzz_headers --edits $(or $(EDITS),4000)
 
 lock:            ## renew the lock files
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv

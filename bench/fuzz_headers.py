@@ -16,6 +16,7 @@ import argparse
 import itertools
 import json
 import random
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -371,7 +372,7 @@ def _judged(truth: Number, found: list[Number], edit: Edit) -> Outcome:
     if not unsaid:
         return Outcome(kind="moved and said")
     if edit.scope == "every" and edit.operation in _ANOTHER_SCAN:
-        return Outcome(kind="another scan", finding="")
+        return Outcome(kind="another scan")
     return Outcome(kind="moved unsaid", finding="; ".join(unsaid))
 
 
@@ -394,7 +395,7 @@ def run(cases: Sequence[Case], edits: int, seed: int, folder: Path) -> tuple[Cou
         edit = random_edit(case, chance)
         outcome = try_edit(case, edit, folder)
         counts[outcome.kind] += 1
-        if outcome.finding or outcome.kind == "another scan":
+        if outcome.finding:
             findings.append(
                 f"{outcome.kind}: {case.name}, {edit.operation} {edit.place} in {edit.scope}: {outcome.finding}"
             )
@@ -402,7 +403,7 @@ def run(cases: Sequence[Case], edits: int, seed: int, folder: Path) -> tuple[Cou
 
 
 def main() -> None:
-    """Print the record of a run."""
+    """Print the record of a run; exit 1 when there is a finding."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--edits", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=1)
@@ -413,6 +414,7 @@ def main() -> None:
         cases = [make_case(d, k, Path(scratch) / f"{d}-{k}") for d, k in names]
         counts, findings = run(cases, options.edits, options.seed, Path(scratch) / "edited")
     print(json.dumps({"edits": options.edits, "outcomes": dict(counts.most_common()), "findings": findings}, indent=1))
+    sys.exit(1 if findings else 0)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def _check_scaling(kind: str, planes: list[Plane]) -> None:
             text = f"{name} is missing or no number in {without} of {len(told)} {kind} images; their scale is unknown."
             raise DeclinedError("scaling_incomplete", text)
     if scale_untold(planes):
-        text = f"The {kind} images have no Rescale Slope (0028,1053), but another element scales them image by image."
+        text = f"The {kind} images have no Rescale Slope (0028,1053), but another element scales them differently."
         raise DeclinedError("scaling_incomplete", text)
     if (lowest := min((plane.slope for plane in planes if plane.slope is not None), default=1.0)) <= 0:
         raise DeclinedError("impossible_values", f"Rescale Slope (0028,1053) is {lowest:g}; that is no scale.")

@@ -63,11 +63,11 @@ def scales_disagree(planes: list[Plane]) -> bool:
 
 
 def scale_untold(planes: list[Plane]) -> bool:
-    """Whether there is no rescale although something else says that the stored values are scaled image by image."""
+    """Whether there is no rescale although something else says that the images are scaled differently."""
     if any(plane.slope is not None for plane in planes):
         return False
-    mapped = [plane.real_world_slope for plane in planes if plane.real_world_slope]
-    return any(plane.scale_slope for plane in planes) or _differ(mapped)
+    told = ([plane.scale_slope for plane in planes], [plane.real_world_slope for plane in planes])
+    return any(_differ([scale or 0.0 for scale in scales]) for scales in told)
 
 
 def _differ(values: list[float]) -> bool:

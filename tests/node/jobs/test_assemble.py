@@ -166,3 +166,29 @@ def test_a_whole_abdomen_is_indexed_in_a_few_seconds(quiet_node, tmp_path: Path)
     assert quiet_node.assembler.step() == 1
     assert quiet_node.jobs()[0].n_instances == 360
     assert time.process_time() - began < 5  # processor time; measured 0.6 s
+
+
+def _scanner_map(image: Path, folder: Path) -> Path:
+    ds = dcmread(image)
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.SOPInstanceUID}.9"
+    ds.SeriesInstanceUID = f"{ds.SeriesInstanceUID}.9"
+    ds.ImageType = ["DERIVED", "PRIMARY", "R2", "STAR MAP", "ND"]
+    folder.mkdir(exist_ok=True)
+    ds.save_as(folder / "map.dcm")
+    return folder / "map.dcm"
+
+
+def test_the_scanners_map_goes_with_the_job_when_it_is_there(quiet_node, study, tmp_path) -> None:
+    quiet_node.receive([*study, _scanner_map(study[0], tmp_path / "map")])
+    quiet_node.settle()
+    (job,) = quiet_node.jobs()
+    assert job.n_instances == 9
+
+
+def test_a_map_that_comes_later_is_no_reason_to_measure_again(quiet_node, study, tmp_path) -> None:
+    quiet_node.receive(study)
+    quiet_node.settle()
+    quiet_node.receive([_scanner_map(study[0], tmp_path / "map")])
+    quiet_node.settle()
+    (job,) = quiet_node.jobs()
+    assert job.n_instances == 8

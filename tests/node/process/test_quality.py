@@ -43,6 +43,13 @@ def no_slope_but_philips_scale(every: list[Dataset]) -> None:
         block.add_new(0x0E, "FL", 1.0 + number)
 
 
+def same_philips_scale(every: list[Dataset]) -> None:
+    """As early releases wrote it: one scale for all, so the decay is right as stored."""
+    for ds in every:
+        del ds.RescaleSlope, ds.RescaleIntercept
+        ds.private_block(0x2005, "Philips MR Imaging DD 001", create=True).add_new(0x0E, "FL", 0.25)
+
+
 def black(every: list[Dataset]) -> None:
     every[3].PixelData = bytes(len(every[3].PixelData))
 
@@ -51,7 +58,7 @@ def black(every: list[Dataset]) -> None:
     ("change", "code", "words"),
     [
         (no_slope_on_one, "scaling_incomplete", "missing or no number in 1 of 18 magnitude images"),
-        (no_slope_but_philips_scale, "scaling_incomplete", "another element scales them"),
+        (no_slope_but_philips_scale, "scaling_incomplete", "another element scales them differently"),
         (set_on(slice(None), RescaleSlope="-1"), "unknown_kind", "negative"),
         (set_on(slice(4, 5), RescaleSlope="0"), "impossible_values", "no scale"),
         (black, "impossible_values", r"Every pixel is 0 in slice 1 at .*, echo 4 \(4.8 ms\), magnitude"),
@@ -129,6 +136,7 @@ def two_scalings(every: list[Dataset]) -> None:
         (swapped_numbers, {"echo_numbers_disagree": "warning"}),
         (counted_with_maps, {}),
         (set_on(slice(None), EchoNumbers=1), {}),
+        (same_philips_scale, {}),
         (two_scalings, {"mixed_scaling": "warning"}),
         (set_on(slice(None), RescaleIntercept="12"), {"rescale_intercept": "warning"}),
         (set_on(slice(0, 1), RescaleSlope="1.5"), {"rescale_varies": "warning"}),
