@@ -160,6 +160,7 @@ def bimodality(values: FloatArray) -> float:
     return float(max(0.0, (between.max() / variance - 2 / np.pi) / (1 - 2 / np.pi)))
 
 
+_CLEAR_SNR = 6.0  # first-echo SNR from which the signal at echo time zero of dark tissue is known well enough
 # A spleen as loaded as the liver is no reason to refuse; thighs, pelvis and bottles have no iron.
 _ALIKE_DARK, _DARK_PAIR_PER_S = 0.75, 80.0
 _CLEARLY_RIGHT, _SPLEEN_BESIDE = 1.25, 0.7  # right over left, without and beside a large spleen behind
@@ -168,7 +169,7 @@ _SPLEEN_LIKE = 3.0  # right over left up to which an organ that lies further bac
 
 
 # A left lobe alone reaches over the midline in front; a liver with situs inversus has less than this on the right.
-_LEFT_LOBE_SHARE, _LEFT_LOBE_RIGHT_LEFT, _LEFT_LOBE_FRONT, _LEFT_LOBE_GAP = 0.42, 0.36, 0.28, 0.36
+_LEFT_LOBE_SHARE, _LEFT_LOBE_RIGHT_LEFT, _LEFT_LOBE_FRONT, _LEFT_LOBE_GAP = 0.36, 0.36, 0.28, 0.36
 _LEFT_LOBE_R2STAR_PER_S = 60.0  # below it could as well be stomach or bowel
 
 
@@ -322,14 +323,14 @@ CHECKS = (
         code="roi_low_density",
         shown="density",
         limit=0.58,
-        hit=lambda m: m.density < 0.58 or (m.density < 0.8 and m.r2star_per_s > 300),
+        hit=lambda m: m.density < (0.58 if m.r2star_per_s < 300 else 0.70 if m.first_echo_snr > _CLEAR_SNR else 0.80),
         text="The organ found has too little signal at echo time zero for liver: it may be lung.",
     ),
     Check(
         code="roi_low_signal",
         shown="first_echo_snr",
         limit=3.0,
-        hit=lambda m: m.first_echo_snr < 3,
+        hit=lambda m: m.first_echo_snr < (3 if m.r2star_per_s < 300 else 5),  # dark and noisy: lung looks the same
         text="The first echo in the organ found is hardly above the noise.",
     ),
     Check(

@@ -22,6 +22,7 @@ _MIN_ECHOES = 3  # S0, R2* and a check of the model
 _MAX_UNMEASURABLE = 0.5  # share of the region without a usable fit
 _MAX_R2STAR_CHANGE, _MIN_OVERLAP = 0.05, 0.4
 _NOISY_R2STAR_CHANGE, _NOISY_R2STAR_PER_S = 0.10, 600.0  # above this R2* noise alone shifts the median more
+_FINAL = ("roi_too_few_echoes", "roi_not_axial", "roi_no_torso")  # no other smoothing helps
 _SECOND_OPINION_CHANGE, _SECOND_OPINION_OVERLAP = 0.10, 0.6  # either is enough, where the two regions meet at all
 _HIGH_R2STAR_PER_S = 1200.0  # above: regions are found less often and vary more
 
@@ -31,7 +32,12 @@ def find_liver(acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParamet
 
     The search works in patient coordinates, so the same anatomy gives the same region however it was stored.
     """
-    return _refused_or(lambda: _find(acquisition, fit, parameters, None))
+    region = _refused_or(lambda: _find(acquisition, fit, parameters, None))
+    if region.mask is not None or any(reason.code in _FINAL for reason in region.refusals):
+        return region
+    coarser = _refused_or(lambda: _find(acquisition, fit, parameters.coarser(), None))
+    dark = coarser.mask is not None and coarser.checks["r2star_per_s"] > _NOISY_R2STAR_PER_S
+    return coarser if dark else region
 
 
 def judge_liver(

@@ -47,7 +47,8 @@ class FinderParameters:
     node_depth_mm: float = 3.0
     barrier_mm: float = 9.0  # widest non-fat gap (vessel, fissure) across which pieces are neighbours
     join_log_r2star: float = 0.13  # against the organ's own median, plus noise
-    join_dark_log_r2star: float = 0.20  # instead, where R2* exceeds ``dark_r2star_per_s``
+    join_dark_log_r2star: float = 0.30  # instead, where R2* exceeds ``join_dark_r2star_per_s``
+    join_dark_r2star_per_s: float = 90.0
     join_log_s0: float = 0.22
     join_fat: float = 0.09
     join_log_s1: float = 0.16  # against a touching member
@@ -75,6 +76,10 @@ class FinderParameters:
     structure_edge: float = 2.5
     region_opening_mm: float = 2.2
     min_part_mm2: float = 80.0
+
+    def coarser(self) -> "FinderParameters":
+        """The same search with fewer, more strongly smoothed images: for livers hardly above the noise."""
+        return replace(self, vessel_median_mm=7.0, max_echoes=6, node_depth_mm=2.0)
 
     def perturbed(self, edge_factor: float, core_depth_scaled_mm: float) -> "FinderParameters":
         """The same search with looser (> 1) or tighter edges and joins and another depth of the region."""

@@ -16,7 +16,7 @@ from quant.liver.types import RegionNotFoundError
 
 _MIN_CORE_MM2 = 300.0
 # Above this R2* kidney and wall muscle differ from the liver; below, the region keeps further from the organ's border.
-_KIDNEY_R2STAR_PER_S, _BRIGHT_DEPTH = 100.0, 1.35
+_KIDNEY_R2STAR_PER_S, _BRIGHT_DEPTH, _BRIGHT_WALL = 100.0, 1.35, 1.4
 _TREND_SIGMA_MM = 25.0  # shading and R2* trends across the liver are no structure
 _COARSE_OUTLIER = 2.2  # robust SDs for the vessel-suppressed R2*
 _PART_OF_LARGEST, _PART_OF_DEEPEST = 0.2, 0.6  # smaller and shallower parts of a slice are dropped
@@ -83,7 +83,7 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
         organ.thick
         & (images.plane.distance(organ.thick) > depth)
         & (organ.prior > parameters.core_prior)
-        & (tissue.wall_mm > parameters.core_wall_scaled_mm * torso.scale)
+        & (tissue.wall_mm > parameters.core_wall_scaled_mm * torso.scale * (_BRIGHT_WALL if bright else 1.0))
         & tissue.lean
     )
     if bright:
