@@ -185,7 +185,7 @@ def numbers_of(paths: Sequence[Path]) -> list[Number]:
     found = []
     for plan in plans:
         if plan.declined is None:
-            loaded = read_acquisition([headers[h.sop_instance_uid][0] for h in plan.headers])
+            loaded = read_acquisition([headers[uid][0] for uid in plan.job_uids])
             if not loaded.refusals:
                 found.append(_number(loaded, plan))
     return found

@@ -30,7 +30,7 @@ from node.model import InstanceHeader
 MIN_ECHOES = 3
 """Signal at TE 0, R2* and one echo to see a deviation (reference: a constant or noise floor needs a third)."""
 
-_UNPAIRED = frozenset({"ambiguous_planes", "equal_echo_times", "no_magnitude"})
+_UNPAIRED = frozenset({"ambiguous_planes", "equal_echo_times", "no_magnitude", "too_few_echoes"})
 
 Reason = tuple[str, str]
 
@@ -202,10 +202,11 @@ def _unusable_kind(plan: AcquisitionPlan, other: AcquisitionPlan) -> str:
     if other.declined is None or other.declined[0] not in _UNPAIRED or not any(h.planes for h in other.headers):
         return ""
     same_place = other.headers[0].group_key == plan.headers[0].group_key
-    if not same_place or not same_frame(plan.headers[0], other.headers[0]) or _kinds(plan) & _kinds(other):
+    unpaired = _kinds(other) - _kinds(plan)
+    if not same_place or not same_frame(plan.headers[0], other.headers[0]) or not unpaired:
         return ""
     code, text = other.declined
-    return f"{len(other.headers)} {' and '.join(sorted(_kinds(other)))} objects ({code}): {text}"
+    return f"{len(other.headers)} objects with {' and '.join(sorted(unpaired))} ({code}): {text}"
 
 
 def _kinds(plan: AcquisitionPlan) -> set[str]:

@@ -246,7 +246,9 @@ def _same_echoes(known: Stack, stack: Stack) -> bool:
     """Whether the stack reconstructs echoes again that another series or reconstruction already shows."""
     both = known.cells.keys() & stack.cells.keys()
     labels = {(header.series_instance_uid, header.variant) for header in known.headers}
-    if not both or all((header.series_instance_uid, header.variant) in labels for header in stack.headers):
+    if 2 * len(both) < len(stack.cells) or all(
+        (header.series_instance_uid, header.variant) in labels for header in stack.headers
+    ):
         return False
     moments = [(known.cells[cell], stack.cells[cell]) for cell in both]
     if all(a is None or b is None for a, b in moments):

@@ -12,6 +12,7 @@ _CHECK_COPIES = (
     "checked; if not, repeat the scan."
 )
 _CHECK_CHANGES = "Magnitude images are needed as the scanner wrote them; check what changes them on their way."
+_CHECK_HEADERS = "The headers contradict each other; check what changes them on the way from the scanner."
 _ADVICE = {
     "roi_not_axial": "Repeat with axial slices, or measure R2* on the delivered map in a region placed by hand.",
     "roi_single_slice": "Repeat with several axial slices through the middle of the right liver lobe.",
@@ -32,6 +33,12 @@ _ADVICE = {
     "header_unreadable": _CHECK_COPIES,
     "unknown_kind": _CHECK_CHANGES,
     "impossible_values": _CHECK_CHANGES,
+    "scaling_incomplete": _CHECK_CHANGES,
+    "modality_lut": _CHECK_CHANGES,
+    "pixels_beyond_bits": _CHECK_CHANGES,
+    "echo_after_repetition": _CHECK_HEADERS,
+    "field_strength_contradicts": _CHECK_HEADERS,
+    "mixed_acquisition": _CHECK_HEADERS,
     "no_field_strength": "Check what removes Magnetic Field Strength (0018,0087) on the way from the scanner.",
     "irregular_slices": "Repeat with one stack of slices at equal distances, and send that stack alone.",
     "internal_check_failed": "Tell whoever runs ironnode: its log names the fault. Measure the images by other means.",

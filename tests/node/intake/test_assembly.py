@@ -168,6 +168,17 @@ def test_phase_that_was_moved_is_not_laid_on_magnitude_that_was_not() -> None:
     assert {header.sop_instance_uid for header in moved} <= uids(plan)
 
 
+@pytest.mark.parametrize("damage", ["kind", "echo_time"])
+def test_phase_series_that_one_odd_image_spoils_is_named(damage: str) -> None:
+    """Magnitude is measured alone, and the result says what was wrong with the phase."""
+    phase = scan(series="S2", kind="phase")
+    odd = image(0, 1.2 if damage == "kind" else 2.4, "magnitude" if damage == "kind" else "phase", series="S2")
+    phase[0] = dataclasses.replace(odd, sop_instance_uid="odd")
+    (plan,) = measurable(plan_study([*scan(series="S1"), *phase]))
+    assert uids(plan) == {header.sop_instance_uid for header in scan(series="S1")}
+    assert [line for line in plan.missing if "objects with phase" in line]
+
+
 def test_channels_in_series_of_their_own() -> None:
     """Combined images are preferred; without them the channels are turned down."""
     channels = [header for n in (1, 2, 3) for header in scan(series=f"S{n}", coil=f"H{n}")]
