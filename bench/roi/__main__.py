@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.roi.bodies import NEVER_REPORTED, hard, impossible, plain
 from bench.roi.label_maps import LabelMap, mapped, mapped_impossible
-from bench.roi.scores import Outcome, Target, quality_targets, refusal_targets, score, speed_targets, table
+from bench.roi.scores import Outcome, Target, check_table, quality_targets, refusal_targets, score, speed_targets, table
 from quant.phantom import Phantom
 
 Draw = Callable[[int], tuple[Phantom, str]]
@@ -71,9 +71,9 @@ def main() -> int:
     options = parser.parse_args()
     maps = [LabelMap.load(path) for path in sorted(options.labels.glob("*.npz"))] if options.labels else []
     names = options.sets.split(",") + (["labels", "labels-impossible"] if maps else [])
-    missed = []
+    missed, everything = [], []
     for name in dict.fromkeys(names):
-        outcomes = []
+        outcomes: list[Outcome] = []
         seeds = range(options.first_seed, options.first_seed + (options.count or COUNTS[name]))
         for outcome in evaluate(name, seeds, maps):
             outcomes.append(outcome)
@@ -89,6 +89,8 @@ def main() -> int:
                 f"  {'met   ' if target.met else 'MISSED'} {target.name}: {target.value:.4g} ({sign} {target.limit:g})"
             )
             missed += [] if target.met else [f"{name}: {target.name}"]
+        everything += outcomes
+    print(*check_table(everything), sep="\n")
     print("all targets met" if not missed else "missed: " + "; ".join(missed))
     return 1 if missed else 0
 

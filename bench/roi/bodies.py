@@ -85,7 +85,7 @@ def impossible(seed: int) -> tuple[Phantom, str]:
         body_scale=rng.uniform(0.75, 1.15) if region == "abdomen" else 1.0,
         subcutaneous_fat_mm=rng.uniform(4, 32),
         situs_inversus=kind == "situs inversus",
-        liver="absent" if kind == "no liver" else "normal",
+        liver="absent" if kind == "no liver" else rng.choice(["normal", "large", "cirrhotic"]),
         spleen=rng.choice(["normal", "large", "absent"]),
         gas=rng.uniform(0, 0.7),
         roll_deg=rng.normal(0, 4),

@@ -20,6 +20,7 @@ from quant.phantom import Phantom
 
 BANDS_PER_S = ((25, 60), (60, 200), (200, 600), (600, 1200), (1200, 2001))
 _WRONG_ORGAN = 0.5
+_GOOD = 0.98  # precision of a region that deserved to be reported
 _LEAST_PURE_LIVER_ML = 8.0  # a case with less of it imaged has no region to find
 
 
@@ -197,3 +198,21 @@ def _slices(low: int, high: int) -> Callable[[Outcome], bool]:
 
 def _of_case(case: str) -> Callable[[Outcome], bool]:
     return lambda o: o.case == case
+
+
+def check_table(outcomes: Sequence[Outcome]) -> list[str]:
+    """How often each refusal fired rightly and wrongly, and how often it was the only one.
+
+    Rightly: nothing may be reported there, or what was found is less than 98 % liver. Wrongly: it was a good region.
+    """
+    lines = [f"{'refusal':26s} rightly (alone)   wrongly (alone)"]
+    for code in sorted({reason for o in outcomes for reason in o.reasons}):
+        fired = [o for o in outcomes if code in o.reasons]
+        right, wrong = ([o for o in fired if _spoiled(o) == spoiled] for spoiled in (True, False))
+        counts = [f"{len(part):7d} ({sum(len(o.reasons) == 1 for o in part):5d})  " for part in (right, wrong)]
+        lines.append(f"{code:26s} {'   '.join(counts)}")
+    return lines
+
+
+def _spoiled(o: Outcome) -> bool:
+    return o.set_name.endswith("impossible") or not o.candidate_precision >= _GOOD

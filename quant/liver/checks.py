@@ -33,7 +33,6 @@ class Measures:
     right_over_left: float  # prior-weighted volume over that of the largest organ opposite
     front: float  # foremost part of the organ's thick part: the liver reaches forward, a spleen does not
     opposite_front: float  # the same of the largest organ opposite
-    across: float  # share of the largest organ opposite that is the organ itself: a left lobe alone, or situs inversus
     explained: float  # share of lean tissue where the liver belongs that the organ covers
     body_share: float  # largest share of the torso's area in one slice
     mirror_likeness: float  # share of the organ whose mirror image has the same features
@@ -75,7 +74,6 @@ def measure(search: Search, torso: Torso, images: WorkingImages, parameters: Fin
         right_over_left=organ.own_mm3 / max(opposite.thick_mm3 if opposite else 0.0, 1.0),
         front=_foremost(organ.thick, torso),
         opposite_front=_foremost(opposite.thick, torso) if opposite else 1.0,
-        across=float((opposite.thick & organ.filled).sum() / max(opposite.thick.sum(), 1)) if opposite else 0.0,
         explained=_explained(organ, tissue, torso),
         body_share=float((organ.filled.sum((1, 2)) * plane.pixel_mm2 / np.maximum(torso.area_mm2, 1)).max()),
         mirror_likeness=_mirror_likeness(organ.pieces, tissue, torso, images, parameters.node_depth_mm),
@@ -165,29 +163,14 @@ _CLEAR_SNR = 6.0  # first-echo SNR from which the signal at echo time zero of da
 _ALIKE_DARK, _DARK_PAIR_PER_S = 0.75, 80.0
 _CLEARLY_RIGHT, _SPLEEN_BESIDE = 1.25, 0.7  # right over left, without and beside a large spleen behind
 _FURTHER_BACK = 0.08  # of the torso's depth: a spleen lies behind, a liver reaches forward
+_BEHIND, _BEHIND_CLEARLY_RIGHT = 0.57, 4.0  # a region as far back as a spleen, and what then tells that it is none
 _SPLEEN_LIKE = 3.0  # right over left up to which an organ that lies further back than the one opposite is doubted
-
-
-# A left lobe alone reaches over the midline in front; a liver with situs inversus has less than this on the right.
-_LEFT_LOBE_SHARE, _LEFT_LOBE_RIGHT_LEFT, _LEFT_LOBE_FRONT, _LEFT_LOBE_GAP = 0.36, 0.36, 0.28, 0.36
-_LEFT_LOBE_R2STAR_PER_S = 60.0  # below it could as well be stomach or bowel
-
-
-def left_lobe_only(m: Measures) -> bool:
-    """Whether the organ is a liver without its right lobe: in front, across the midline, darker than gut and muscle."""
-    return (
-        m.across > 0.5
-        and m.right_over_left > _LEFT_LOBE_SHARE
-        and m.right_left > _LEFT_LOBE_RIGHT_LEFT
-        and m.front < _LEFT_LOBE_FRONT
-        and m.r2star_per_s > _LEFT_LOBE_R2STAR_PER_S
-    )
 
 
 def _other_side(m: Measures) -> bool:
     """Whether the organ opposite is rather the liver than the one found."""
-    if left_lobe_only(m):
-        return False
+    if m.front_back > _BEHIND and m.right_over_left < _BEHIND_CLEARLY_RIGHT:
+        return True
     if m.front > m.opposite_front + _FURTHER_BACK:
         return m.right_over_left < _SPLEEN_LIKE
     if m.opposite_front > m.front + _FURTHER_BACK:
@@ -225,7 +208,7 @@ CHECKS = (
         code="roi_position",
         shown="right_left",
         limit=0.45,
-        hit=lambda m: not 0.14 < m.right_left < (0.48 if left_lobe_only(m) else 0.45),
+        hit=lambda m: not 0.14 < m.right_left < 0.45,
         text="The region does not lie in the right part of the body where the liver is.",
     ),
     Check(
@@ -239,7 +222,7 @@ CHECKS = (
         code="roi_position",
         shown="lateral_gap",
         limit=0.27,
-        hit=lambda m: m.lateral_gap > (_LEFT_LOBE_GAP if left_lobe_only(m) else 0.27),
+        hit=lambda m: m.lateral_gap > 0.27,
         text="The organ found does not reach the right side wall as the liver does.",
     ),
     Check(

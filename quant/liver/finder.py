@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from quant.acquisition import BoolArray, MultiEcho
 from quant.fit import R2StarMap
-from quant.liver.checks import Measures, left_lobe_only, measure, refused_by
+from quant.liver.checks import Measures, measure, refused_by
 from quant.liver.images import prepare
 from quant.liver.native import NativeRegion, to_native, to_working
 from quant.liver.orientation import axial_axes
@@ -158,15 +158,6 @@ def _warnings(measures: Measures, native: NativeRegion) -> tuple[QcLine, ...]:
     """What a reader should know of a region that is reported, or was refused for other reasons."""
     n_slices = int(native.measurable.any((1, 2)).sum())
     lines = []
-    if left_lobe_only(measures):
-        lines.append(
-            QcLine(
-                code="roi_left_lobe",
-                severity="warning",
-                text="No right lobe was found: the region lies in a left lobe, which the heart and gas disturb more.",
-                value=measures.right_left,
-            )
-        )
     if n_slices == 1:
         lines.append(
             QcLine(

@@ -47,8 +47,7 @@ class FinderParameters:
     node_depth_mm: float = 3.0
     barrier_mm: float = 9.0  # widest non-fat gap (vessel, fissure) across which pieces are neighbours
     join_log_r2star: float = 0.13  # against the organ's own median, plus noise
-    join_dark_log_r2star: float = 0.30  # instead, where R2* exceeds ``join_dark_r2star_per_s``
-    join_dark_r2star_per_s: float = 90.0
+    join_dark_log_r2star: float = 0.20  # instead, where R2* exceeds ``dark_r2star_per_s``
     join_log_s0: float = 0.22
     join_fat: float = 0.09
     join_log_s1: float = 0.16  # against a touching member

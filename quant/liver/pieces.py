@@ -134,7 +134,7 @@ def join_pieces(pieces: Pieces, prior: FloatArray, plane: Plane, parameters: Fin
     weight[0] = 0
     noise = pieces.log_r2star_sd3
     features = np.stack([pieces.log_r2star, pieces.log_density, pieces.fat_fraction])
-    dark = pieces.log_r2star > np.log(parameters.join_dark_r2star_per_s + R2STAR_OFFSET_PER_S)
+    dark = pieces.log_r2star > np.log(parameters.dark_r2star_per_s + R2STAR_OFFSET_PER_S)
     limits = np.stack(
         [
             np.full(noise.size, parameters.join_log_s1),

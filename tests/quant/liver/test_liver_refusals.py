@@ -47,6 +47,15 @@ def test_situs_inversus(r2star: float, seed: int) -> None:
     assert _codes(_find(phantom.acquisition))
 
 
+@pytest.mark.parametrize("seed", [922, 923])
+@pytest.mark.parametrize("r2star", [140.0, 400.0])
+def test_situs_inversus_of_a_cirrhotic_liver(r2star: float, seed: int) -> None:
+    """Its large left lobe reaches over to the right."""
+    anatomy = AbdomenAnatomy(situs_inversus=True, liver="cirrhotic")
+    phantom = make_abdomen(r2star_per_s=r2star, seed=seed, n_slices=3, matrix=128, level_mm=25.0, anatomy=anatomy)
+    assert _codes(_find(phantom.acquisition))
+
+
 @pytest.mark.parametrize("r2star", [40.0, 300.0, 1300.0])
 def test_mirrored_pixels(r2star: float) -> None:
     acquisition = make_abdomen(r2star_per_s=r2star, seed=913, n_slices=2, matrix=128).acquisition
