@@ -28,6 +28,7 @@ _AGREEMENT = 0.03  # of the median
 _MANY_AT_LIMIT = 0.25
 _SHARP_PDFF = 0.03  # error of the fat fraction up to which the pooled decay goes by its own
 _STEP = 0.01  # of the fat fraction, to see how R2* depends on it
+_HARMLESS = 0.03  # of R2*, that fat may shift unseen
 _LEAST_PDFF, _SIGNIFICANCE = 0.03, 3.0  # from which fat left out counts as seen
 _TYPICAL_PDFF = 0.10  # of a fatty liver, for what fat left out would do
 
@@ -204,10 +205,13 @@ def _fat_handling(fit: R2StarMap, used: BoolArray, pooled: "_Pooled") -> FatHand
     """As in the voxels, unless the pooled decay of the region contradicts.
 
     Where it cannot tell the fraction, neither could the smaller surroundings of its voxels; and a region fitted as
-    water needs no fat only if its pooled decay can tell and shows none.
+    water needs no fat only if its pooled decay can tell so well that what it may have overlooked is harmless, and shows
+    none.
     """
     fat = fit.fat_in(used)
     if fat in ("pooled", "not_needed") and not pooled.tells_fat:
+        return "not_told"
+    if fat == "not_needed" and pooled.unseen_shift_per_s > _HARMLESS * pooled.r2star_per_s:
         return "not_told"
     return "not_modelled" if fat == "not_needed" and pooled.shows_fat else fat
 
@@ -243,7 +247,10 @@ def _quartiles(values: Array, flags: npt.NDArray[np.int32], setup: Setup) -> tup
 
 @dataclass(frozen=True, kw_only=True)
 class _Pooled:
-    """Fit of the mean decay. ``tells_fat`` and ``shows_fat`` hold whether or not fat is in the fit."""
+    """Fit of the mean decay. ``tells_fat`` and ``shows_fat`` hold whether or not fat is in the fit.
+
+    ``unseen_shift_per_s`` is what the error of the fat fraction (one SD) does to R2*.
+    """
 
     r2star_per_s: float
     sd_per_s: float
@@ -252,6 +259,7 @@ class _Pooled:
     pdff: float | None
     tells_fat: bool
     shows_fat: bool
+    unseen_shift_per_s: float
     decay: PooledDecay
 
 
@@ -300,6 +308,7 @@ def _pooled(
         fat_shift_per_s=float(fit.r2star_per_s[2] - fit.r2star_per_s[0]),
         pdff=pdff,
         tells_fat=tells,
+        unseen_shift_per_s=abs(slope) * error,
         shows_fat=tells and fraction > max(_LEAST_PDFF, _SIGNIFICANCE * error),
         decay=decay,
     )

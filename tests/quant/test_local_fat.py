@@ -14,6 +14,7 @@ from quant.voxel_fit import Setup
 from tests.quant.decays import SIGMA, acquisition, block, decay, even_times
 
 NOISE = NoiseModel(sigma=SIGMA, coils=1, source="known")
+ALL_3000 = np.ones((1, 1, 3000), bool)
 
 
 def abdomen(field_t: float, echoes: int, *, snr: float, pdff_percent: float, r2star_per_s: float) -> Phantom:
@@ -74,6 +75,15 @@ def test_no_fat_is_invented_near_the_limit(snr: float, r2star_per_s: float) -> N
         (1.5, even_times(1.2, 1.1, 6), 400, 0.2, 25, "pooled"),
         (1.5, even_times(1.2, 1.1, 6), 60, 0.0, 50, "not_needed"),
         (3.0, even_times(1.0, 0.9, 6), 1500, 0.0, 50, "not_told"),
+        (3.0, even_times(1.0, 0.9, 6), 700, 0.0, 50, "not_needed"),
+        (
+            3.0,
+            even_times(1.0, 0.9, 6),
+            1000,
+            0.0,
+            50,
+            "not_told",
+        ),  # ten per cent of fat would hide, and shift R2* by as many
         (3.0, even_times(4.6, 4.612, 12), 40, 0.0, 50, "not_modelled"),
         (3.0, even_times(1.15, 1.15, 3), 60, 0.0, 50, "not_modelled"),
     ],
@@ -83,7 +93,7 @@ def test_how_fat_was_handled_is_stated(
 ) -> None:
     scan = acquisition(block(times, r2star, 3000, pdff=pdff, field_t=field_t, snr=snr), times, field_t)
     fit = fit_r2star(scan.signal, times, field_t=field_t, noise=NOISE)
-    region = measure_region(scan, fit, np.ones((1, 1, 3000), bool))
+    region = measure_region(scan, fit, ALL_3000)
     assert (fit.fat, region.fat) == (expected, expected)
     assert (region.fat_shift_per_s != 0) == (expected in ("not_told", "not_modelled"))
 
@@ -100,7 +110,7 @@ def test_fat_that_even_the_region_cannot_tell_is_never_called_pooled(echoes: int
 def test_the_shift_of_fat_left_out_is_that_of_ten_per_cent() -> None:
     times = even_times(1.15, 1.15, 3)
     scan = acquisition(block(times, 100, 3000, pdff=0.1, field_t=3.0), times, 3.0)
-    region = measure_region(scan, fit_r2star(scan.signal, times, field_t=3.0, noise=NOISE), np.ones((1, 1, 3000), bool))
+    region = measure_region(scan, fit_r2star(scan.signal, times, field_t=3.0, noise=NOISE), ALL_3000)
     assert abs(region.fat_shift_per_s) > 10
     assert region.pooled_r2star_per_s + region.fat_shift_per_s == pytest.approx(100, abs=4 * region.pooled_sd_per_s)
 
