@@ -17,6 +17,8 @@ from quant.liver.types import RegionNotFoundError
 _MIN_CORE_MM2 = 300.0
 # Above this R2* kidney and wall muscle differ from the liver; below, the region keeps further from the organ's border.
 _KIDNEY_R2STAR_PER_S, _BRIGHT_DEPTH, _BRIGHT_WALL = 100.0, 1.35, 1.4
+# Where the organ has taken in muscle beside the spine, that of the wall looks alike too: a margin of all its thickness.
+_FLOODED_WALL, _FLOODED_SHARE, _SPINE_MUSCLE = 1.9, 0.06, 0.80
 _TREND_SIGMA_MM = 25.0  # shading and R2* trends across the liver are no structure
 _COARSE_OUTLIER = 2.2  # robust SDs for the vessel-suppressed R2*
 _PART_OF_LARGEST, _PART_OF_DEEPEST = 0.2, 0.6  # smaller and shallower parts of a slice are dropped
@@ -79,11 +81,12 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
     bright = np.median(tissue.r2star_per_s[organ.pieces]) < _KIDNEY_R2STAR_PER_S
     depth = max(parameters.core_depth_scaled_mm * torso.scale, parameters.min_core_depth_mm)
     depth *= _BRIGHT_DEPTH if bright else 1.0
+    wall = (_FLOODED_WALL if _flooded(organ, torso) else _BRIGHT_WALL) if bright else 1.0
     core = (
         organ.thick
         & (images.plane.distance(organ.thick) > depth)
         & (organ.prior > parameters.core_prior)
-        & (tissue.wall_mm > parameters.core_wall_scaled_mm * torso.scale * (_BRIGHT_WALL if bright else 1.0))
+        & (tissue.wall_mm > parameters.core_wall_scaled_mm * torso.scale * wall)
         & tissue.lean
     )
     if bright:
@@ -91,6 +94,12 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
     if core.sum() * images.plane.pixel_mm2 < _MIN_CORE_MM2:
         raise RegionNotFoundError("roi_too_small", "The organ that looks like liver has no part deep enough inside.")
     return core
+
+
+def _flooded(organ: Organ, torso: Torso) -> bool:
+    """Whether a share of the organ lies where only the muscles of the back are."""
+    behind = organ.filled & (torso.front_back > _SPINE_MUSCLE)
+    return bool(behind.sum() > _FLOODED_SHARE * organ.filled.sum())
 
 
 def _outliers(
