@@ -7,6 +7,7 @@ could use become empty. Every such change is listed by attribute name, never by 
 
 import copy
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,7 +90,10 @@ _SEXES = ("M", "F", "O")  # enumerated values of Patient's Sex, PS3.3 C.7.1.1
 _TEXT_VRS = ("SH", "LO", "ST", "LT", "UC", "UT", "PN")  # affected by Specific Character Set, PS3.5 6.1.2.3
 _DATE = re.compile(r"(\d{4})[-./]?(\d{2})[-./]?(\d{2})")
 _TIME = re.compile(r"(\d{2}):?(?:(\d{2}):?(?:(\d{2})(\.\d{1,6})?)?)?")
-_UNDECODABLE = (BytesLengthException, ValueError, TypeError, NotImplementedError)  # pydicom, of a raw value
+_UNDECODABLE = (  # pydicom, of a raw value; the last three of a sequence that ends early
+    *(BytesLengthException, ValueError, TypeError, NotImplementedError),
+    *(OSError, EOFError, struct.error),
+)
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
 
 

@@ -176,6 +176,17 @@ def test_what_has_another_representation_is_left_out(
     assert [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")] == []
 
 
+def test_a_sequence_that_holds_no_items_is_left_out_and_named() -> None:
+    """Implicit VR: the dictionary alone says that it is a sequence."""
+    source = make_classic(make_geometry(n_slices=1))
+    tag = Tag(0x0008, 0x1084)  # Admitting Diagnoses Code Sequence
+    for ds in source.datasets:
+        ds._dict[tag] = RawDataElement(tag, None, 4, b"1e30", 0, True, True)
+    built = build_two_maps(source)
+    assert built.header_defects == ("AdmittingDiagnosesCodeSequence",)
+    assert all("AdmittingDiagnosesCodeSequence" not in item.dataset for item in built.objects)
+
+
 def test_an_undecodable_study_id_becomes_empty_and_is_named() -> None:
     wrong = [((0x0020, 0x0010), "FD", b"1234")]
     source = received(make_classic(make_geometry(n_slices=1)), lambda _: None, lambda sent: edit_elements(sent, wrong))
