@@ -161,10 +161,19 @@ def bimodality(values: FloatArray) -> float:
 _CLEAR_SNR = 6.0  # first-echo SNR from which the signal at echo time zero of dark tissue is known well enough
 # A spleen as loaded as the liver is no reason to refuse; thighs, pelvis and bottles have no iron.
 _ALIKE_DARK, _DARK_PAIR_PER_S = 0.75, 80.0
+_ALIKE_PAIR = 0.40  # bright organs that reach forward alike on both sides are thighs rather than liver and spleen
+_MIDDLE, _MIDDLE_EXPLAINED = 0.30, 0.32  # towards the middle only an organ that fills the liver's space is one
 _CLEARLY_RIGHT, _SPLEEN_BESIDE = 1.25, 0.7  # right over left, without and beside a large spleen behind
 _FURTHER_BACK = 0.08  # of the torso's depth: a spleen lies behind, a liver reaches forward
 _BEHIND, _BEHIND_CLEARLY_RIGHT = 0.57, 4.0  # a region as far back as a spleen, and what then tells that it is none
 _SPLEEN_LIKE = 3.0  # right over left up to which an organ that lies further back than the one opposite is doubted
+
+
+def _most_alike(m: Measures) -> float:
+    """Mirror likeness that a liver and its surroundings may have."""
+    if m.r2star_per_s > _DARK_PAIR_PER_S:
+        return _ALIKE_DARK
+    return _ALIKE_PAIR if abs(m.front - m.opposite_front) < _FURTHER_BACK else 0.50
 
 
 def _other_side(m: Measures) -> bool:
@@ -236,7 +245,7 @@ CHECKS = (
         code="roi_position",
         shown="explained",
         limit=0.20,
-        hit=lambda m: m.explained < 0.20,
+        hit=lambda m: m.explained < (_MIDDLE_EXPLAINED if m.right_left > _MIDDLE else 0.20),
         text="The organ found fills too little of the space where the liver should be.",
     ),
     Check(
@@ -257,7 +266,7 @@ CHECKS = (
         code="roi_symmetric",
         shown="mirror_likeness",
         limit=0.50,
-        hit=lambda m: m.mirror_likeness > (_ALIKE_DARK if m.r2star_per_s > _DARK_PAIR_PER_S else 0.50),
+        hit=lambda m: m.mirror_likeness > _most_alike(m),
         text="The body looks alike on both sides, as no upper abdomen does.",
     ),
     Check(
