@@ -145,9 +145,24 @@ def assemblies(slab: Sequence[InstanceHeader]) -> tuple[list[Assembly], list[Sta
         else:
             joined.append(stack)
             chosen.append(replace(stack, headers=list(stack.headers), cells=dict(stack.cells)))
-    order = sorted(range(len(joined)), key=lambda index: _order(joined[index]))
+    kept = _merged(joined, copies, axis)
+    order = sorted(kept, key=lambda index: _order(joined[index]))
     found = [Assembly(stack=joined[index], copies=tuple(copies[index])) for index in order]
     return found, [stack for stack in stacks if stack.repeated]
+
+
+def _merged(joined: list[Stack], copies: dict[int, list[Copy]], axis: tuple[float, ...]) -> list[int]:
+    """Indices of what is left when stacks that have come to complement each other are joined: two may have nothing in
+    common until a third one lies between them."""
+    kept = list(range(len(joined)))
+    pairs = ((a, b) for a in kept for b in kept if a < b and _complements(joined[a], joined[b], axis))
+    while (pair := next(pairs, None)) is not None:
+        a, b = pair
+        _join(joined[a], joined[b])
+        copies.setdefault(a, []).extend(copies.pop(b, []))
+        kept.remove(b)
+        pairs = ((a, b) for a in kept for b in kept if a < b and _complements(joined[a], joined[b], axis))
+    return kept
 
 
 def same_frame(known: InstanceHeader, other: InstanceHeader) -> bool:
