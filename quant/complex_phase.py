@@ -30,15 +30,17 @@ _EVEN = 0.02  # relative difference of two spacings that count as equal
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseVerdict:
-    """``usable`` or not, with ``note``, a sentence for the record; ``setup`` turns the way the images do.
+    """``usable`` or not, with ``note``, words for the record; ``setup`` turns the way the images do.
 
-    ``errors`` are to be taken from the echoes, ``None`` where they need no correction.
+    ``faulty`` is a phase that is there and explains too little. ``errors`` are to be taken from the echoes, ``None``
+    where they need no correction.
     """
 
     usable: bool
     note: str
     setup: Setup
     errors: EchoErrors | None = None
+    faulty: bool = False
 
 
 def judge_phase(signal: ComplexSignal, voxels: Voxels, shape: tuple[int, int, int], setup: Setup) -> PhaseVerdict:
@@ -60,15 +62,15 @@ def judge_phase(signal: ComplexSignal, voxels: Voxels, shape: tuple[int, int, in
 
 
 def _verdict(best: "_Sense") -> PhaseVerdict:
-    turn = "turned against the usual sense" if best.setup.reversed_precession else "in the usual sense"
     if best.unexplained > _UNUSABLE:
         note = f"water and fat in a field leave {100 * best.unexplained:.0f} % of the complex signal unexplained"
-        return PhaseVerdict(usable=False, note=note, setup=best.setup)
-    note = f"phase used, {turn}"
-    if best.bipolar:
-        note += ", odd and even echoes brought into line"
-    elif best.errors is not None:
-        note += f", echoes brought into line (up to {np.degrees(best.errors.largest_phase):.0f} degrees)"
+        return PhaseVerdict(usable=False, note=note, setup=best.setup, faulty=True)
+    note = "phase used"
+    if best.setup.reversed_precession:
+        note += ", which turns against the usual sense"
+    if best.errors is not None:
+        which = "odd and even echoes" if best.bipolar else "echoes"
+        note += f", {which} brought into line (up to {np.degrees(best.errors.largest_phase):.0f} degrees)"
     return PhaseVerdict(usable=True, note=note, setup=best.setup, errors=best.errors)
 
 

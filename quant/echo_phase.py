@@ -23,7 +23,7 @@ _WATERY = 0.5  # fat fraction up to which a voxel has a say: fat's own spectrum 
 _LEAST_SHARE = 0.1  # of the sample that must be so
 _ROBUST = 0.02  # of a voxel's energy unexplained at which its say is halved
 _RIDGE = 1e-6  # of the largest eigenvalue; directions below cannot be told
-_SETTLED = 1e-3  # radians
+_SETTLED = 1e-3  # radians, and of the gain
 
 
 def plane(voxels: Voxels, shape: tuple[int, int, int]) -> Array:
@@ -57,24 +57,21 @@ def refined(errors: EchoErrors, data: ComplexSignal, where: Array, setup: Setup)
     """From ``errors`` on, those that leave the least of ``data`` (k, e) at ``where`` (k, 3) unexplained.
 
     Gauss-Newton over all voxels at once; each voxel's own water, fat, R2*, field and phase are projected out (Golub
-    and Pereyra 1973, 10.1137/0710036). The gain alternates from echo to echo, and is looked for only where ``errors``
-    has phases. ``None`` where too few voxels are mostly water.
+    and Pereyra 1973, 10.1137/0710036). The gain alternates from echo to echo. ``None`` where too few voxels are mostly
+    water.
     """
     echoes = setup.echo_times_s.size
     alternating = np.where(np.arange(echoes) % 2, -1.0, 1.0)
     even_turn = np.stack([np.ones(echoes), setup.kernel_times], axis=1)  # initial phase and field
-    with_gain = bool(np.any(errors.phases))
     for _ in range(_ROUNDS):
         equations = _equations(errors.taken_from(data, where), where, setup)
         if equations is None:
             return None
         normal, right = equations
-        some = slice(None) if with_gain else slice(0, 3 * echoes)
-        step = np.zeros(right.size)
-        step[some] = np.linalg.pinv(normal[some, some], rcond=_RIDGE, hermitian=True) @ right[some]
+        step = np.linalg.pinv(normal, rcond=_RIDGE, hermitian=True) @ right
         phases = errors.phases + step[:-1].reshape(echoes, 3)
         phases -= even_turn @ np.linalg.lstsq(even_turn, phases, rcond=None)[0]
-        moved = float(np.abs(phases - errors.phases).max())
+        moved = max(float(np.abs(phases - errors.phases).max()), abs(float(step[-1])))
         errors = EchoErrors(phases=phases, log_gain=errors.log_gain + step[-1] * alternating)
         if moved < _SETTLED:
             break

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from quant.acquisition import BoolArray
 from quant.complex_phase import PhaseVerdict, judge_phase
 from quant.complex_volume import ComplexSignal
+from quant.echo_phase import plane
 from quant.fit_complex import fit_by_phase, foreground
 from quant.fit_kernels import BLOCK
 from quant.fit_maps import Map, Maps
@@ -53,9 +54,10 @@ class R2StarMap:
     ``s0`` is the signal at TE = 0 in the input's unit; ``pdff`` a fraction, slightly below 0 or above 1 where noise
     says so, ``None`` when the model has no fat and NaN where a voxel cannot tell it (R2* is then fitted with that of
     its surroundings); ``b0_hz``, the field within half a period of the echo spacing, is ``None`` for magnitude fits.
-    ``phase_note`` says of complex input how its phase was used or why it was not. ``sd_r2star_per_s`` is the
-    Cramer-Rao standard deviation from the noise model alone. ``residual`` is the root of chi squared per degree of
-    freedom: 1 where noise explains all of it.
+    ``phase_note`` says of complex input how its phase was used or why it was not, ``phase_faulty`` that it should have
+    been of use; ``echo_gain`` (e,), found with the phase, is how many times too bright echoes are (bipolar readout) and
+    was divided out before fitting. ``sd_r2star_per_s`` is the Cramer-Rao standard deviation from the noise model alone.
+    ``residual`` is the root of chi squared per degree of freedom: 1 where noise explains all of it.
     ``flags`` (z, y, x) are ``FitFlag`` bits. ``sigma``, ``coils`` and ``noise_source`` are the noise model used.
     ``measurable_limit_per_s`` is the R2* at which one voxel of this acquisition's typical tissue (median S0 of the
     voxels measured without reservation and above 10 sigma) reaches a Cramer-Rao SD of 25 %: the same bound that flags
@@ -82,16 +84,20 @@ class R2StarMap:
     fat: FatHandling = "not_modelled"
     pdff_assumed: Map | None = None
     phase_note: str | None = None
+    phase_faulty: bool = False
+    echo_gain: npt.NDArray[np.float64] | None = None
 
     def fat_in(self, where: BoolArray) -> FatHandling:
         """How fat was handled in most of the measured voxels of ``where`` (z, y, x)."""
-        if self.pdff is None or self.pdff_assumed is None:
+        if self.pdff is None:
             return self.fat
         measured = where & np.isfinite(self.r2star_per_s)
         own = np.isfinite(self.pdff[measured])
-        pooled = np.isfinite(self.pdff_assumed[measured])
         if 2 * np.count_nonzero(own) >= own.size:
             return "fitted"
+        if self.pdff_assumed is None:
+            return self.fat
+        pooled = np.isfinite(self.pdff_assumed[measured])
         return "pooled" if 2 * np.count_nonzero(own | pooled) >= own.size else "not_told"
 
 
@@ -133,13 +139,16 @@ def fit_r2star(
         if estimated and not setup.noise.from_background:
             setup = replace(
                 setup,
-                noise=refine_body_noise(flat, np.flatnonzero(flags == 0), setup, single_image=np.iscomplexobj(signal)),
+                noise=refine_body_noise(flat, np.flatnonzero(flags == 0), setup),
             )
         if not np.iscomplexobj(signal):
             return _fit_magnitude(flat, flags, _volume(signal), setup, wanted)
         if wanted not in (None, SignalModel.COMPLEX_FAT):
             note = f"Phase not used: {wanted} was asked for."
             return _fit_magnitude(flat, flags, _volume(signal), setup, wanted, phase_note=note)
+        if setup.noise.coils > 1:
+            note = f"Phase not used: the magnitude has the noise of {setup.noise.coils:.1f} coils, not of one image."
+            return _fit_magnitude(flat, flags, _volume(signal), setup, None, phase_note=note)
         del flat  # half of the samples' memory, not needed while they are fitted
         return _fit_complex(signal.reshape(-1, times.size), flags, _volume(signal), setup, wanted)
 
@@ -181,22 +190,27 @@ def _fit_complex(
     voxels = foreground(samples, flags, setup)
     verdict = _phase_verdict(samples, voxels, shape, setup, wanted)
     why = None if verdict.usable else verdict.note
+    as_sent = samples
     if why is None:
-        maps, left = fit_by_phase(samples, voxels, shape, verdict, flags)
+        if verdict.errors is not None:
+            samples = verdict.errors.taken_from(samples, plane(np.arange(len(samples)), shape))
+        maps, left = fit_by_phase(samples, voxels, shape, verdict.setup, flags)
         if left.most:
             why = "water and fat in a field do not explain most of the tissue"
         elif phases_show_fat(setup) and contradicted(samples, maps, verdict.setup):
             why = "the magnitudes of the same images contradict it"
     if why is not None:
         flags[usable] = 0
-        return _fit_magnitude(_magnitude(samples), flags, shape, setup, None, phase_note=f"Phase not used: {why}.")
+        plain = _fit_magnitude(_magnitude(as_sent), flags, shape, setup, None, phase_note=f"Phase not used: {why}.")
+        return replace(plain, phase_faulty=verdict.usable or verdict.faulty)
     choice = Choice(model=SignalModel.FIRST_MOMENT, setup=verdict.setup, without="not_told")
     if left.voxels.size:
         flat = _magnitude(samples)
         fat = SignalModel.FAT_FIRST_MOMENT if phases_show_fat(setup) else SignalModel.FIRST_MOMENT
         choice = choose_model(flat, usable, shape, verdict.setup, fat)
         _fill_magnitude(flat, left.voxels, choice, maps, FitFlag.PHASE_NOT_USED)
-    return _finished(maps, shape, replace(choice, model=SignalModel.COMPLEX_FAT), phase_note=f"{verdict.note}.")
+    finished = _finished(maps, shape, replace(choice, model=SignalModel.COMPLEX_FAT), phase_note=f"{verdict.note}.")
+    return finished if verdict.errors is None else replace(finished, echo_gain=np.exp(verdict.errors.log_gain))
 
 
 def _phase_verdict(
@@ -342,6 +356,6 @@ def _noise_name(coils: float, model: SignalModel, *, is_complex: bool) -> str:
     """Name of the noise law for the record."""
     if model is SignalModel.COMPLEX_FAT:
         return "gaussian (complex), rician (magnitude) where the phase was not used"
-    if is_complex:
+    if is_complex and coils == 1:
         return "rician (magnitude of complex)"
     return "rician" if coils == 1 else f"non-central chi ({coils:.1f} coils)"

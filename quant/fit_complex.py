@@ -8,9 +8,7 @@ from scipy.ndimage import uniform_filter
 from scipy.stats import chi2 as chi_squared
 
 from quant.acquisition import BoolArray
-from quant.complex_phase import PhaseVerdict
 from quant.complex_volume import ComplexFit, ComplexSignal, fit_complex_volume
-from quant.echo_phase import plane
 from quant.fit_maps import NOISE_ONLY_LEVEL, Maps
 from quant.flags import FitFlag
 from quant.threads import each_part
@@ -51,16 +49,13 @@ def fit_by_phase(
     signal: ComplexSignal,
     voxels: Voxels,
     shape: tuple[int, int, int],
-    verdict: PhaseVerdict,
+    setup: Setup,
     flags: npt.NDArray[np.int32],
 ) -> tuple[Maps, Leftover]:
     """Maps with the complex fit of ``voxels`` (k,) of ``signal`` (n, e), the raveled volume ``shape``.
 
     The maps keep ``flags`` (n,).
     """
-    setup = verdict.setup
-    if verdict.errors is not None:
-        signal = verdict.errors.taken_from(signal, plane(np.arange(len(signal)), shape))
     fit = fit_complex_volume(signal, voxels, shape, setup)
     misfit = fit.chi2 > _LARGEST_MISFIT * fit.energy + 2 * setup.echo_times_s.size
     left = _left(fit, misfit, voxels, shape, float(setup.echo_times_s[-1]))

@@ -25,6 +25,9 @@ _LEAST_BACKGROUND_VOXELS = 500
 _BIN = 0.05  # of the histogram of ln(local power)
 _LARGEST_AIR_DECAY = 0.25  # relative change of mean power between the first and the last echo used
 _LARGEST_GHOST = 4.0  # power of the first echo, times that of the noise, that air may have
+_SEVERAL_COILS = 1.5  # seen in air from which magnitudes are not those of one complex image
+_LEAST_CONTRAST = 4.0  # power of the brightest tissue at the first echo over that of air
+_MANY_COILS = 12.0  # from which air has to prove that it is no dark tissue: that scatters as little
 _LEAST_COILS_SEEN = 0.75  # below, the background is burstier than any noise law: interpolated, masked or ghosted
 _WHOLE_COIL_TOLERANCE = 0.12  # an estimate this close to one coil is taken as one: magnitude of a single image
 _HIGH_PASS_LAG = 3  # voxels; beyond the reach of the usual twofold interpolation (zero filling)
@@ -35,6 +38,10 @@ _LEAST_BODY_SAMPLES = 400
 _BODY_QUANTILE = 0.05
 _LARGEST_UNEVENNESS = 1.6  # variance between neighbours over variance between echoes: 1 in pure noise
 _LARGEST_OVER_BODY = 1.5  # sigma of air over sigma of the body, which itself errs upwards
+
+
+FROM_MAGNITUDES_OF_TISSUE = "body residual"
+"""``NoiseModel.source`` of magnitudes without usable air: they may not tell the coils."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +73,19 @@ def estimate_noise(magnitude: npt.NDArray[Any], echo_times_s: npt.ArrayLike) -> 
     air, body = _air_of(data), _body_sigma(data, np.asarray(echo_times_s, dtype=np.float64))
     if air is not None and (body is None or air.sigma < _LARGEST_OVER_BODY * body):
         return NoiseModel(sigma=air.sigma, coils=air.coils, source="background")
-    return _from_body(body, "body residual")
+    return _from_body(body, FROM_MAGNITUDES_OF_TISSUE)
 
 
 def estimate_complex_noise(signal: npt.NDArray[Any], echo_times_s: npt.ArrayLike) -> NoiseModel:
-    """Noise of one complex image per echo (z, y, x, e): Rician magnitude, sigma of the real and imaginary parts."""
+    """Noise of one complex image per echo (z, y, x, e): Rician magnitude, sigma of the real and imaginary parts.
+
+    Where air shows that its magnitudes are those of several coils (a sum of squares with a phase put beside it), the
+    noise is that of ``estimate_noise``.
+    """
     data = _whole(np.abs(_some_slices(signal)).astype(np.float32, copy=False))
     air, body = _air_of(data), _body_sigma(data, np.asarray(echo_times_s, dtype=np.float64))
+    if air is not None and air.coils > _SEVERAL_COILS:
+        return estimate_noise(data, echo_times_s)
     if air is not None and (body is None or air.rician_sigma < _LARGEST_OVER_BODY * body):
         return NoiseModel(sigma=air.rician_sigma, coils=1.0, source="background of the complex image")
     return _from_body(body, "body residual of the complex image")
@@ -122,7 +135,10 @@ def _air_of(data: npt.NDArray[np.float32]) -> _Air | None:
     if window is None:
         return None
     low, centre, high = np.exp(window)
-    whole &= (local >= low) & (local <= high) & (_local_power(data[..., :1]) <= _LARGEST_GHOST * centre)
+    first = _local_power(data[..., :1])
+    if np.quantile(first, 0.99) < _LEAST_CONTRAST * centre:
+        return None  # nothing stands out of it: all of the image is tissue
+    whole &= (local >= low) & (local <= high) & (first <= _LARGEST_GHOST * centre)
     if np.count_nonzero(whole) < _LEAST_BACKGROUND_VOXELS:
         return None
     power: Array = np.square(late, dtype=np.float64)
@@ -130,10 +146,16 @@ def _air_of(data: npt.NDArray[np.float32]) -> _Air | None:
     if abs(air[:, 0].mean() / air[:, -1].mean() - 1) > _LARGEST_AIR_DECAY or not _is_even(power, whole):
         return None
     coils = _coils(air)
-    if coils is None:
+    if coils is None or (coils > _MANY_COILS and _decays(data[whole])):
         return None
     mean = float(air.mean())
     return _Air(sigma=float(np.sqrt(mean / (2 * coils))), coils=coils, rician_sigma=float(np.sqrt(mean / 2)))
+
+
+def _decays(samples: npt.NDArray[np.float32]) -> bool:
+    """Whether the power of ``samples`` (k, e) falls from the first to the last echo, as that of dark tissue does."""
+    first, last = (float(np.mean(np.square(samples[:, e], dtype=np.float64))) for e in (0, -1))
+    return first / last - 1 > _LARGEST_AIR_DECAY
 
 
 def _local_power(data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

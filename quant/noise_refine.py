@@ -22,16 +22,17 @@ _FAR_ABOVE_FLOOR = 8.0  # times sigma, weakest echo
 _LEAST_VOXELS = 200
 _LARGEST_CORRECTION = 1.15  # of sigma once the coils are known: noise of many coils varies less than sigma near 8 sigma
 _LEAST_GAIN = 100.0  # in deviance summed over the sample, to leave one coil
+_LEAST_GAIN_EACH = 0.2  # and for each decay asked: a small misfit of many is no evidence
+_NEAR_FLOOR = 6.0  # times sigma
 _CAP = 4.0  # times the degrees of freedom: what one voxel may add
 _EXPLAINED = 2.0  # times the degrees of freedom: chi squared of a decay that the model describes
 _LEAST_EXPLAINED = 0.25  # of the sample, for it to tell the coils
 
 
-def refine_body_noise(signal: Signal, voxels: Voxels, setup: Setup, *, single_image: bool = False) -> NoiseModel:
+def refine_body_noise(signal: Signal, voxels: Voxels, setup: Setup) -> NoiseModel:
     """Sigma and coils from the residuals of ``signal`` (n, e) at the rows ``voxels``.
 
-    Sigma stays at or below the one given, but for the correction that more than one coil asks for. ``single_image``
-    says that the magnitudes are those of single complex images, which makes them Rician: one coil.
+    Sigma stays at or below the one given, but for the correction that more than one coil asks for.
     """
     sample = tissue_sample(signal, voxels, setup)
     weakest = signal[sample].min(axis=1)
@@ -42,9 +43,7 @@ def refine_body_noise(signal: Signal, voxels: Voxels, setup: Setup, *, single_im
     noise = _rescaled(signal, clear, setup, model, largest=1.0)
     if noise is None:
         return setup.noise
-    setup = replace(setup, noise=replace(noise, source="body residual"))
-    if single_image:
-        return setup.noise
+    setup = replace(setup, noise=noise)
     coils = _coils_of_the_floor(signal, sample, setup, model)
     setup = replace(setup, noise=replace(setup.noise, coils=coils))
     return (coils > 1 and _rescaled(signal, clear, setup, model, largest=_LARGEST_CORRECTION)) or setup.noise
@@ -73,9 +72,13 @@ def _richest_model(setup: Setup, snr: float) -> SignalModel:
 def _coils_of_the_floor(signal: Signal, sample: Voxels, setup: Setup, model: SignalModel) -> float:
     """The candidate under which the decays are most likely, one coil unless another is clearly better.
 
-    Only decays that one of the candidates explains are asked: misfit from other causes says nothing about the floor.
+    Only decays that come near the floor and that one of the candidates explains are asked: far above the floor, the
+    little that many coils bend a decay is told from fat and R2* by nothing, and a wrong choice there shifts R2* by more
+    than the coils do.
     """
     samples = signal[sample]
+    near = samples.min(axis=1) < _NEAR_FLOOR * setup.noise.sigma
+    sample, samples = sample[near], samples[near]
     chi2, deviance = np.empty((2, len(_COIL_CANDIDATES), sample.size))
     for k, coils in enumerate(_COIL_CANDIDATES):
         assumed = replace(setup, noise=replace(setup.noise, coils=coils))
@@ -84,11 +87,12 @@ def _coils_of_the_floor(signal: Signal, sample: Voxels, setup: Setup, model: Sig
         chi2[k] /= np.maximum(fit.dof, 1)
         deviance[k] = np.minimum(chi2[k], _CAP) * np.maximum(fit.dof, 1) + log_variance
     explained = chi2.min(axis=0) < _EXPLAINED
-    if np.count_nonzero(explained) < max(_LEAST_VOXELS, _LEAST_EXPLAINED * sample.size):
+    asked = int(np.count_nonzero(explained))
+    if asked < max(_LEAST_VOXELS, _LEAST_EXPLAINED * sample.size):
         return 1.0
     total = deviance[:, explained].sum(axis=1)
     best = int(np.argmin(total))
-    return _COIL_CANDIDATES[best] if total[0] - total[best] > _LEAST_GAIN else 1.0
+    return _COIL_CANDIDATES[best] if total[0] - total[best] > max(_LEAST_GAIN, _LEAST_GAIN_EACH * asked) else 1.0
 
 
 def _likelihood(samples: Signal, fit: VoxelFit, setup: Setup) -> tuple[Array, Array]:

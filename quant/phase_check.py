@@ -16,7 +16,7 @@ _LEAST_VOXELS = 50
 _LARGEST_SHARE = 0.15  # of the voxels
 _WORSE = 2.0  # times as many poor fits with the phase as without
 _STANDARD_DEVIATIONS, _RELATIVE, _FLOOR_PER_S = 4.0, 0.10, 10.0  # by which the two may differ, whichever is most
-_IRON_IN_FAT_PER_S, _LARGEST_SHARE_OF_IT = 200.0, 0.05  # so much iron is not found in fat
+_IRON_IN_FAT_PER_S, _LARGEST_SHARE_OF_IT = 150.0, 0.05  # so much iron is not found in fat
 _CLEAR = 0.2  # SD of R2* over R2* up to which a magnitude fit is clear
 
 

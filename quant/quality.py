@@ -25,6 +25,8 @@ AT_LIMIT_BOUND = 0.25
 FAILED_WARNING = 0.10
 FAILED_REFUSAL = 0.50
 DISAGREEMENT_WARNING = 0.10
+COIL_SHIFT_WARNING = 0.03  # of R2*
+_CERTAIN, _CERTAIN_DISAGREEMENT = 3.0, 0.05  # joint standard deviations from which a smaller one counts, and that one
 SMALL_REGION_VOXELS = 300
 HETEROGENEITY_WARNING = 0.30
 LOWEST_NORMAL_PER_S = {1.5: 23.7, 2.89: 25.3, 3.0: 25.3}
@@ -39,8 +41,12 @@ def phase_line(fit: R2StarMap, region: BoolArray | None) -> QcLine | None:
     if fit.phase_note is None:
         return None
     if fit.b0_hz is None:
-        return QcLine(code="phase_not_used", severity="info", text=fit.phase_note)
-    text = f"Water and fat are told apart by the phase of the images ({fit.phase_note.rstrip('.')})."
+        if not fit.phase_faulty:
+            return QcLine(code="phase_not_used", severity="info", text=fit.phase_note)
+        text = f"{fit.phase_note} R2* is from the magnitudes; have the phase images of this protocol checked."
+        return QcLine(code="phase_not_used", severity="warning", text=text)
+    details = fit.phase_note.rstrip(".").removeprefix("phase used").lstrip(", ")
+    text = "Water and fat are told apart by the phase of the images" + (f" ({details})." if details else ".")
     share = None
     if region is not None and region.any():
         share = float(np.mean((fit.flags[region] & FitFlag.PHASE_NOT_USED) != 0))
@@ -72,6 +78,7 @@ def measurement_quality(
         _at_limit(region, measurable_limit_per_s),
         _failed(region),
         _disagreement(region),
+        _unknown_coils(region),
         _plausible(region, field_t),
         _plausible_fat(region),
         _size(region),
@@ -166,10 +173,15 @@ def _failed(region: RegionMeasurement) -> QcLine:
 
 
 def _disagreement(region: RegionMeasurement) -> QcLine | None:
-    if not math.isfinite(region.pooled_r2star_per_s) or region.median <= 0:
+    if region.median <= 0:
         return None
-    relative = abs(region.pooled_r2star_per_s - region.median) / region.median
-    bad = relative > DISAGREEMENT_WARNING
+    if not math.isfinite(region.pooled_r2star_per_s):
+        text = "The mean decay of the region cannot be fitted, so nothing stands beside the median of the voxels."
+        return QcLine(code="pooled_disagreement", severity="warning", text=text)
+    apart = abs(region.pooled_r2star_per_s - region.median)
+    relative = apart / region.median
+    certain = apart > _CERTAIN * math.hypot(region.sd_fit_per_s, region.pooled_sd_per_s)
+    bad = relative > DISAGREEMENT_WARNING or (certain and relative > _CERTAIN_DISAGREEMENT)
     text = (
         f"Pooled fit {format_rate(region.pooled_r2star_per_s)} /s, median of voxel fits "
         f"{format_rate(region.median)} /s ({format_percent(relative)} apart)."
@@ -178,6 +190,18 @@ def _disagreement(region: RegionMeasurement) -> QcLine | None:
         text += " Noise, mixed tissue or motion may bias the value."
     severity: Severity = "warning" if bad else "info"
     return QcLine(code="pooled_disagreement", severity=severity, value=relative, limit=DISAGREEMENT_WARNING, text=text)
+
+
+def _unknown_coils(region: RegionMeasurement) -> QcLine | None:
+    relative = region.coil_shift_per_s / region.median if region.median > 0 else 0.0
+    if relative <= COIL_SHIFT_WARNING:
+        return None
+    text = (
+        "The images hold no air and no decay near the noise that would tell how many coils were combined. One is "
+        f"assumed; with eight R2* would read {format_rate(region.coil_shift_per_s)} /s higher. Send images with "
+        "background, or combined to one channel."
+    )
+    return QcLine(code="coils_unknown", severity="warning", value=relative, limit=COIL_SHIFT_WARNING, text=text)
 
 
 def _plausible_fat(region: RegionMeasurement) -> QcLine | None:

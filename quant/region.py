@@ -10,10 +10,11 @@ from quant.fit import R2StarMap
 from quant.flags import FitFlag
 from quant.local_fat import LARGEST_ERROR, fat_and_error, shrunk_fraction
 from quant.models import FatHandling, amplitude
-from quant.noise import NoiseModel
+from quant.noise import FROM_MAGNITUDES_OF_TISSUE, NoiseModel
 from quant.noise_law import noise_law
 from quant.region_noise import residuals, sd_of_median, slices_to_compare, voxels_per_independent
 from quant.result import Statistics
+from quant.screening import LARGEST_SAMPLE
 from quant.voxel_fit import Setup, fit_given_fat
 
 Array = npt.NDArray[np.float64]
@@ -28,6 +29,7 @@ _AGREEMENT = 0.03  # of the median
 _MANY_AT_LIMIT = 0.25
 _SHARP_PDFF = 0.03  # error of the fat fraction up to which the pooled decay goes by its own
 _STEP = 0.01  # of the fat fraction, to see how R2* depends on it
+_MANY_COILS = 8.0
 _HARMLESS = 0.03  # of R2*, that fat may shift unseen
 _LEAST_PDFF, _SIGNIFICANCE = 0.03, 3.0  # from which fat left out counts as seen
 _TYPICAL_PDFF = 0.10  # of a fatty liver, for what fat left out would do
@@ -76,6 +78,9 @@ class RegionMeasurement:
     "not_modelled", ``fat_shift_per_s`` is how much higher the pooled R2* would read (lower if negative) if the tissue
     held 10 % of fat; otherwise it is 0.
 
+    ``coil_shift_per_s`` is how much higher the pooled R2* would read with the noise of eight coils combined, where
+    neither air nor tissue tells the coils and one is taken; otherwise it is 0.
+
     ``fraction_at_limit`` is the share of voxels that are not measurable one by one (``FitFlag.AT_LIMIT``);
     ``fraction_failed`` that of voxels without a value for another reason, or with a poor fit. ``n_saturated`` voxels
     of the mask were left out of everything.
@@ -99,6 +104,7 @@ class RegionMeasurement:
     fat: FatHandling = "not_modelled"
     fat_shift_per_s: float = 0.0
     sd_by_fat_per_s: float = 0.0
+    coil_shift_per_s: float = 0.0
     voxel_sd_per_s: float = 0.0
     voxels_per_independent: float = 1.0
 
@@ -152,7 +158,7 @@ def measure_region(acquisition: MultiEcho, fit: R2StarMap, mask: BoolArray) -> R
     finite = values[np.isfinite(values)]
     voxel_sd = float(np.nanmedian(fit.sd_r2star_per_s[used])) if finite.size else np.inf
     shared = _voxels_per_independent(acquisition, fit, used & np.isfinite(fit.r2star_per_s), setup)
-    pooled_signal = np.abs(acquisition.signal[used]).astype(np.float32, copy=False).mean(axis=0, dtype=np.float64)
+    pooled_signal = _mean_decay(acquisition, fit, used)
     told = _fat_by_phase(fit, used, shared)
     pooled = _pooled(pooled_signal, setup, n / shared, with_fat=fit.pdff is not None, told=told)
     fat = _fat_handling(fit, used, pooled)
@@ -176,9 +182,20 @@ def measure_region(acquisition: MultiEcho, fit: R2StarMap, mask: BoolArray) -> R
         fat=fat,
         sd_by_fat_per_s=pooled.sd_by_fat_per_s,
         fat_shift_per_s=pooled.fat_shift_per_s if fat in ("not_told", "not_modelled") else 0.0,
+        coil_shift_per_s=_coil_shift(fit, pooled_signal, setup, pooled),
         voxel_sd_per_s=voxel_sd,
         voxels_per_independent=shared,
     )
+
+
+def _mean_decay(acquisition: MultiEcho, fit: R2StarMap, used: BoolArray) -> Array:
+    """Mean magnitude (e,) of the voxels ``used`` whose samples are magnitudes, as the fit saw them."""
+    samples = acquisition.signal[used]
+    whole = np.all(np.abs(samples) < LARGEST_SAMPLE, axis=1)  # NaN compares false
+    if not np.iscomplexobj(samples):
+        whole &= np.all(samples >= 0, axis=1)
+    mean = np.abs(samples[whole]).astype(np.float32, copy=False).mean(axis=0, dtype=np.float64)
+    return np.asarray(mean if fit.echo_gain is None else mean / fit.echo_gain)
 
 
 def _voxels_per_independent(acquisition: MultiEcho, fit: R2StarMap, where: BoolArray, setup: Setup) -> float:
@@ -193,6 +210,8 @@ def _voxels_per_independent(acquisition: MultiEcho, fit: R2StarMap, where: BoolA
         if given is not None:
             pdff = np.where(np.isnan(pdff), given[box][chosen], pdff)
     signal = np.abs(acquisition.signal[box][chosen])
+    if fit.echo_gain is not None:
+        signal = signal / fit.echo_gain
     s0, r2star = (a[box][chosen].astype(np.float64) for a in (fit.s0, fit.r2star_per_s))
     return voxels_per_independent(residuals(signal, s0, r2star, pdff, setup), chosen)
 
@@ -312,6 +331,16 @@ def _pooled(
         shows_fat=tells and fraction > max(_LEAST_PDFF, _SIGNIFICANCE * error),
         decay=decay,
     )
+
+
+def _coil_shift(fit: R2StarMap, signal: Array, setup: Setup, pooled: _Pooled) -> float:
+    """See ``RegionMeasurement.coil_shift_per_s``; ``signal`` (e,) is the mean decay."""
+    if fit.noise_source != FROM_MAGNITUDES_OF_TISSUE or fit.coils > 1 or not np.isfinite(pooled.r2star_per_s):
+        return 0.0
+    many = replace(setup, noise=replace(setup.noise, coils=_MANY_COILS))
+    row = np.ascontiguousarray(signal[None], np.float32)
+    assumed = np.array([0.0 if pooled.pdff is None else pooled.pdff], np.float32)
+    return float(fit_given_fat(row, assumed, many).r2star_per_s[0]) - pooled.r2star_per_s
 
 
 def _pdff_statistics(percent: Array) -> Statistics | None:

@@ -192,7 +192,7 @@ def test_lower_bound_below_an_edge_does_not_deny_overload() -> None:
         ({"fraction_at_limit": 0.06}, "fraction_at_limit", "warning"),
         ({"fraction_failed": 0.10}, "fraction_failed", "info"),
         ({"fraction_failed": 0.11}, "fraction_failed", "warning"),
-        ({"pooled_ratio": 0.91}, "pooled_disagreement", "info"),
+        ({"pooled_ratio": 0.96}, "pooled_disagreement", "info"),
         ({"pooled_ratio": 1.12}, "pooled_disagreement", "warning"),
         ({"n_voxels": 299}, "region_size", "warning"),
         ({"n_voxels": 300}, "region_size", "info"),
