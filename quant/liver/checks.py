@@ -14,6 +14,7 @@ from quant.acquisition import BoolArray, FloatArray
 from quant.liver.images import WorkingImages
 from quant.liver.organ import Organ, find_opposite
 from quant.liver.parameters import FinderParameters
+from quant.liver.parenchyma import share_behind
 from quant.liver.plane import Plane, median, occupied, square
 from quant.liver.search import Search
 from quant.liver.tissue import Tissue
@@ -29,6 +30,7 @@ class Measures:
     radius_scaled_mm: float  # largest inscribed radius of the organ over the body scale
     right_left: float  # median place of the region
     front_back: float
+    behind: float  # share of the organ where only the muscles of the back are
     lateral_gap: float  # between the organ and the right inner wall
     right_over_left: float  # prior-weighted volume over that of the largest organ opposite
     front: float  # foremost part of the organ's thick part: the liver reaches forward, a spleen does not
@@ -70,6 +72,7 @@ def measure(search: Search, torso: Torso, images: WorkingImages, parameters: Fin
         radius_scaled_mm=organ.best.radius_mm / torso.scale,
         right_left=float(np.median(torso.right_left[region])),
         front_back=float(np.median(torso.front_back[region])),
+        behind=share_behind(organ, torso),
         lateral_gap=_lateral_gap(organ.filled, tissue.wall_mm > 0, torso),
         right_over_left=organ.own_mm3 / max(opposite.thick_mm3 if opposite else 0.0, 1.0),
         front=_foremost(organ.thick, torso),
@@ -226,6 +229,13 @@ CHECKS = (
         limit=0.64,
         hit=lambda m: not 0.27 < m.front_back < 0.64,
         text="The region lies too far to the front or the back for the liver.",
+    ),
+    Check(
+        code="roi_position",
+        shown="behind",
+        limit=0.27,  # regions with more of it took in wall muscle too
+        hit=lambda m: m.behind > 0.27,
+        text="The organ found cannot be told from the muscles of the back.",
     ),
     Check(
         code="roi_position",

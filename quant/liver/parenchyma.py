@@ -81,7 +81,7 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
     bright = np.median(tissue.r2star_per_s[organ.pieces]) < _KIDNEY_R2STAR_PER_S
     depth = max(parameters.core_depth_scaled_mm * torso.scale, parameters.min_core_depth_mm)
     depth *= _BRIGHT_DEPTH if bright else 1.0
-    wall = (_FLOODED_WALL if _flooded(organ, torso) else _BRIGHT_WALL) if bright else 1.0
+    wall = (_FLOODED_WALL if share_behind(organ, torso) > _FLOODED_SHARE else _BRIGHT_WALL) if bright else 1.0
     core = (
         organ.thick
         & (images.plane.distance(organ.thick) > depth)
@@ -96,10 +96,10 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
     return core
 
 
-def _flooded(organ: Organ, torso: Torso) -> bool:
-    """Whether a share of the organ lies where only the muscles of the back are."""
+def share_behind(organ: Organ, torso: Torso) -> float:
+    """Share of the organ that lies where only the muscles of the back are."""
     behind = organ.filled & (torso.front_back > _SPINE_MUSCLE)
-    return bool(behind.sum() > _FLOODED_SHARE * organ.filled.sum())
+    return float(behind.sum() / max(organ.filled.sum(), 1))
 
 
 def _outliers(
