@@ -50,8 +50,8 @@ fuzz: $(STAMP)   ## thousands of header edits: a result or a refusal, no number 
 
 lock:            ## renew the lock files
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
-	.venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --extra postgres --extra onnx -o requirements.lock pyproject.toml
-	.venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --extra postgres --extra onnx --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	.venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 --extra postgres --extra onnx -o requirements.lock pyproject.toml
+	.venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 --extra postgres --extra onnx --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 	rm -r .venv-lock
 
 clean:           ## everything that was built

@@ -110,7 +110,7 @@ def make_case(dialect: str, kind: Any, folder: Path) -> Case:
     phantom = make_abdomen(
         n_slices=3, matrix=24, snr=200, kind=kind, echo_times_s=default_echo_times_s(1.5, echoes=5, delta_te_ms=1.3)
     )
-    paths = write_phantom(phantom, folder, dialect=dialect, kind=kind)  # type: ignore[arg-type]
+    paths = write_phantom(phantom, folder, dialect=dialect, kind=kind)
     headers = [read_header(path) for path in paths]
     heights = sorted({round(p.position_mm[2], 3) for h in headers for p in h.planes})
     times = sorted({round(p.echo_time_s, 7) for h in headers for p in h.planes})

@@ -141,14 +141,15 @@ def fit_voxels(signal: Signal, voxels: Voxels, setup: Setup, model: SignalModel)
     """Fit the rows ``voxels`` (k,) of ``signal`` (n, e), C-contiguous float32."""
     match model:
         case SignalModel.FIRST_MOMENT:
-            return _fit_mono(signal, voxels, setup, noise_law(setup.noise.coils))
+            return _in_units(_mono_rows(signal, voxels, setup, noise_law(setup.noise.coils)), setup)
         case SignalModel.FAT_FIRST_MOMENT:
             return _fit_with_fat(signal, voxels, setup)
         case SignalModel.PLAIN:
-            return _fit_mono(signal, voxels, setup, GAUSSIAN)
+            return _in_units(_mono_rows(signal, voxels, setup, GAUSSIAN), setup)
         case SignalModel.TRUNCATED:
             law = noise_law(setup.noise.coils)
-            return _fit_mono(signal, voxels, setup, GAUSSIAN, floor=_TRUNCATION_FACTOR * float(law.mean(0.0)))
+            floor = _TRUNCATION_FACTOR * float(law.mean(0.0))
+            return _in_units(_mono_rows(signal, voxels, setup, GAUSSIAN, floor=floor), setup)
         case SignalModel.SQUARED:
             return _fit_squared(signal, voxels, setup).cast(np.float32)
         case SignalModel.PLUS_CONSTANT:
@@ -164,7 +165,7 @@ def noise_only_below(coils: float, echoes: int) -> tuple[float, float]:
     return energy, first
 
 
-def _fit_mono(
+def _mono_rows(
     signal: Signal,
     voxels: Voxels,
     setup: Setup,
@@ -172,24 +173,10 @@ def _fit_mono(
     *,
     floor: float = float(np.finfo(np.float32).min),
     pdff: Single | None = None,
-) -> VoxelFit:
-    """Fat fraction fixed: ``pdff`` (k,), ``None`` for water alone."""
-    rows = np.empty((fit_kernels.MONO_ROWS, voxels.size), np.float32)
-    _fill_mono(rows, signal, voxels, setup, law, floor=floor, pdff=pdff)
-    return _in_units(rows, setup)
-
-
-def _fill_mono(
-    rows: Single,
-    signal: Signal,
-    voxels: Voxels,
-    setup: Setup,
-    law: NoiseLaw,
-    *,
-    floor: float = float(np.finfo(np.float32).min),
-    pdff: Single | None = None,
-) -> None:
-    """Fill the first ``MONO_ROWS`` of ``rows`` (r, k)."""
+    height: int = fit_kernels.MONO_ROWS,
+) -> Single:
+    """Rows (height, k), of which the first ``MONO_ROWS`` are filled; fat fraction ``pdff`` (k,), ``None`` for water."""
+    rows = np.empty((height, voxels.size), np.float32)
     fat, fractions = unit_fat(setup), np.zeros(1, np.float32) if pdff is None else pdff
 
     def run(columns: _Columns, iterations: int, out: Single) -> None:
@@ -210,6 +197,7 @@ def _fill_mono(
         )
 
     _run(run, _MONO_ITERATIONS, rows[: fit_kernels.MONO_ROWS], setup)
+    return rows
 
 
 def _run(run: Callable[[_Columns, int, Single], None], iterations: int, rows: Single, setup: Setup) -> None:
@@ -286,8 +274,8 @@ def _fat_in_units(rows: Single, setup: Setup) -> VoxelFit:
 def _fit_with_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
     """Water and fat where a voxel can tell them, the fraction of the surroundings (or 0) elsewhere."""
     local = None if setup.local_pdff is None else np.nan_to_num(setup.local_pdff[voxels])
-    rows = np.empty((fit_fat_kernels.FAT_ROWS, voxels.size), np.float32)
-    _fill_mono(rows, signal, voxels, setup, noise_law(setup.noise.coils), pdff=local)
+    law = noise_law(setup.noise.coils)
+    rows = _mono_rows(signal, voxels, setup, law, pdff=local, height=fit_fat_kernels.FAT_ROWS)
     told = np.flatnonzero(_tells_fat(rows, setup))
     row_kernels.put(_free_fat_rows(signal, voxels[told], setup), told, rows)
     return _fat_in_units(rows, setup)
@@ -295,8 +283,8 @@ def _fit_with_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
 
 def fit_given_fat(signal: Signal, pdff: Single, setup: Setup) -> VoxelFit:
     """Fit every row of ``signal`` (k, e) with its fat fraction ``pdff`` (k,) given."""
-    fit = _fit_mono(signal, np.arange(len(signal)), setup, noise_law(setup.noise.coils), pdff=pdff)
-    return fit.cast(np.float64)
+    rows = _mono_rows(signal, np.arange(len(signal)), setup, noise_law(setup.noise.coils), pdff=pdff)
+    return _in_units(rows, setup).cast(np.float64)
 
 
 def _tells_fat(rows: Single, setup: Setup) -> npt.NDArray[np.bool_]:
@@ -370,7 +358,7 @@ def _fit_squared(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
     scaled = signal[voxels].astype(np.float64) / setup.noise.sigma
     squares = np.ascontiguousarray(scaled**2 - 2 * setup.noise.coils, dtype=np.float32)
     unit = replace(setup, noise=replace(setup.noise, sigma=1.0))
-    doubled = _fit_mono(squares, np.arange(voxels.size), unit, GAUSSIAN).cast(np.float64)
+    doubled = _in_units(_mono_rows(squares, np.arange(voxels.size), unit, GAUSSIAN), unit).cast(np.float64)
     fit = replace(doubled, s0=np.sqrt(doubled.s0) * setup.noise.sigma, r2star_per_s=doubled.r2star_per_s / 2)
     return _appraised(fit, scaled, setup, offset=np.zeros(voxels.size), parameters=2)
 

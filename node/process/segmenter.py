@@ -143,7 +143,7 @@ def _session(content: bytes, card: ModelCard, threads: int) -> Callable[[Volume]
     options.intra_op_num_threads = threads
     try:
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
+    except Exception as error:  # onnxruntime's errors share no base class of their own
         raise ConfigError(f"segmenter.model: {_MODEL} cannot be loaded: {error}") from error
     _require_input(session, card)
     name = session.get_inputs()[0].name
@@ -151,7 +151,7 @@ def _session(content: bytes, card: ModelCard, threads: int) -> Callable[[Volume]
     def predict(patch: Volume) -> Volume:
         try:
             return np.asarray(session.run(None, {name: patch})[0], np.float32)
-        except Exception as error:
+        except Exception as error:  # likewise
             raise SegmentationError(f"the model cannot be run: {error}") from error
 
     return predict

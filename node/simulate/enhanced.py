@@ -12,7 +12,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian
 
 from node.simulate.classic import Scanner, Study, decimal, patient_study, set_pixels
-from node.simulate.enhanced_modules import add_image, add_pulse_sequence, add_timing, anatomy, dimension, item_of
+from node.simulate.enhanced_modules import add_image, add_plane, add_pulse_sequence, add_timing, dimension, item_of
 from node.simulate.frames import Frame, Part, frames, phase_steps
 
 _LETTER = {Part.MAGNITUDE: "M", Part.PHASE: "P"}
@@ -74,16 +74,7 @@ def _functional_groups(study: Study, frame: Frame, slope: str) -> Dataset:
     groups = Dataset()
     groups.FrameContentSequence = [_frame_content(study, frame)]
     groups.PlanePositionSequence = [item_of(ImagePositionPatient=[decimal(v) for v in frame.position_mm])]
-    geometry = study.phantom.acquisition.geometry
-    directions = [decimal(float(v)) for v in (*geometry.row_direction, *geometry.column_direction)]
-    groups.PlaneOrientationSequence = [item_of(ImageOrientationPatient=directions)]
-    between, row, column = geometry.spacing_mm
-    measures = item_of(
-        PixelSpacing=[decimal(row), decimal(column)], SliceThickness=decimal(geometry.slice_thickness_mm)
-    )
-    measures.SpacingBetweenSlices = decimal(between)
-    groups.PixelMeasuresSequence = [measures]
-    groups.FrameAnatomySequence = [anatomy()]
+    add_plane(groups, study)
     groups.MREchoSequence = [item_of(EffectiveEchoTime=frame.echo_time_ms)]
     groups.MRImageFrameTypeSequence = [_frame_type(frame)]
     groups.PixelValueTransformationSequence = [_rescale(frame, slope)]

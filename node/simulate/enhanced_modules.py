@@ -56,6 +56,20 @@ def anatomy() -> Dataset:
     return item_of(FrameLaterality="U", AnatomicRegionSequence=[region])
 
 
+def add_plane(groups: Dataset, study: Study) -> None:
+    """Orientation, spacing and anatomy, the same for all frames (Plane Orientation, Pixel Measures, Frame Anatomy)."""
+    geometry = study.phantom.acquisition.geometry
+    directions = [decimal(float(v)) for v in (*geometry.row_direction, *geometry.column_direction)]
+    groups.PlaneOrientationSequence = [item_of(ImageOrientationPatient=directions)]
+    between, row, column = geometry.spacing_mm
+    measures = item_of(
+        PixelSpacing=[decimal(row), decimal(column)], SliceThickness=decimal(geometry.slice_thickness_mm)
+    )
+    measures.SpacingBetweenSlices = decimal(between)
+    groups.PixelMeasuresSequence = [measures]
+    groups.FrameAnatomySequence = [anatomy()]
+
+
 def add_timing(groups: Dataset, study: Study) -> None:
     """Timing, field of view, modifiers, averages and coils (PS3.3 C.8.13.5)."""
     acquisition = study.phantom.acquisition

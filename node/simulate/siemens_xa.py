@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian
 
-from node.simulate.classic import Scanner, Study, decimal, patient_study, set_pixels
-from node.simulate.enhanced_modules import add_image, add_pulse_sequence, add_timing, anatomy, dimension, item_of
+from node.simulate.classic import Scanner, Study, patient_study, set_pixels
+from node.simulate.enhanced_modules import add_image, add_plane, add_pulse_sequence, add_timing, dimension, item_of
 from node.simulate.frames import Frame, Part, frames, phase_steps, signal_peak
 
 _LETTER = {Part.MAGNITUDE: "M", Part.PHASE: "P"}
@@ -68,16 +68,8 @@ def _add_dimensions(ds: Dataset, study: Study) -> None:
 
 
 def _shared(study: Study) -> Dataset:
-    geometry, groups = study.phantom.acquisition.geometry, Dataset()
-    directions = [decimal(float(v)) for v in (*geometry.row_direction, *geometry.column_direction)]
-    groups.PlaneOrientationSequence = [item_of(ImageOrientationPatient=directions)]
-    between, row, column = geometry.spacing_mm
-    measures = item_of(
-        PixelSpacing=[decimal(row), decimal(column)], SliceThickness=decimal(geometry.slice_thickness_mm)
-    )
-    measures.SpacingBetweenSlices = decimal(between)
-    groups.PixelMeasuresSequence = [measures]
-    groups.FrameAnatomySequence = [anatomy()]
+    groups = Dataset()
+    add_plane(groups, study)
     add_timing(groups, study)
     return groups
 

@@ -60,6 +60,6 @@ def test_same_number_and_same_place(reference: Measured, dialect: Dialect, kind:
 def test_the_older_name_writes_the_same_object(tmp_path: Path) -> None:
     pixels = []
     for name in ("enhanced", "philips-enhanced"):
-        (path,) = write_phantom(abdomen("magnitude"), tmp_path / name, dialect=name)  # type: ignore[arg-type]
+        (path,) = write_phantom(abdomen("magnitude"), tmp_path / name, dialect=name)
         pixels.append(read_acquisition([path]).acquisition.signal)
     assert np.array_equal(*pixels)

@@ -6,27 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gdcm
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ImplicitVRLittleEndian,
-    RLELossless,
-)
 
-from node.errors import DeclinedError, InputError
+from node.errors import DeclinedError
 from node.process.pixels import LoadedAcquisition, read_acquisition
 from node.simulate import DIALECTS, write_phantom
 from quant.phantom import make_abdomen
-from tests.node.header_edits import EDITS, Edit, edit_elements
 from tests.node.mr_images import (
     AXIAL,
     CORONAL,
@@ -37,10 +26,10 @@ from tests.node.mr_images import (
     classics,
     enhanced,
     override,
-    save,
     save_all,
     set_pixels,
 )
+from tests.node.process.pixel_checks import agrees
 
 SharedData = Callable[[str], Path]
 
@@ -53,18 +42,13 @@ def _codes(loaded: LoadedAcquisition) -> set[str]:
     return {line.code for line in loaded.qc}
 
 
-def _agrees(loaded: LoadedAcquisition, scan: Scan, step: float = 0.05) -> None:
-    """Equal to what was written, to half a stored step, after the tenfold scale of the plain images."""
-    assert_allclose(loaded.acquisition.magnitude / 10, np.abs(scan.truth), atol=step * 1.01)
-
-
 @pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL, OBLIQUE])
 def test_signal_and_geometry_of_plain_images(tmp_path: Path, orientation: tuple[float, ...]) -> None:
     scan = Scan(orientation=orientation)
     files = save_all(classics(scan), tmp_path)
     random.Random(4).shuffle(files)
     loaded = read_acquisition(files)
-    _agrees(loaded, scan)
+    agrees(loaded, scan)
     geometry = loaded.acquisition.geometry
     assert_allclose(geometry.positions_mm, [scan.position(z) for z in range(3)], atol=1e-9)
     assert_allclose(geometry.row_direction, orientation[:3], atol=1e-9)
@@ -171,7 +155,7 @@ def test_cell_without_magnitude_is_filled_from_its_parts(tmp_path: Path) -> None
     scan = Scan(kinds=("magnitude", "real", "imaginary"))
     every = [ds for ds in classics(scan) if not (ds.ImageType[2] == "M" and ds.EchoTime == 2.4)]
     loaded = _read(every, tmp_path)
-    _agrees(loaded, scan, step=0.1)
+    agrees(loaded, scan, step=0.1)
 
 
 def test_one_missing_image_drops_its_echo_and_says_so(tmp_path: Path) -> None:
@@ -235,7 +219,7 @@ def test_signed_magnitude_of_an_unnamed_kind_is_accepted_and_said(tmp_path: Path
     for ds in every:
         ds.PixelRepresentation, ds.BitsStored, ds.HighBit = 1, 16, 15
     loaded = _read(every, tmp_path)
-    _agrees(loaded, scan)
+    agrees(loaded, scan)
     assert _codes(loaded) == {"kind_assumed"}
 
 
@@ -316,105 +300,6 @@ def test_duplicate_files_change_nothing(tmp_path: Path) -> None:
     assert len(twice.study.source.datasets) == len(once.study.source.datasets)
 
 
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian])
-def test_uncompressed_encodings(tmp_path: Path, syntax: str) -> None:
-    scan = Scan()
-    files = []
-    for number, ds in enumerate(classics(scan)):
-        if syntax == ExplicitVRBigEndian:
-            ds["PixelData"].value = np.frombuffer(ds.PixelData, "<u2").astype(">u2").tobytes()
-        files.append(save(ds, tmp_path / f"{number}.dcm", syntax))
-    _agrees(read_acquisition(files), scan)
-
-
-@pytest.mark.parametrize("syntax", ["RLELossless", "JPEGLSLossless", "JPEG2000Lossless", "JPEGLosslessProcess14_1"])
-def test_compressed_images(tmp_path: Path, syntax: str) -> None:
-    scan = Scan(rows=32, columns=24, n_slices=1)
-    plain = save_all(classics(scan), tmp_path)
-    packed = [_transcode(path, path.with_suffix(".packed"), syntax) for path in plain]
-    assert all(dcmread(path).file_meta.TransferSyntaxUID.is_compressed for path in packed)
-    assert_array_equal(read_acquisition(packed).acquisition.signal, read_acquisition(plain).acquisition.signal)
-
-
-def _transcode(source: Path, target: Path, syntax: str) -> Path:
-    """Re-encoded by GDCM: an encoder that is not ours."""
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(source))
-    assert reader.Read()
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer = gdcm.ImageWriter()
-    writer.SetFileName(str(target))
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    assert writer.Write()
-    return target
-
-
-def test_one_frame_in_many_fragments(tmp_path: Path) -> None:
-    """As some archives send it (dcm_qa_frag)."""
-    scan = Scan(rows=32, columns=24, n_slices=1)
-    plain = save_all(classics(scan), tmp_path)
-    for path in plain:
-        packed = dcmread(_transcode(path, path.with_suffix(".packed"), "JPEG2000Lossless"))
-        (frame,) = generate_frames(packed.PixelData, number_of_frames=1)
-        packed.PixelData = encapsulate([frame], fragments_per_frame=5, has_bot=False)
-        packed.save_as(path.with_suffix(".packed"))
-    found = read_acquisition([path.with_suffix(".packed") for path in plain])
-    assert_array_equal(found.acquisition.signal, read_acquisition(plain).acquisition.signal)
-
-
-def test_frames_packed_into_one_object_are_read_each(tmp_path: Path) -> None:
-    scan = Scan(rows=16, columns=16)
-    ds = enhanced(scan)
-    plain = read_acquisition([save(ds, tmp_path / "plain.dcm")])
-    packed = dcmread(tmp_path / "plain.dcm")
-    packed.compress(RLELossless)
-    packed.save_as(tmp_path / "packed.dcm")
-    found = read_acquisition([tmp_path / "packed.dcm"])
-    assert_array_equal(found.acquisition.signal, plain.acquisition.signal)
-
-
-@pytest.mark.parametrize("damage", ["short", "none", "garbage", "truncated"])
-def test_broken_pixel_data_is_an_error_that_names_the_file(tmp_path: Path, damage: str) -> None:
-    every = classics(Scan())
-    if damage == "short":
-        every[7].PixelData = every[7].PixelData[:-10]
-    elif damage == "none":
-        del every[7].PixelData
-    files = save_all(every, tmp_path)
-    if damage == "garbage":
-        every[7].PixelData = every[7].PixelData
-        files[7].write_bytes(files[7].read_bytes().replace(b"1.2.840.10008.1.2.1\x00", b"1.2.840.10008.1.2.5\x00"))
-    elif damage == "truncated":
-        files[7].write_bytes(files[7].read_bytes()[:-30])
-    with pytest.raises(InputError, match=r"0007\.dcm"):
-        read_acquisition(files)
-
-
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(edits=st.lists(EDITS, min_size=1, max_size=2), everywhere=st.booleans())
-def test_edited_headers_give_a_result_or_a_refusal(tmp_path: Path, edits: list[Edit], everywhere: bool) -> None:
-    files = save_all(classics(Scan(echo_times_ms=(1.2, 2.4, 3.6), n_slices=2)), tmp_path)
-    for path in files if everywhere else files[2:3]:
-        path.write_bytes(edit_elements(path.read_bytes(), edits))
-    found = _read_or_complaint(files)
-    if isinstance(found, str):
-        assert found
-    else:
-        assert np.isfinite(found.acquisition.magnitude).all()
-        assert found.acquisition.magnitude.max() > 0
-
-
-def _read_or_complaint(files: list[Path]) -> LoadedAcquisition | str:
-    try:
-        return read_acquisition(files)
-    except InputError as error:
-        return str(error)
-
-
 @pytest.mark.parametrize(("slope", "text"), [("0", "Every pixel is 0"), ("1e300", "not finite"), ("-2", "negative")])
 def test_absurd_scaling_is_refused(tmp_path: Path, slope: str, text: str) -> None:
     with pytest.raises(DeclinedError, match=text):
@@ -430,7 +315,7 @@ def test_different_slopes_are_applied_and_said(tmp_path: Path) -> None:
         ds.RescaleSlope, ds.RescaleIntercept = "0.5", "0"
         ds.PixelData = (2 * np.frombuffer(ds.PixelData, "<u2")).astype("<u2").tobytes()
     loaded = _read(every, tmp_path)
-    _agrees(loaded, scan)
+    agrees(loaded, scan)
     assert _codes(loaded) == {"rescale_varies"}
 
 
@@ -508,7 +393,7 @@ def test_amplitude_of_the_phase_is_kept(tmp_path: Path) -> None:
     """Magnitude and phase make exactly the magnitude again."""
     scan = Scan(kinds=("magnitude", "phase"))
     loaded = _read(classics(scan), tmp_path)
-    _agrees(loaded, scan)
+    agrees(loaded, scan)
     turn = np.angle(loaded.acquisition.signal[..., 1] / loaded.acquisition.signal[..., 0])
     assert_allclose(turn, 200 * 0.0012, atol=2 * math.pi / 4096)
 
@@ -520,5 +405,5 @@ def test_plane_of_one_slice_is_not_taken_for_another(tmp_path: Path) -> None:
     for number, ds in enumerate(every):
         ds.InstanceNumber, ds.EchoNumbers = 1 + number % 4, 7
     loaded = _read(random.Random(1).sample(every, len(every)), tmp_path)
-    _agrees(loaded, scan)
+    agrees(loaded, scan)
     assert classic(scan, 0, 1.2).SOPInstanceUID in {ds.SOPInstanceUID for ds in loaded.study.source.datasets}
