@@ -13,6 +13,7 @@ from scipy.ndimage import uniform_filter
 from quant import complex_kernels as kernels
 from quant.complex_field import settle
 from quant.complex_scan import NONE, FieldRange, scan, scan_table
+from quant.slabs import each_slab, in_plane_mean
 from quant.threads import each_part
 from quant.voxel_fit import Setup, Voxels
 
@@ -29,9 +30,10 @@ _STIFFNESS = 0.05  # weight of a squared field difference, times the curvature o
 _LARGEST_STEP = 0.1  # of the turn per mean spacing: a larger jump costs no more, tissue across air has its own field
 _AXES = (1.0, 1.0, 0.3)  # relative weight along x, y, z: slices are thicker than pixels
 _SLOPE_BOX = (3, 7, 7)  # voxels over which the field's slope is averaged
-_SMOOTH_BOX = (1, 3, 3)
+_SMOOTH_BOX = 3  # voxels in plane
 _OUTLIER = 0.15  # of the field's period: further from its surroundings, a voxel's field counts as exchanged
 _CHUNK = 1 << 16
+_SLAB = 4  # slices whose slopes are worked out at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,29 +163,48 @@ def _slopes(
     slope = np.zeros((voxels.size, 3), np.float32)
     per_radian = fields.points / (2 * np.pi * float(steps[closest].mean()) * fields.span_hz)
 
-    def along(columns: slice) -> None:
-        axis = 2 - columns.start
-        if shape[axis] < 2:
-            return
-        turned = np.zeros(shape, np.complex64)
-        here, there = [slice(None)] * 3, [slice(None)] * 3
-        here[axis], there[axis] = slice(None, -1), slice(1, None)
-        turned[tuple(here)] = whole[tuple(there)] * np.conj(whole[tuple(here)])
-        mean = uniform_filter(turned, size=_SLOPE_BOX, mode="nearest")
-        slope[:, columns.start] = per_radian * np.angle(mean.reshape(-1)[voxels])
+    def of_slab(slab: slice, rows: slice, within: Voxels) -> None:
+        low, high = max(slab.start - 1, 0), min(slab.stop + 1, shape[0])  # the box reaches one slice beyond
+        for column, axis in enumerate((2, 1, 0)):
+            if shape[axis] < 2:
+                continue
+            mean = uniform_filter(_turn_to_next(whole, axis, low, high), size=_SLOPE_BOX, mode="nearest")
+            of_voxels = mean[slab.start - low : slab.stop - low].reshape(-1)[within]
+            slope[rows, column] = per_radian * np.angle(of_voxels)
 
-    each_part(3, 1, along)
+    each_slab(voxels, shape, _SLAB, of_slab)
     return slope
+
+
+def _turn_to_next(whole: ComplexSignal, axis: int, low: int, high: int) -> ComplexSignal:
+    """Turn from each voxel of the slices ``low`` to ``high`` of ``whole`` (z, y, x) to the next along ``axis``."""
+    turned = np.zeros((high - low, *whole.shape[1:]), np.complex64)
+    if axis == 0:
+        there = whole[low + 1 : high + 1]
+        turned[: len(there)] = there * np.conj(whole[low : low + len(there)])
+        return turned
+    along, onto = np.moveaxis(whole[low:high], axis, 0), np.moveaxis(turned, axis, 0)
+    onto[:-1] = along[1:] * np.conj(along[:-1])
+    return turned
 
 
 def _smooth(chosen: Map, stiffness: Map, voxels: Voxels, shape: tuple[int, int, int], fields: FieldRange) -> Map:
     """Offset (k,) averaged over the immediate neighbours, on the circle where the field has a period."""
-    turns = 2 * np.pi / fields.points * chosen
-    phasor = np.zeros(int(np.prod(shape)), np.complex64)
-    phasor[voxels] = stiffness * np.exp(1j * turns)
-    mean = uniform_filter(phasor.reshape(shape), size=_SMOOTH_BOX, mode="constant").reshape(-1)[voxels]
-    offset = np.angle(mean) / (2 * np.pi) * fields.points
-    return np.asarray(np.mod(offset, fields.points), dtype=np.float32)
+    per_point = np.float32(2 * np.pi / fields.points)
+    phasor = np.empty(voxels.size, np.complex64)
+
+    def turn(part: slice) -> None:
+        phasor[part] = stiffness[part] * np.exp(1j * (per_point * chosen[part]))
+
+    each_part(voxels.size, _CHUNK, turn)
+    mean = in_plane_mean(phasor, voxels, shape, size=_SMOOTH_BOX)
+    offset = np.empty(voxels.size, np.float32)
+
+    def turn_back(part: slice) -> None:
+        offset[part] = np.mod(np.angle(mean[part]) / per_point, np.float32(fields.points))
+
+    each_part(voxels.size, _CHUNK, turn_back)
+    return offset
 
 
 def _apart(a: Map, b: Map, period: float, *, cyclic: bool) -> Map:
@@ -193,11 +214,18 @@ def _apart(a: Map, b: Map, period: float, *, cyclic: bool) -> Map:
 
 def _nearest(offset: Map, cost: Map, smooth: Map, fields: FieldRange) -> Map:
     """Of each voxel's candidates the one next to its surroundings; theirs where none is near."""
-    apart = _apart(offset, smooth[:, None], fields.points, cyclic=fields.cyclic)
-    apart[cost >= NONE] = np.inf
-    nearest = np.argmin(apart, axis=1)[:, None]
-    found = np.take_along_axis(apart, nearest, axis=1)[:, 0] <= _OUTLIER * fields.points
-    return np.where(found, np.take_along_axis(offset, nearest, axis=1)[:, 0], smooth)
+    chosen = np.empty_like(smooth)
+
+    def choose(part: slice) -> None:
+        there = smooth[part]
+        apart = _apart(offset[part], there[:, None], fields.points, cyclic=fields.cyclic)
+        apart[cost[part] >= NONE] = np.inf
+        nearest = np.argmin(apart, axis=1)[:, None]
+        found = np.take_along_axis(apart, nearest, axis=1)[:, 0] <= _OUTLIER * fields.points
+        chosen[part] = np.where(found, np.take_along_axis(offset[part], nearest, axis=1)[:, 0], there)
+
+    each_part(smooth.size, _CHUNK, choose)
+    return chosen
 
 
 def fit_rows(

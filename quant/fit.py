@@ -131,12 +131,11 @@ def fit_r2star(
         raise ValueError(f"echo_times_s: {times.size} echoes are too few for {wanted}")
     if np.iscomplexobj(signal):
         signal = np.ascontiguousarray(signal, dtype=np.complex64)
-    estimated = noise is None
-    setup = Setup(echo_times_s=times, field_t=float(field_t), noise=noise or _estimate(signal, times))
-    flat = _magnitude(signal).reshape(-1, times.size)
-    flags = _usable(flat, mask)
     with thread_limit(threads):
-        if estimated and not setup.noise.from_background:
+        setup = Setup(echo_times_s=times, field_t=float(field_t), noise=noise or _estimate(signal, times))
+        flat = _magnitude(signal).reshape(-1, times.size)
+        flags = _usable(flat, mask)
+        if noise is None and not setup.noise.from_background:
             setup = replace(
                 setup,
                 noise=refine_body_noise(flat, np.flatnonzero(flags == 0), setup),

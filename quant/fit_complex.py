@@ -4,20 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import uniform_filter
 from scipy.stats import chi2 as chi_squared
 
 from quant.acquisition import BoolArray
 from quant.complex_volume import ComplexFit, ComplexSignal, fit_complex_volume
 from quant.fit_maps import NOISE_ONLY_LEVEL, Maps
 from quant.flags import FitFlag
+from quant.slabs import in_plane_mean
 from quant.threads import each_part
 from quant.voxel_fit import RANGE_END, Setup, VoxelFit, Voxels
 
 _LARGEST_RELATIVE_SD = 0.16  # of R2*; beyond, R2* falls low and the fat fraction scatters over its whole range
 _OWN_SHARE = 0.75  # of that limit, for the voxel itself
 _LARGEST_MISFIT = 0.04  # of the energy of a voxel's samples: 20 % of the signal
-_BOX = (1, 5, 5)  # voxels whose mean decides, so that noise does not pick the fit of a voxel by its own result
+_BOX = 5  # voxels in plane whose mean decides, so that noise does not pick the fit of a voxel by its own result
 _UNKNOWNS = 6
 _CHUNK = 1 << 16
 
@@ -80,27 +80,14 @@ def _left(
     """
     relative = np.minimum(fit.sd_r2star_per_s / np.maximum(fit.r2star_per_s, 1e-3), 1)
     decayed = np.minimum(fit.r2star_per_s * last_echo_s, 2)
-    around = _Surroundings(voxels, shape)
-    uncertain = (around.mean(relative) > _LARGEST_RELATIVE_SD) & (around.mean(decayed) > 1)
+    fitted = in_plane_mean(np.ones(voxels.size, np.float32), voxels, shape, size=_BOX)
+
+    def around(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return in_plane_mean(values, voxels, shape, size=_BOX) / fitted
+
+    uncertain = (around(relative) > _LARGEST_RELATIVE_SD) & (around(decayed) > 1)
     uncertain &= (relative > _OWN_SHARE * _LARGEST_RELATIVE_SD) & (decayed > 1 / 2)  # not merely next to such tissue
-    return uncertain | (around.mean(misfit.astype(np.float32)) > 1 / 2)
-
-
-class _Surroundings:
-    """Means over the box around each voxel, of those fitted."""
-
-    def __init__(self, voxels: Voxels, shape: tuple[int, int, int]) -> None:
-        self._voxels, self._shape = voxels, shape
-        self._count = self._sum(np.ones(voxels.size, np.float32))
-
-    def mean(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return np.asarray(self._sum(values) / self._count, dtype=np.float32)
-
-    def _sum(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        whole = np.zeros(int(np.prod(self._shape)), np.float32)
-        whole[self._voxels] = values
-        box = uniform_filter(whole.reshape(self._shape), size=_BOX, mode="constant")
-        return np.asarray(box.reshape(-1)[self._voxels], dtype=np.float32)
+    return uncertain | (around(misfit.astype(np.float32)) > 1 / 2)
 
 
 def _as_voxel_fit(fit: ComplexFit, where: Voxels, setup: Setup) -> VoxelFit:

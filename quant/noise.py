@@ -16,6 +16,7 @@ from scipy.stats import chi2 as chi_squared
 from quant.acquisition import BoolArray
 from quant.noise_law import MAX_COILS
 from quant.screening import LARGEST_SAMPLE
+from quant.threads import side_by_side
 
 Array = npt.NDArray[np.float64]
 
@@ -83,7 +84,8 @@ def estimate_complex_noise(signal: npt.NDArray[Any], echo_times_s: npt.ArrayLike
     noise is that of ``estimate_noise``.
     """
     data = _whole(np.abs(_some_slices(signal)).astype(np.float32, copy=False))
-    air, body = _air_of(data), _body_sigma(data, np.asarray(echo_times_s, dtype=np.float64))
+    times = np.asarray(echo_times_s, dtype=np.float64)
+    air, body = side_by_side(lambda: _air_of(data), lambda: _body_sigma(data, times))
     if air is not None and air.coils > _SEVERAL_COILS:
         return estimate_noise(data, echo_times_s)
     if air is not None and (body is None or air.rician_sigma < _LARGEST_OVER_BODY * body):

@@ -7,9 +7,13 @@ is nothing to wait for between two of them, and what numpy does in between is th
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numba as nb
 from numba.np.ufunc.parallel import threading_layer
+
+_One = TypeVar("_One")
+_Other = TypeVar("_Other")
 
 
 @contextmanager
@@ -42,6 +46,16 @@ def each_part(size: int, chunk: int, run: Callable[[slice], None]) -> None:
     with ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(on_one_thread, parts):
             pass
+
+
+def side_by_side(one: Callable[[], _One], other: Callable[[], _Other]) -> tuple[_One, _Other]:
+    """What both give, worked out at the same time where threads allow. Neither may call a compiled function."""
+    if nb.get_num_threads() < 2:
+        return one(), other()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(one)
+        second = other()
+        return first.result(), second
 
 
 def _may_be_entered_by_several() -> bool:
