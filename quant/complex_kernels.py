@@ -184,18 +184,21 @@ def _step(max_rate, own_phase, lowest, highest, s):  # type: ignore[no-untyped-d
         r2r, r2i = s[(_KEPT + 10) * BLOCK + i] - g12 * r1r / g11, s[(_KEPT + 11) * BLOCK + i] - g12 * r1i / g11
         r3r = s[(_KEPT + 12) * BLOCK + i] - (g13r * r1r + g13i * r1i) / g11 - (e23r * r2r + e23i * r2i) / d22
         r3i = s[(_KEPT + 13) * BLOCK + i] - (g13r * r1i - g13i * r1r) / g11 - (e23r * r2i - e23i * r2r) / d22
+        f, r = s[(_BEST + _FR) * BLOCK + i], s[(_BEST + _R) * BLOCK + i]
         fr = min(max(r3r / d33, -_LARGEST_FRACTION_STEP), _LARGEST_FRACTION_STEP)
+        fr = min(max(f + fr, lowest), highest) - f  # the others go by the step that is taken
         fi = own_phase * min(max(r3i / d33, -_LARGEST_FRACTION_STEP), _LARGEST_FRACTION_STEP)
         lr = min(max((r2r - e23r * fr + e23i * fi) / d22, -_LARGEST_STEP), _LARGEST_STEP)
+        lr = r - min(max(r - lr, _ZERO), max_rate)
         li = min(max((r2i - e23r * fi - e23i * fr) / d22, -_LARGEST_STEP), _LARGEST_STEP)
         ar = (r1r - g12 * lr - g13r * fr + g13i * fi) / g11
         ai = (r1i - g12 * li - g13r * fi - g13i * fr) / g11
         br, bi = s[(_BEST + _AR) * BLOCK + i], s[(_BEST + _AI) * BLOCK + i]
         s[_AR * BLOCK + i] = br + br * ar - bi * ai
         s[_AI * BLOCK + i] = bi + br * ai + bi * ar
-        s[_R * BLOCK + i] = min(max(s[(_BEST + _R) * BLOCK + i] - lr, _ZERO), max_rate)
+        s[_R * BLOCK + i] = r - lr
         s[_W * BLOCK + i] = s[(_BEST + _W) * BLOCK + i] + li / _TWO_PI
-        s[_FR * BLOCK + i] = min(max(s[(_BEST + _FR) * BLOCK + i] + fr, lowest), highest)
+        s[_FR * BLOCK + i] = f + fr
         s[_FI * BLOCK + i] = min(max(s[(_BEST + _FI) * BLOCK + i] + fi, -highest), highest)
 
 

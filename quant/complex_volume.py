@@ -13,6 +13,7 @@ from scipy.ndimage import uniform_filter
 from quant import complex_kernels as kernels
 from quant.complex_field import settle
 from quant.complex_scan import NONE, FieldRange, scan, scan_table
+from quant.models import main_fat_shift_hz
 from quant.slabs import each_slab, in_plane_mean
 from quant.threads import each_part
 from quant.voxel_fit import Setup, Voxels
@@ -31,7 +32,8 @@ _LARGEST_STEP = 0.1  # of the turn per mean spacing: a larger jump costs no more
 _AXES = (1.0, 1.0, 0.3)  # relative weight along x, y, z: slices are thicker than pixels
 _SLOPE_BOX = (3, 7, 7)  # voxels over which the field's slope is averaged
 _SMOOTH_BOX = 3  # voxels in plane
-_OUTLIER = 0.15  # of the field's period: further from its surroundings, a voxel's field counts as exchanged
+_OUTLIER, _OUTLIER_TO_FAT = 0.15, 0.45  # of the field's period, of the shift of fat (an exchange moves the field by
+# that): further from its surroundings, a voxel's field counts as exchanged
 _CHUNK = 1 << 16
 _SLAB = 4  # slices whose slopes are worked out at a time
 
@@ -79,7 +81,8 @@ def fit_complex_volume(signal: ComplexSignal, voxels: Voxels, shape: tuple[int, 
     )
     chosen = np.take_along_axis(offset, label[:, None], axis=1)[:, 0]
     smooth = _smooth(chosen, stiffness, voxels, shape, fields)
-    chosen = _nearest(offset, cost, smooth, fields)
+    outlier_hz = min(_OUTLIER * fields.span_hz, _OUTLIER_TO_FAT * main_fat_shift_hz(setup.field_t))
+    chosen = _nearest(offset, cost, smooth, fields, outlier_hz)
     rows = np.empty((kernels.ROWS, voxels.size), np.float32)
 
     def refine(part: slice) -> None:
@@ -87,7 +90,7 @@ def fit_complex_volume(signal: ComplexSignal, voxels: Voxels, shape: tuple[int, 
         rows[:, part] = fit_rows(signal, voxels[part], start_hz, setup, own_phase=True, fractions=ANY_FRACTION)
 
     each_part(voxels.size, _CHUNK, refine)
-    return _result(rows, fields.hz_at(smooth), setup, fields)
+    return _result(rows, fields.hz_at(smooth), setup, fields, outlier_hz)
 
 
 def _scan(signal: ComplexSignal, voxels: Voxels, setup: Setup, fields: FieldRange) -> tuple[Map, Map, Map]:
@@ -212,7 +215,7 @@ def _apart(a: Map, b: Map, period: float, *, cyclic: bool) -> Map:
     return np.asarray(np.abs(d - period * np.round(d / period) if cyclic else d), dtype=np.float32)
 
 
-def _nearest(offset: Map, cost: Map, smooth: Map, fields: FieldRange) -> Map:
+def _nearest(offset: Map, cost: Map, smooth: Map, fields: FieldRange, outlier_hz: float) -> Map:
     """Of each voxel's candidates the one next to its surroundings; theirs where none is near."""
     chosen = np.empty_like(smooth)
 
@@ -221,7 +224,7 @@ def _nearest(offset: Map, cost: Map, smooth: Map, fields: FieldRange) -> Map:
         apart = _apart(offset[part], there[:, None], fields.points, cyclic=fields.cyclic)
         apart[cost[part] >= NONE] = np.inf
         nearest = np.argmin(apart, axis=1)[:, None]
-        found = np.take_along_axis(apart, nearest, axis=1)[:, 0] <= _OUTLIER * fields.points
+        found = np.take_along_axis(apart, nearest, axis=1)[:, 0] <= outlier_hz / fields.span_hz * fields.points
         chosen[part] = np.where(found, np.take_along_axis(offset[part], nearest, axis=1)[:, 0], there)
 
     each_part(smooth.size, _CHUNK, choose)
@@ -276,7 +279,7 @@ def _rough_rate(signal: ComplexSignal, voxels: Voxels, setup: Setup) -> Map:
     return np.asarray(np.clip(rate, 10 * setup.spacing_s, setup.max_rate), dtype=np.float32)
 
 
-def _result(rows: Map, smooth_hz: Map, setup: Setup, fields: FieldRange) -> ComplexFit:
+def _result(rows: Map, smooth_hz: Map, setup: Setup, fields: FieldRange, outlier_hz: float) -> ComplexFit:
     b0_hz = rows[kernels.TURN] / np.float32(setup.spacing_s)
     if fields.cyclic:
         b0_hz -= np.float32(fields.span_hz) * np.round(b0_hz / np.float32(fields.span_hz))
@@ -290,5 +293,5 @@ def _result(rows: Map, smooth_hz: Map, setup: Setup, fields: FieldRange) -> Comp
         chi2=rows[kernels.CHI2],
         energy=rows[kernels.ENERGY],
         first=rows[kernels.FIRST],
-        exchanged=_apart(b0_hz, smooth_hz, fields.span_hz, cyclic=fields.cyclic) > _OUTLIER * fields.span_hz,
+        exchanged=_apart(b0_hz, smooth_hz, fields.span_hz, cyclic=fields.cyclic) > outlier_hz,
     )

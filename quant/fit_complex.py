@@ -18,6 +18,7 @@ _LARGEST_RELATIVE_SD = 0.16  # of R2*; beyond, R2* falls low and the fat fractio
 _OWN_SHARE = 0.75  # of that limit, for the voxel itself
 _LARGEST_MISFIT = 0.04  # of the energy of a voxel's samples: 20 % of the signal
 _BOX = 5  # voxels in plane whose mean decides, so that noise does not pick the fit of a voxel by its own result
+_MOSTLY = 0.6  # of the fitted voxels around: what stands alone among others has nothing its field must agree with
 _UNKNOWNS = 6
 _CHUNK = 1 << 16
 
@@ -87,7 +88,8 @@ def _left(
 
     uncertain = (around(relative) > _LARGEST_RELATIVE_SD) & (around(decayed) > 1)
     uncertain &= (relative > _OWN_SHARE * _LARGEST_RELATIVE_SD) & (decayed > 1 / 2)  # not merely next to such tissue
-    return uncertain | (around(misfit.astype(np.float32)) > 1 / 2)
+    left = uncertain | fit.exchanged | (around(misfit.astype(np.float32)) > 1 / 2)
+    return left | (around(left.astype(np.float32)) > _MOSTLY)
 
 
 def _as_voxel_fit(fit: ComplexFit, where: Voxels, setup: Setup) -> VoxelFit:
@@ -107,5 +109,5 @@ def _as_voxel_fit(fit: ComplexFit, where: Voxels, setup: Setup) -> VoxelFit:
         pdff=fit.pdff[where].astype(np.float64),
         sd_pdff=fit.sd_pdff[where].astype(np.float64),
         b0_hz=fit.b0_hz[where].astype(np.float64),
-        ambiguous=fit.exchanged[where],
+        ambiguous=np.zeros(r2star.size, np.bool_),  # what may be exchanged is left to the magnitude
     )

@@ -17,7 +17,7 @@ class FitFlag(IntFlag):
     POOR_FIT = 4  # residual not explained by noise and above 5 % of the first echo
     SATURATED = 8  # stored values reached the end of their range: the decay is clipped
     FAILED = 16  # no usable samples, or the fit did not converge
-    FAT_WATER_SWAP = 32  # water and fat may be exchanged: both explain the echoes, or the field jumps to this voxel
+    FAT_WATER_SWAP = 32  # water and fat may be exchanged: both explain the magnitudes
     NO_DECAY = 64  # the signal does not fall with echo time: R2* at 0, the lower end of the range
     OUTSIDE = 128  # not in the mask that was to be fitted
     PHASE_NOT_USED = 256  # of a complex acquisition, fitted by its magnitude

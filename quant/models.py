@@ -57,6 +57,11 @@ def fat_phasor(echo_times_s: Array, field_t: float) -> npt.NDArray[np.complex128
     return np.asarray(np.exp(2j * np.pi * np.multiply.outer(echo_times_s, hz)) @ FAT_AMPLITUDE)
 
 
+def main_fat_shift_hz(field_t: float) -> float:
+    """By how much the strongest line of fat precesses slower than water, positive."""
+    return abs(float(FAT_SHIFT_PPM[np.argmax(FAT_AMPLITUDE)])) * 1e-6 * GYROMAGNETIC_HZ_PER_T * field_t
+
+
 def water_fat_modulation(phasor: npt.NDArray[np.complex128], pdff: npt.ArrayLike) -> Array:
     """|(1 - f) + f c(TE)| for fat fraction ``pdff`` (...,): shape (..., e)."""
     f = np.asarray(pdff, dtype=np.float64)[..., None]

@@ -72,13 +72,13 @@ def cell(protocol: str, snr: float, r2star_per_s: float, pdff: float, *, seed: i
 
 
 def missed(record: dict[str, Any]) -> list[str]:
-    """Aims that a cell misses; the bias by more than two standard errors."""
+    """Aims that a cell misses; the bias and the scatter by more than two standard errors of their own."""
     if record["bound"] > COUNTS_TO:
         return []
     out = []
     if abs(record["bias"]) - 2 * record["standard_error"] > R2STAR_BIAS:
         out.append("R2* bias")
-    if record["sd_ratio"] > SD_RATIO:
+    if record["sd_ratio"] * (1 - 2 / np.sqrt(2 * max(record["n"], 1))) > SD_RATIO:
         out.append("SD")
     if abs(record["pdff_bias"]) > PDFF_BIAS or not np.isfinite(record["pdff_bias"]):
         out.append("PDFF bias")

@@ -146,6 +146,17 @@ def test_where_iron_is_high_the_magnitude_is_fitted_and_flagged() -> None:
     assert np.mean((fit.flags & FitFlag.PHASE_NOT_USED)[muscle] != 0) < 0.1
 
 
+def test_high_iron_at_uneven_times_is_not_exchanged_where_the_phase_is_used() -> None:
+    """The field may be anything there, and an exchange moves it by the shift of fat."""
+    times = np.array([0.95, 1.7, 2.5, 3.15, 4.05, 4.7, 5.55, 6.2]) * 1e-3
+    truth = body(times=times, liver_r2star=(700, 1000), liver_pdff=(0.0, 0.1, 0.2), snr=100, shape=(6, 72, 96))
+    fit = fit_r2star(truth.signal, times, field_t=3.0)
+    liver = truth.label == LABELS["liver"]
+    by_phase = liver & ((fit.flags & FitFlag.PHASE_NOT_USED) == 0)
+    assert np.count_nonzero(by_phase) > np.count_nonzero(liver) / 2
+    assert not swapped(fit, truth)[by_phase].any()
+
+
 def test_threads_and_numeric_type_do_not_change_the_result() -> None:
     truth = body()
     one = fit_r2star(truth.signal, TIMES_3T, field_t=3.0, threads=1)

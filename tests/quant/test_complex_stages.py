@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy.optimize import differential_evolution
+from scipy.optimize import differential_evolution, least_squares
 
 from quant.complex_field import settle
 from quant.complex_scan import FieldRange
@@ -77,6 +77,29 @@ def test_candidates_are_minima_that_a_general_search_finds_too(times: np.ndarray
         apart = abs(float(fields.hz_at(offset[0, best])) - found.x[3])
         assert min(apart, abs(apart - fields.span_hz)) < 3
     assert stiffness[0] > 0
+
+
+def test_a_fat_fraction_held_at_nothing_does_not_keep_r2star_and_field_from_their_best() -> None:
+    """Against bounded least squares from the truth: in high iron without fat, half of the noise asks for less than no
+    fat."""
+    rng = np.random.default_rng(8)
+    truth = np.array([80.0, 0.4, 1000.0, 150.0, 0.0])
+    s0, phase, r2star, hz, _ = truth
+    clean = s0 * np.exp(1j * phase + (2j * np.pi * hz - r2star) * TIMES_3T)
+    samples = clean + rng.standard_normal((80, 6)) + 1j * rng.standard_normal((80, 6))
+    fields = FieldRange.of(TIMES_3T)
+    offset, cost, _ = candidates(samples.astype(np.complex64), np.arange(80), setup_of(TIMES_3T), fields)
+    nearest = np.argmin(np.abs(fields.hz_at(offset) - hz), axis=1)
+    fat = fat_phasor(TIMES_3T, 3.0)
+    for k, voxel in enumerate(samples):
+
+        def left_over(v: np.ndarray, voxel: np.ndarray = voxel) -> np.ndarray:
+            model = v[0] * ((1 - v[4]) + v[4] * fat) * np.exp(1j * v[1] + (2j * np.pi * v[3] - v[2]) * TIMES_3T)
+            return (voxel - model).view(np.float64)
+
+        bounds = ([1, -4, 0, -600, 0], [300, 4, 4000, 600, 1])
+        best = least_squares(left_over, np.clip(truth, 1e-6, None), bounds=bounds, x_scale=[1, 0.01, 10, 1, 0.01])
+        assert cost[k, nearest[k]] <= 2 * best.cost * 1.05 + 0.2
 
 
 def energy(labels, index, offset, cost, slope, stiffness, weight, largest, period) -> float:
