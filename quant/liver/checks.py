@@ -47,6 +47,9 @@ class Measures:
     density: float
     first_echo_snr: float
     dark_share: float  # dark tissue elsewhere over the organ's area
+    pooled_r2star_per_s: float  # of the region's decay as a whole, which noise hardly touches
+    pooled_density: float
+    ghosts: float  # in the air beside the body, over the region's first echo
     rival_score: float  # of the best rival with a comparable radius, over the organ's
 
     def as_dict(self) -> dict[str, float]:
@@ -60,11 +63,14 @@ _DARK_CLEARANCE_MM, _DARK_OPENING_SCALED_MM = 6.0, 8.0
 _NOISE_MARGIN, _NATURAL_SD = 1.3, 0.09  # expected SD = margin x noise + spread of healthy texture
 
 
-def measure(search: Search, torso: Torso, images: WorkingImages, parameters: FinderParameters) -> Measures:
-    """Values of all self-checks for one search's region."""
+def measure(
+    search: Search, torso: Torso, images: WorkingImages, ghost_level: float, parameters: FinderParameters
+) -> Measures:
+    """Values of all self-checks for one search's region; ``ghost_level`` as by ``quant.liver.ghosts``."""
     organ, parenchyma, tissue = search.organ, search.parenchyma, search.tissue
     region, plane = parenchyma.region, images.plane
     r2star = search.r2star_per_s
+    first_echo = float(np.median(parenchyma.fine_first_echo[region]))
     opposite = find_opposite(tissue, search.pieces, torso, images, parameters)
     away_from_wall = tissue.wall_mm > parameters.wall_distance_scaled_mm * torso.scale
     return Measures(
@@ -87,8 +93,11 @@ def measure(search: Search, torso: Torso, images: WorkingImages, parameters: Fin
         structure_share=parenchyma.structure_share,
         r2star_per_s=r2star,
         density=organ.best.density,
-        first_echo_snr=float(np.median(parenchyma.fine_first_echo[region]) / images.sigma),
+        first_echo_snr=first_echo / images.sigma,
         dark_share=_dark_share(organ, region, tissue, torso, plane, away_from_wall, r2star),
+        pooled_r2star_per_s=parenchyma.pooled.r2star_per_s,
+        pooled_density=parenchyma.pooled.density,
+        ghosts=ghost_level / max(first_echo, images.sigma),
         rival_score=max(
             (c.score / organ.best.score for c in organ.rivals if c.radius_mm > _RIVAL_RADIUS * organ.best.radius_mm),
             default=0.0,
@@ -161,33 +170,37 @@ def bimodality(values: FloatArray) -> float:
     return float(max(0.0, (between.max() / variance - 2 / np.pi) / (1 - 2 / np.pi)))
 
 
+# Faint tissue may be lung, whose pooled decay has less signal at echo time zero or is slower than this.
+_FAINT_SNR, _LUNG_DENSITY, _LUNG_R2STAR_PER_S = 4.0, 0.65, 1200.0
 _CLEAR_SNR = 6.0  # first-echo SNR from which the signal at echo time zero of dark tissue is known well enough
 # A spleen as loaded as the liver is no reason to refuse; thighs, pelvis and bottles have no iron.
 _ALIKE_DARK, _DARK_PAIR_PER_S = 0.75, 80.0
 _ALIKE_PAIR = 0.40  # bright organs that reach forward alike on both sides are thighs rather than liver and spleen
 _MIDDLE, _MIDDLE_EXPLAINED = 0.30, 0.32  # towards the middle only an organ that fills the liver's space is one
-_CLEARLY_RIGHT, _SPLEEN_BESIDE = 1.25, 0.7  # right over left, without and beside a large spleen behind
-_FURTHER_BACK = 0.08  # of the torso's depth: a spleen lies behind, a liver reaches forward
+# Right over left that tells a liver from the organ opposite, and how it changes with how much further forward one of
+# the two reaches: a spleen lies behind.
+_CLEARLY_RIGHT, _PER_FORWARD, _FORWARD = 1.25, 3.0, (-0.3, 0.2)
+_ALIKE_FORWARD = 0.08  # of the torso's depth
 _BEHIND, _BEHIND_CLEARLY_RIGHT = 0.57, 4.0  # a region as far back as a spleen, and what then tells that it is none
-_SPLEEN_LIKE = 3.0  # right over left up to which an organ that lies further back than the one opposite is doubted
 
 
 def _most_alike(m: Measures) -> float:
     """Mirror likeness that a liver and its surroundings may have."""
     if m.r2star_per_s > _DARK_PAIR_PER_S:
         return _ALIKE_DARK
-    return _ALIKE_PAIR if abs(m.front - m.opposite_front) < _FURTHER_BACK else 0.50
+    return _ALIKE_PAIR if abs(m.front - m.opposite_front) < _ALIKE_FORWARD else 0.50
 
 
 def _other_side(m: Measures) -> bool:
     """Whether the organ opposite is rather the liver than the one found."""
     if m.front_back > _BEHIND and m.right_over_left < _BEHIND_CLEARLY_RIGHT:
         return True
-    if m.front > m.opposite_front + _FURTHER_BACK:
-        return m.right_over_left < _SPLEEN_LIKE
-    if m.opposite_front > m.front + _FURTHER_BACK:
-        return m.right_over_left < _SPLEEN_BESIDE
-    return m.right_over_left < _CLEARLY_RIGHT
+    forward = float(np.clip(m.opposite_front - m.front, *_FORWARD))
+    return m.right_over_left < _CLEARLY_RIGHT * float(np.exp(-_PER_FORWARD * forward))
+
+
+def _denser_than_lung(m: Measures) -> bool:
+    return m.pooled_density > _LUNG_DENSITY and m.pooled_r2star_per_s > _LUNG_R2STAR_PER_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,9 +329,9 @@ CHECKS = (
     ),
     Check(
         code="roi_implausible_r2star",
-        shown="r2star_per_s",
+        shown="pooled_r2star_per_s",
         limit=2300.0,
-        hit=lambda m: m.r2star_per_s > 2300,
+        hit=lambda m: m.pooled_r2star_per_s > 2300,
         text="R2* of the organ found is above what these echoes can show.",
     ),
     Check(
@@ -332,8 +345,16 @@ CHECKS = (
         code="roi_low_signal",
         shown="first_echo_snr",
         limit=3.0,
-        hit=lambda m: m.first_echo_snr < (3 if m.r2star_per_s < 300 else 5),  # dark and noisy: lung looks the same
+        hit=lambda m: m.first_echo_snr < (3 if m.r2star_per_s < 300 else _FAINT_SNR if _denser_than_lung(m) else 5),
         text="The first echo in the organ found is hardly above the noise.",
+    ),
+    Check(
+        code="roi_ghosts",
+        shown="ghosts",
+        limit=0.30,  # up to it R2* reads 20 % low at most, above it 30 to 85 %
+        hit=lambda m: m.ghosts > 0.30,
+        text="Ghosts (breathing or pulsation) are as strong as the signal of the organ found, so that its decay cannot "
+        "be seen.",
     ),
     Check(
         code="roi_dark_organ",

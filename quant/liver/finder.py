@@ -6,6 +6,7 @@ from dataclasses import replace
 from quant.acquisition import BoolArray, MultiEcho
 from quant.fit import R2StarMap
 from quant.liver.checks import Measures, measure, refused_by
+from quant.liver.ghosts import ghost_level
 from quant.liver.images import prepare
 from quant.liver.native import NativeRegion, to_native, to_working
 from quant.liver.orientation import axial_axes
@@ -70,8 +71,9 @@ def _find(
     if len(acquisition.echo_times_s) < _MIN_ECHOES:
         raise RegionNotFoundError("roi_too_few_echoes", f"The automatic region needs at least {_MIN_ECHOES} echoes.")
     axes = axial_axes(acquisition.geometry, acquisition.signal.shape[:3])
-    images = prepare(acquisition, axes, parameters)
+    images = prepare(acquisition, axes, (fit.sigma, fit.coils), parameters)
     torso = find_torso(images, parameters)
+    ghosts = ghost_level(images, torso)
     box = torso.box(_MARGIN)
     given = None if outline is None else to_working(outline, images, axes)[:, box[0], box[1]]
     images, torso = images.cropped(*box), torso.cropped(*box)
@@ -83,7 +85,7 @@ def _find(
         return search_within(given, body, torso, images, varied)
 
     found = again(parameters)
-    measures = measure(found, torso, images, parameters)
+    measures = measure(found, torso, images, ghosts, parameters)
     native = to_native(found, torso, images, axes, acquisition, fit)
     refusals, qc = refused_by(measures)
     checks = measures.as_dict() | {"unmeasurable_share": native.unmeasurable_share}

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from quant.acquisition import FloatArray, MultiEcho
 from quant.liver import kernels
@@ -15,13 +14,12 @@ from quant.liver.plane import Plane, median
 
 Stack = npt.NDArray[np.float32]
 
-_CORNER = 8  # side in pixels of the four corner blocks that show the background noise
-_CORNER_VALID = 0.25  # of the tissue's noise estimate: below it the background was zeroed or filtered by the scanner
 _NOISE_FLOOR_OF_P99 = 1e-3  # quantised exports can show no noise at all
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
 _MEDIAN_EFFICIENCY = 0.64  # of the median of normal variates relative to their mean (2 / pi)
-# Mean noise power of a magnitude is 2 sigma^2. The median of the power of n averaged voxels lies below its mean by
-# skewness times SD over 6: 2/3 sigma^2 / n for noise alone (non-central chi squared), 1 sigma^2 / n for bright tissue.
+# Mean noise power of a magnitude is 2 sigma^2 per coil. The median of the power of n averaged voxels lies below its
+# mean by skewness times SD over 6: 2/3 sigma^2 / n for noise alone (non-central chi squared, any number of coils),
+# 1 sigma^2 / n for bright tissue.
 _MEAN_FLOOR, _MEDIAN_SHIFT = 2.0, 0.8
 
 
@@ -32,9 +30,9 @@ class WorkingImages:
     ``fine`` and ``suppressed`` (e, z, y, x) are block averages of power (square root) after a five-point median, which
     keeps structures of one pixel's width, and after a wide one; ``echo_times_s`` (e,) belongs to both. ``first_echo``
     and ``early`` (maximum of the first two) are suppressed and free of the noise floor. ``sigma`` is the noise SD per
-    channel of a native voxel; ``fine_sd`` and ``suppressed_sd`` the SD left after the medians. ``x_mm``, ``y_mm`` are
-    patient coordinates. ``blocks`` are native rows and columns per working pixel, ``origin`` the working row and
-    column at which the images begin.
+    channel of a native voxel, ``coils`` their effective number; ``fine_sd`` and ``suppressed_sd`` the SD left after the
+    medians. ``x_mm``, ``y_mm`` are patient coordinates. ``blocks`` are native rows and columns per working pixel,
+    ``origin`` the working row and column at which the images begin.
     """
 
     fine: Stack
@@ -42,6 +40,7 @@ class WorkingImages:
     echo_times_s: npt.NDArray[np.float64]
     field_t: float
     sigma: float
+    coils: float
     suppressed_sd: float
     fine_sd: float
     plane: Plane
@@ -64,7 +63,7 @@ class WorkingImages:
     @property
     def floor_power(self) -> float:
         """What noise adds to the power of the images, which are medians of block averages."""
-        return self.sigma**2 * (_MEAN_FLOOR - _MEDIAN_SHIFT / (self.blocks[0] * self.blocks[1]))
+        return self.sigma**2 * (_MEAN_FLOOR * self.coils - _MEDIAN_SHIFT / (self.blocks[0] * self.blocks[1]))
 
     @property
     def voxel_mm3(self) -> float:
@@ -89,15 +88,17 @@ def without_floor(magnitude: FloatArray, floor_power: float) -> Stack:
     return np.asarray(np.sqrt(np.maximum(magnitude**2 - floor_power, 0)), np.float32)
 
 
-def prepare(acquisition: MultiEcho, axes: PatientAxes, parameters: FinderParameters) -> WorkingImages:
-    """Working images of an acquisition whose arrays turn by ``axes``."""
+def prepare(
+    acquisition: MultiEcho, axes: PatientAxes, noise: tuple[float, float], parameters: FinderParameters
+) -> WorkingImages:
+    """Working images of an acquisition whose arrays turn by ``axes``; ``noise`` is sigma and coils of its fit."""
     spacing = (float(np.linalg.norm(axes.row_step_mm)), float(np.linalg.norm(axes.column_step_mm)))
     rows, columns = (int(np.ceil(parameters.coarsest_native_mm / mm - 1e-6)) for mm in spacing)
     blocks = rows, columns
     used = _echoes_used(len(acquisition.echo_times_s), parameters.max_echoes)
     magnitude = acquisition.signal if _is_plain_magnitude(acquisition.signal) else acquisition.magnitude
     turned = axes.view(magnitude)
-    sigma = estimate_sigma(turned[..., 0], turned[..., -1])
+    sigma = _in_steps(max(noise[0], _NOISE_FLOOR_OF_P99 * float(np.percentile(turned[..., 0], 99))))
     echoes = _block_averages(magnitude, turned, used, blocks)
     plane = Plane(row_mm=spacing[0] * blocks[0], column_mm=spacing[1] * blocks[1])
     disc = plane.disc(parameters.vessel_median_mm)[0]
@@ -110,6 +111,7 @@ def prepare(acquisition: MultiEcho, axes: PatientAxes, parameters: FinderParamet
         echo_times_s=acquisition.echo_times_s[used],
         field_t=acquisition.field_t,
         sigma=sigma,
+        coils=noise[1],
         suppressed_sd=sigma / np.sqrt(max(1.0, _MEDIAN_EFFICIENCY * disc.sum()) * averaged),
         fine_sd=sigma / np.sqrt(_MEDIAN_EFFICIENCY * _CROSS.sum() * averaged),
         plane=plane,
@@ -121,28 +123,10 @@ def prepare(acquisition: MultiEcho, axes: PatientAxes, parameters: FinderParamet
     )
 
 
-def estimate_sigma(first: Stack, last: Stack) -> float:
-    """Noise SD per channel from the first and last echo (z, y, x).
-
-    The Rayleigh level of the quietest image corner in the last echo; where the background was zeroed or filtered,
-    the 20th percentile of the local high-pass SD inside the body.
-    """
-    corners = (last[:, y, x] for y in _ends(last.shape[1]) for x in _ends(last.shape[2]))
-    corner = min(float(np.sqrt(np.mean(block.astype(np.float64) ** 2) / 2)) for block in corners)
-    tissue = _high_pass_sd(first, last)
-    floor = _NOISE_FLOOR_OF_P99 * float(np.percentile(first, 99))
-    return max(corner if corner > _CORNER_VALID * tissue else tissue, floor, float(np.finfo(np.float32).tiny))
-
-
-def _ends(size: int) -> tuple[slice, slice]:
-    return slice(0, min(_CORNER, size)), slice(max(0, size - _CORNER), size)
-
-
-def _high_pass_sd(first: Stack, last: Stack) -> float:
-    laplacian = np.array([[[0, -1, 0], [-1, 4, -1], [0, -1, 0]]]) / np.sqrt(20)  # unit noise gain
-    power = ndimage.uniform_filter(ndimage.convolve(last, laplacian) ** 2, (0, 7, 7))
-    body = first > 0.15 * np.percentile(first, 98)
-    return float(np.sqrt(max(np.percentile(power[body], 20), 0))) if body.any() else 0.0
+def _in_steps(sigma: float) -> float:
+    """To the next of sixteen steps per octave: how voxels are stored moves the last digits of the fit's noise, and a
+    region that followed them would depend on it."""
+    return float(2 ** (np.round(16 * np.log2(max(sigma, float(np.finfo(np.float32).tiny)))) / 16))
 
 
 def _echoes_used(count: int, limit: int) -> npt.NDArray[np.intp]:

@@ -10,7 +10,7 @@ from quant.liver.images import Stack, WorkingImages, without_floor
 from quant.liver.organ import Organ, deepest_point, robust_sd
 from quant.liver.parameters import FinderParameters
 from quant.liver.plane import label
-from quant.liver.tissue import R2STAR_OFFSET_PER_S, Tissue, fit_at, log_r2star_sd
+from quant.liver.tissue import R2STAR_OFFSET_PER_S, Tissue, fit_at, fit_one, log_r2star_sd
 from quant.liver.torso import Torso, kidney_bed
 from quant.liver.types import RegionNotFoundError
 
@@ -25,12 +25,21 @@ _PART_OF_LARGEST, _PART_OF_DEEPEST = 0.2, 0.6  # smaller and shallower parts of 
 
 
 @dataclass(frozen=True, kw_only=True)
+class PooledDecay:
+    """The decay of a region's medians, hardly touched by noise: ``density`` as in ``Tissue``, and ``r2star_per_s``."""
+
+    density: float
+    r2star_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parenchyma:
     """The region on the working grid, arrays (z, y, x).
 
     ``core`` is the deep part of the organ, ``structure`` what was dropped from it, ``region`` the rest.
     ``fine_log_r2star`` (of the five-point median, valid in ``core``) and ``fine_first_echo`` serve the self-checks;
-    ``log_r2star_sd`` is the robust SD of the former in the core, ``expected_sd`` what noise explains of it.
+    ``log_r2star_sd`` is the robust SD of the former in the core, ``expected_sd`` what noise explains of it; ``pooled``
+    is the decay of the whole region.
     """
 
     core: BoolArray
@@ -40,6 +49,7 @@ class Parenchyma:
     fine_first_echo: Stack
     log_r2star_sd: float
     expected_sd: float
+    pooled: PooledDecay
 
     @property
     def structure_share(self) -> float:
@@ -74,7 +84,14 @@ def find_parenchyma(
         fine_first_echo=first,
         log_r2star_sd=spread,
         expected_sd=float(np.median(noise[region])),
+        pooled=_pooled(region, tissue, images),
     )
+
+
+def _pooled(region: BoolArray, tissue: Tissue, images: WorkingImages) -> PooledDecay:
+    found = fit_one(images, np.median(images.fine[:, region], axis=1))
+    reference = float(np.median(tissue.s0[region] / tissue.density[region]))
+    return PooledDecay(density=float(found.s0[0]) / reference, r2star_per_s=float(found.r2star_per_s[0]))
 
 
 def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, parameters: FinderParameters) -> BoolArray:

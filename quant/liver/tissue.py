@@ -133,6 +133,11 @@ def fit_at(images: WorkingImages, mask: BoolArray, magnitudes: FloatArray) -> tu
     return s0, r2star, fat
 
 
+def fit_one(images: WorkingImages, magnitudes: FloatArray) -> dictionary.Match:
+    """Match of one decay (e,), a median of ``fine`` or ``suppressed`` images."""
+    return dictionary.match(_signed(magnitudes[:, None], images).T, images.echo_times_s, images.field_t)
+
+
 def _signed(magnitudes: FloatArray, images: WorkingImages) -> Stack:
     """Magnitudes (e, n) freed of the noise floor, below it with a minus sign: echoes of noise alone average to zero.
 

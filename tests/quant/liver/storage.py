@@ -43,7 +43,9 @@ def stored_otherwise(acquisition: MultiEcho, transpose: bool, flip_rows: bool, f
 
 
 def flagged_fit(acquisition: MultiEcho, flags: npt.NDArray[np.int32] | int = 0) -> R2StarMap:
-    """A fit with these flags; the values do not matter to the search."""
+    """A fit with these flags and the noise of the images' corners; the other values do not matter to the search."""
+    ends = np.r_[:6, -6:0]
+    corner = np.sort(np.abs(acquisition.signal[:, ends][:, :, ends, -1]).astype(float), axis=None)
     shape = acquisition.signal.shape[:3]
     ones = np.ones(shape, np.float32)
     return R2StarMap(
@@ -54,7 +56,7 @@ def flagged_fit(acquisition: MultiEcho, flags: npt.NDArray[np.int32] | int = 0) 
         sd_r2star_per_s=ones,
         residual=ones,
         flags=np.zeros(shape, np.int32) + np.asarray(flags, np.int32),
-        sigma=1.0,
+        sigma=float(np.sqrt((corner**2).mean() / 2)),
         coils=1.0,
         noise_source="test",
         measurable_limit_per_s=None,

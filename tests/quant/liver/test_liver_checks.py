@@ -29,6 +29,9 @@ GOOD = Measures(
     density=1.0,
     first_echo_snr=40,
     dark_share=0.05,
+    pooled_r2star_per_s=70,
+    pooled_density=1.0,
+    ghosts=0.05,
     rival_score=0.1,
 )
 
@@ -50,7 +53,8 @@ def test_a_good_region_passes() -> None:
         ({"right_over_left": 0.5}, "roi_wrong_side"),
         ({"right_over_left": 1.1, "opposite_front": 0.2}, "roi_wrong_side"),
         ({"right_over_left": 3.5, "front_back": 0.6}, "roi_wrong_side"),
-        ({"right_over_left": 2.5, "front": 0.4, "opposite_front": 0.2}, "roi_wrong_side"),
+        ({"right_over_left": 2.0, "front": 0.4, "opposite_front": 0.2}, "roi_wrong_side"),
+        ({"right_over_left": 0.75, "front": 0.3, "opposite_front": 0.4}, "roi_wrong_side"),
         ({"explained": 0.15}, "roi_position"),
         ({"explained": 0.25, "right_left": 0.35}, "roi_position"),
         ({"body_share": 0.6}, "roi_position"),
@@ -63,12 +67,14 @@ def test_a_good_region_passes() -> None:
         ({"bimodality": 0.8, "r2star_sd": 0.15}, "roi_heterogeneous"),
         ({"structure_share": 0.6}, "roi_heterogeneous"),
         ({"r2star_per_s": 12}, "roi_implausible_r2star"),
-        ({"r2star_per_s": 2600}, "roi_implausible_r2star"),
+        ({"pooled_r2star_per_s": 2600}, "roi_implausible_r2star"),
         ({"density": 0.5}, "roi_low_density"),
         ({"density": 0.68, "r2star_per_s": 600}, "roi_low_density"),
         ({"density": 0.78, "r2star_per_s": 600, "first_echo_snr": 5.5}, "roi_low_density"),
         ({"first_echo_snr": 4.5, "r2star_per_s": 600}, "roi_low_signal"),
         ({"first_echo_snr": 2}, "roi_low_signal"),
+        ({"first_echo_snr": 3.5, "r2star_per_s": 1500, "pooled_r2star_per_s": 1500}, "roi_low_signal"),
+        ({"ghosts": 0.35}, "roi_ghosts"),
         ({"dark_share": 0.9}, "roi_dark_organ"),
         ({"rival_score": 0.6}, "roi_rival"),
     ],
@@ -96,3 +102,15 @@ def test_a_gaussian_has_one_mode_and_two_clusters_have_two() -> None:
 
 def test_a_spleen_as_dark_as_the_liver_is_no_fault() -> None:
     assert refused_by(replace(GOOD, mirror_likeness=0.6, r2star_per_s=200)) == ((), ())
+
+
+def test_faint_tissue_passes_where_its_pooled_decay_is_not_that_of_lung() -> None:
+    faint = replace(GOOD, first_echo_snr=4.5, r2star_per_s=1500, pooled_r2star_per_s=1500)
+    assert refused_by(faint) == ((), ())
+    assert refused_by(replace(faint, pooled_density=0.55))[0][0].code == "roi_low_signal"
+
+
+def test_the_organ_opposite_counts_more_the_further_forward_it_reaches() -> None:
+    beside_spleen = replace(GOOD, right_over_left=0.9, front=0.2, opposite_front=0.4)
+    assert refused_by(beside_spleen) == ((), ())
+    assert refused_by(replace(beside_spleen, opposite_front=0.25))[0][0].code == "roi_wrong_side"
