@@ -126,14 +126,22 @@ def _judged(data: ComplexSignal, where: Array, setup: Setup) -> _Sense:
 
 
 def _corrected(sense: _Sense, data: ComplexSignal, where: Array) -> _Sense:
-    """With every echo brought into line where that explains much more, or improves on odd and even ones."""
+    """With every echo brought into line where that explains much more, or improves on odd and even ones.
+
+    A gain that changes over the image is taken only where it explains much more again.
+    """
+    aligned = _aligned(sense, data, where, gain_changes=False)
+    if aligned.misfit < (1 if sense.bipolar else _BETTER) * sense.misfit:
+        sense = aligned
+    changing = _aligned(sense, data, where, gain_changes=True)
+    return changing if changing.misfit < _BETTER * sense.misfit else sense
+
+
+def _aligned(sense: _Sense, data: ComplexSignal, where: Array, *, gain_changes: bool) -> _Sense:
     echoes = sense.setup.echo_times_s.size
-    start = sense.errors or EchoErrors(phases=np.zeros((echoes, 3)), log_gain=np.zeros(echoes))
-    errors = refined(start, data, where, sense.setup)
-    if errors is None:
-        return sense
-    aligned = _left_by(data, where, sense.setup, errors, bipolar=sense.bipolar)
-    return aligned if aligned.misfit < (1 if sense.bipolar else _BETTER) * sense.misfit else sense
+    start = sense.errors or EchoErrors(phases=np.zeros((echoes, 3)), log_gain=np.zeros(3))
+    errors = refined(start, data, where, sense.setup, gain_changes=gain_changes)
+    return sense if errors is None else _left_by(data, where, sense.setup, errors, bipolar=sense.bipolar)
 
 
 def _odd_even(data: ComplexSignal, where: Array, setup: Setup) -> EchoErrors | None:
@@ -152,7 +160,7 @@ def _odd_even(data: ComplexSignal, where: Array, setup: Setup) -> EchoErrors | N
         product += triple if e % 2 else np.conj(triple)
     product /= np.abs(product) ** 0.75 + 1e-30
     sign = np.where(np.arange(setup.echo_times_s.size) % 2, -1.0, 1.0)
-    return EchoErrors(phases=np.outer(sign, _phase_plane(product, where) / 4), log_gain=np.zeros(sign.size))
+    return EchoErrors(phases=np.outer(sign, _phase_plane(product, where) / 4), log_gain=np.zeros(3))
 
 
 def _phase_plane(product: npt.NDArray[np.complex128], where: Array) -> Array:

@@ -35,7 +35,8 @@ def plane(voxels: Voxels, shape: tuple[int, int, int]) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class EchoErrors:
-    """What the echoes have beyond physics: ``phases`` (e, 3) in radians, see ``plane``, and ``log_gain`` (e,)."""
+    """What the echoes have beyond physics, see ``plane``: ``phases`` (e, 3) in radians, and ``log_gain`` (3,), the
+    logarithm by which even echoes are too bright and odd ones too dark (bipolar readout through an uneven passband)."""
 
     phases: Array
     log_gain: Array
@@ -48,38 +49,50 @@ class EchoErrors:
     def taken_from(self, signal: ComplexSignal, where: Array) -> ComplexSignal:
         """Copy of ``signal`` (k, e) at ``where`` (k, 3), see ``plane``, without them."""
         out = np.empty_like(signal)
-        for e in range(signal.shape[1]):
-            out[:, e] = signal[:, e] * np.exp(-self.log_gain[e] - 1j * (where @ self.phases[e])).astype(np.complex64)
+        gain = where @ self.log_gain
+        for e, sign in enumerate(_alternating(signal.shape[1])):
+            out[:, e] = signal[:, e] * np.exp(-sign * gain - 1j * (where @ self.phases[e])).astype(np.complex64)
         return out
 
+    def gain(self, where: Array) -> Array:
+        """How many times too bright the echoes are, (k, e) at ``where`` (k, 3)."""
+        return np.asarray(np.exp(np.multiply.outer(where @ self.log_gain, _alternating(len(self.phases)))))
 
-def refined(errors: EchoErrors, data: ComplexSignal, where: Array, setup: Setup) -> EchoErrors | None:
+
+def _alternating(echoes: int) -> Array:
+    return np.where(np.arange(echoes) % 2, -1.0, 1.0)
+
+
+def refined(
+    errors: EchoErrors, data: ComplexSignal, where: Array, setup: Setup, *, gain_changes: bool
+) -> EchoErrors | None:
     """From ``errors`` on, those that leave the least of ``data`` (k, e) at ``where`` (k, 3) unexplained.
 
     Gauss-Newton over all voxels at once; each voxel's own water, fat, R2*, field and phase are projected out (Golub
-    and Pereyra 1973, 10.1137/0710036). The gain alternates from echo to echo. ``None`` where too few voxels are mostly
-    water.
+    and Pereyra 1973, 10.1137/0710036). The gain alternates from echo to echo; ``gain_changes`` lets it change over
+    the image. ``None`` where too few voxels are mostly water.
     """
     echoes = setup.echo_times_s.size
-    alternating = np.where(np.arange(echoes) % 2, -1.0, 1.0)
     even_turn = np.stack([np.ones(echoes), setup.kernel_times], axis=1)  # initial phase and field
     for _ in range(_ROUNDS):
         equations = _equations(errors.taken_from(data, where), where, setup)
         if equations is None:
             return None
         normal, right = equations
-        step = np.linalg.pinv(normal, rcond=_RIDGE, hermitian=True) @ right
-        phases = errors.phases + step[:-1].reshape(echoes, 3)
+        free = right.size if gain_changes else right.size - 2
+        step = np.zeros(right.size)
+        step[:free] = np.linalg.pinv(normal[:free, :free], rcond=_RIDGE, hermitian=True) @ right[:free]
+        phases = errors.phases + step[:-3].reshape(echoes, 3)
         phases -= even_turn @ np.linalg.lstsq(even_turn, phases, rcond=None)[0]
-        moved = max(float(np.abs(phases - errors.phases).max()), abs(float(step[-1])))
-        errors = EchoErrors(phases=phases, log_gain=errors.log_gain + step[-1] * alternating)
+        moved = max(float(np.abs(phases - errors.phases).max()), float(np.abs(step[-3:]).max()))
+        errors = EchoErrors(phases=phases, log_gain=errors.log_gain + step[-3:])
         if moved < _SETTLED:
             break
     return errors
 
 
 def _equations(data: ComplexSignal, where: Array, setup: Setup) -> tuple[Array, Array] | None:
-    """Normal equations (3e + 1, 3e + 1) and (3e + 1,) of the phases and of the alternating gain."""
+    """Normal equations (3e + 3, 3e + 3) and (3e + 3,) of the phases and of the alternating gain."""
     echoes, fields = setup.echo_times_s.size, FieldRange.of(setup.echo_times_s)
     every = np.arange(len(data))
     offset, cost, _ = candidates(data, every, setup, fields)
@@ -91,17 +104,17 @@ def _equations(data: ComplexSignal, where: Array, setup: Setup) -> tuple[Array, 
     samples, spot = data[watery].astype(np.complex128), where[watery]
     model, own = _model(samples, rows[:, watery].astype(np.float64), setup)
     basis, _ = np.linalg.qr(_as_real(own))
-    moves = np.zeros((len(samples), echoes, 3 * echoes + 1), np.complex128)
+    moves = np.zeros((len(samples), echoes, 3 * echoes + 3), np.complex128)
     for e in range(echoes):
         moves[:, e, 3 * e : 3 * e + 3] = 1j * model[:, e, None] * spot
-    moves[:, :, -1] = model * np.where(np.arange(echoes) % 2, -1.0, 1.0)
+    moves[:, :, -3:] = (model * _alternating(echoes))[:, :, None] * spot[:, None, :]
     moves_real, left = _as_real(moves), _as_real((samples - model)[:, :, None])
     energy = np.square(np.abs(samples)).sum(axis=1)
     unexplained = np.square(left[:, :, 0]).sum(axis=1) / energy
     weight = np.sqrt(1 / (energy * (1 + unexplained / _ROBUST)))[:, None, None]
     moves_real = weight * (moves_real - basis @ (basis.swapaxes(1, 2) @ moves_real))
     left = weight * (left - basis @ (basis.swapaxes(1, 2) @ left))
-    flat = moves_real.reshape(-1, 3 * echoes + 1)
+    flat = moves_real.reshape(-1, 3 * echoes + 3)
     return flat.T @ flat, flat.T @ left.reshape(-1)
 
 

@@ -55,8 +55,9 @@ class R2StarMap:
     says so, ``None`` when the model has no fat and NaN where a voxel cannot tell it (R2* is then fitted with that of
     its surroundings); ``b0_hz``, the field within half a period of the echo spacing, is ``None`` for magnitude fits.
     ``phase_note`` says of complex input how its phase was used or why it was not, ``phase_faulty`` that it should have
-    been of use; ``echo_gain`` (e,), found with the phase, is how many times too bright echoes are (bipolar readout) and
-    was divided out before fitting. ``sd_r2star_per_s`` is the Cramer-Rao standard deviation from the noise model alone.
+    been of use; ``echo_gain`` (y, x, e), found with the phase, is how many times too bright echoes are (bipolar
+    readout) and was divided out before fitting. ``sd_r2star_per_s`` is the Cramer-Rao standard deviation from the
+    noise model alone.
     ``residual`` is the root of chi squared per degree of freedom: 1 where noise explains all of it.
     ``flags`` (z, y, x) are ``FitFlag`` bits. ``sigma``, ``coils`` and ``noise_source`` are the noise model used.
     ``measurable_limit_per_s`` is the R2* at which one voxel of this acquisition's typical tissue (median S0 of the
@@ -209,7 +210,10 @@ def _fit_complex(
         choice = choose_model(flat, usable, shape, verdict.setup, fat)
         _fill_magnitude(flat, left.voxels, choice, maps, FitFlag.PHASE_NOT_USED)
     finished = _finished(maps, shape, replace(choice, model=SignalModel.COMPLEX_FAT), phase_note=f"{verdict.note}.")
-    return finished if verdict.errors is None else replace(finished, echo_gain=np.exp(verdict.errors.log_gain))
+    if verdict.errors is None:
+        return finished
+    in_slice = plane(np.arange(shape[1] * shape[2]), (1, *shape[1:]))
+    return replace(finished, echo_gain=verdict.errors.gain(in_slice).reshape(*shape[1:], -1))
 
 
 def _phase_verdict(

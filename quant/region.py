@@ -194,8 +194,10 @@ def _mean_decay(acquisition: MultiEcho, fit: R2StarMap, used: BoolArray) -> Arra
     whole = np.all(np.abs(samples) < LARGEST_SAMPLE, axis=1)  # NaN compares false
     if not np.iscomplexobj(samples):
         whole &= np.all(samples >= 0, axis=1)
-    mean = np.abs(samples[whole]).astype(np.float32, copy=False).mean(axis=0, dtype=np.float64)
-    return np.asarray(mean if fit.echo_gain is None else mean / fit.echo_gain)
+    magnitude = np.abs(samples[whole]).astype(np.float32, copy=False)
+    if fit.echo_gain is not None:
+        magnitude = magnitude / np.broadcast_to(fit.echo_gain, acquisition.signal.shape)[used][whole]
+    return np.asarray(magnitude.mean(axis=0, dtype=np.float64))
 
 
 def _voxels_per_independent(acquisition: MultiEcho, fit: R2StarMap, where: BoolArray, setup: Setup) -> float:
@@ -211,7 +213,7 @@ def _voxels_per_independent(acquisition: MultiEcho, fit: R2StarMap, where: BoolA
             pdff = np.where(np.isnan(pdff), given[box][chosen], pdff)
     signal = np.abs(acquisition.signal[box][chosen])
     if fit.echo_gain is not None:
-        signal = signal / fit.echo_gain
+        signal = signal / np.broadcast_to(fit.echo_gain, acquisition.signal.shape)[box][chosen]
     s0, r2star = (a[box][chosen].astype(np.float64) for a in (fit.s0, fit.r2star_per_s))
     return voxels_per_independent(residuals(signal, s0, r2star, pdff, setup), chosen)
 

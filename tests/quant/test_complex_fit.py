@@ -243,6 +243,19 @@ def test_phase_errors_common_to_the_tissue_are_taken_out(r2star: float, pdff: fl
     assert not swapped(fit, truth)[truth.label != LABELS["air"]].any()
 
 
+def test_a_gain_of_bipolar_readout_that_changes_over_the_image_is_taken_out() -> None:
+    times = 1.2e-3 + 0.8e-3 * np.arange(8)
+    truth = body(liver_r2star=(250,), liver_pdff=(0.1,), snr=80, times=times)
+    sign = np.where(np.arange(8) % 2 == 0, 1, -1)
+    across = np.linspace(-1, 1, truth.signal.shape[2])[:, None]
+    signal = truth.signal * np.exp((0.05 + 0.15 * across + 0.5j) * sign)
+    fit = fit_r2star(signal.astype(np.complex64), times, field_t=3.0)
+    liver = truth.label == LABELS["liver"]
+    assert np.nanmedian(fit.r2star_per_s[liver]) == pytest.approx(250, rel=0.01)
+    assert np.nanmedian(fit.pdff[liver]) == pytest.approx(0.1, abs=0.01)
+    assert np.allclose(np.log(fit.echo_gain), (0.05 + 0.15 * across) * sign, atol=0.01)
+
+
 def test_a_phase_that_the_magnitudes_contradict_is_not_used() -> None:
     truth = body(liver_r2star=(200,), liver_pdff=(0.1,))
     signal = truth.signal * np.exp(1j * echo_errors("wave", truth.signal.shape))
