@@ -5,7 +5,7 @@ Together with the entry points in ``node/roles`` the only place that reads the w
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,10 +19,10 @@ from node.jobs.assemble import Assembler
 from node.jobs.database import set_sqlite_aside
 from node.jobs.deliveries import Delivery
 from node.jobs.ledger import Ledger
-from node.jobs.manifest import ManifestStore
+from node.jobs.manifest import JobManifest, ManifestStore, derive_job_id
 from node.jobs.overview import AcquisitionLine, JobLine, Overview, TrailLine
 from node.jobs.rebuild import Rebuilt, rebuild_ledger
-from node.model import Job, JobState
+from node.model import Cause, Job, JobState
 from node.runtime import RunFolder, exclusive
 from quant import METHOD_VERSION
 
@@ -36,12 +36,14 @@ def wall_clock() -> datetime:
 
 @dataclass(frozen=True, kw_only=True)
 class DestinationStatus:
-    """What waits for a destination; ``configured`` is false when the configuration no longer names it."""
+    """What waits for a destination; ``configured`` is false when the configuration no longer names it; ``unsupported``
+    counts by role the objects whose SOP class it does not take."""
 
     name: str
     configured: bool
     pending: int
     sent: int
+    unsupported: Mapping[str, int]
     waiting_since: datetime | None
     last_detail: str | None
 
@@ -130,6 +132,7 @@ class Node:
                 configured=name in configured,
                 pending=backlog.pending if backlog else 0,
                 sent=backlog.sent if backlog else 0,
+                unsupported=backlog.unsupported if backlog else {},
                 waiting_since=backlog.oldest_pending_at if backlog else None,
                 last_detail=backlog.last_detail if backlog else None,
             )
@@ -181,6 +184,49 @@ class Node:
         self.ledger.deliveries.add(full, plan_deliveries(details.record, self.config.destinations), now)
         pending = self.ledger.deliveries.make_due(full, now)
         return f"job {full} is done; {pending} objects are sent now" if pending else f"job {full} is done and delivered"
+
+    def measure_again(self, job_id: str) -> str:
+        """Make a new revision of a job's acquisition with this software and these settings; a sentence about it.
+
+        Raises:
+            InputError: no job, or several, begin so; it is not the latest of its acquisition, or not done; its images
+                are gone; or neither software nor settings have changed since.
+        """
+        return self._again(self.show(job_id).job)
+
+    def measure_outdated(self) -> list[str]:
+        """``measure_again`` for every acquisition whose latest result other software or settings made; one sentence
+        each."""
+        return [self._again(job) for job in self.ledger.outdated(METHOD_VERSION, self.config.method_digest())]
+
+    def _again(self, job: Job) -> str:
+        related = self.ledger.related_jobs(job.study_instance_uid, job.sop_instance_uids)
+        if related[-1].job_id != job.job_id:
+            raise InputError(f"job {job.job_id} is not the latest of its acquisition: that is {related[-1].job_id}")
+        if job.state != JobState.DONE:
+            raise InputError(f"job {job.job_id} is {job.state}, not done")
+        gone = [uid for uid in job.sop_instance_uids if self.spool.find(uid) is None]
+        if gone:
+            raise InputError(f"job {job.job_id}: {len(gone)} of its images are no longer in the spool; send them again")
+        digest = self.config.method_digest()
+        manifest = JobManifest(
+            job_id=derive_job_id(job.sop_instance_uids, digest, METHOD_VERSION),
+            acquisition_key=job.acquisition_key,
+            study_instance_uid=job.study_instance_uid,
+            sop_instance_uids=job.sop_instance_uids,
+            accepted_at=wall_clock(),
+            revision=job.revision + 1,
+            predecessor_job_id=job.job_id,
+            missing=job.missing,
+            method_version=METHOD_VERSION,
+            settings_digest=digest,
+            cause=Cause.SETTINGS,
+            region_uid=job.region_uid,
+        )
+        if self.ledger.find(manifest.job_id) is not None:
+            raise InputError(f"job {job.job_id}: neither the method nor the settings have changed since a result of it")
+        self.ledger.add(self.manifests.keep(manifest), wall_clock())
+        return f"job {manifest.job_id} is queued: revision {manifest.revision}, replaces {job.job_id}"
 
 
 @contextmanager

@@ -20,8 +20,9 @@ from node.errors import ConfigError
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f]*[^\\\x00-\x20]$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-ObjectRole = Literal["map", "page", "sr", "seg", "pm"]
-OBJECT_ROLES: tuple[ObjectRole, ...] = ("map", "page", "sr", "seg", "pm")
+ObjectRole = Literal["map", "page", "sr", "seg", "pm", "pdf", "pr", "ko", "rejection"]
+OBJECT_ROLES: tuple[ObjectRole, ...] = ("map", "page", "sr", "seg", "pm", "pdf", "pr", "ko", "rejection")
+_OF_ALL = frozenset({"map", "page", "sr", "seg", "pm"})  # the others only where the site names them
 
 
 class _Section(BaseModel):
@@ -103,9 +104,10 @@ class DestinationConfig(_Section):
     host: str
     port: Annotated[int, Field(ge=1, le=65535)]
     calling_ae_title: AeTitle | None = Field(None, description="AE title we call ourselves; null = receive.ae_title")
-    objects: Literal["all"] | tuple[ObjectRole, ...] = Field(
+    objects: Literal["all"] | tuple[ObjectRole | Literal["all"], ...] = Field(
         "all",
-        description="all, or a list of: map (classic MR maps), page (picture page), sr, seg, pm (float maps)",
+        description="all = map (classic MR maps), page (picture), sr, seg, pm (float maps); or a list of these, pdf, "
+        "pr (outline), ko (key objects), rejection (takes replaced objects back), e.g. [all, rejection]",
     )
     timeout_s: Seconds = Field(30, description="connect and answer timeout")
     retry_base_s: Seconds = Field(5, description="wait after the first failure; doubles with jitter")
@@ -113,7 +115,8 @@ class DestinationConfig(_Section):
 
     def wants(self, role: str) -> bool:
         """Whether an object with this role (its part before the first dot) is sent here."""
-        return self.objects == "all" or role.split(".")[0] in self.objects
+        kind = role.split(".")[0]
+        return kind in self.objects if kind not in _OF_ALL else "all" in self.objects or kind in self.objects
 
 
 class BrokerConfig(_Section):

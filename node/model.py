@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from sr_templates.evidence import EarlierResult
 
 
 class JobState(StrEnum):
@@ -22,6 +24,7 @@ class DeliveryState(StrEnum):
 
     PENDING = "pending"  # to be sent, now or at next_try_at
     SENT = "sent"  # the destination answered success
+    UNSUPPORTED = "unsupported"  # it does not take this SOP class; not tried again by itself (`ironnode retry`)
 
 
 class AcquisitionState(StrEnum):
@@ -47,6 +50,25 @@ class PlaneHeader:
     orientation: tuple[float, float, float, float, float, float]
 
 
+class Cause(StrEnum):
+    """Why a result set of an acquisition was made."""
+
+    FIRST = "first"  # its images came
+    LATE_IMAGES = "late_images"  # more images of it came
+    READER_REGION = "reader_region"  # somebody drew the region
+    SETTINGS = "settings"  # an operator had it measured again, by other software or settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionReference:
+    """What a region that somebody drew says it belongs to; the UIDs are sorted."""
+
+    kind: Literal["seg", "rtstruct"]
+    frame_of_reference_uid: str
+    sop_instance_uids: tuple[str, ...]
+    series_instance_uids: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class InstanceHeader:
     """What the node knows of one received instance without its pixels.
@@ -57,7 +79,8 @@ class InstanceHeader:
     echoes, slices, and images of all kinds in this series. ``variant`` names what the reconstruction added
     (NORM, DIS2D ...), ``repeat`` tells repetitions inside one series apart, ``coil`` names the receive elements,
     ``acquired_s`` is the acquisition's date and time on the scanner's clock, in seconds. ``map_of`` names the quantity
-    (r2star, t2star, fat_fraction) when the object is declined for being the scanner's own map of it.
+    (r2star, t2star, fat_fraction) when the object is declined for being the scanner's own map of it. ``region``
+    is there when the object is a region drawn on images (declined as ``region_object``: it is no image to measure).
     """
 
     sop_instance_uid: str
@@ -76,6 +99,8 @@ class InstanceHeader:
     acquired_s: float | None = None
     declined: tuple[str, str] | None = None
     map_of: str = ""
+    frame_of_reference_uid: str = ""
+    region: RegionReference | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,18 +129,26 @@ class Job:
     missing: tuple[str, ...] = ()  # grid cells that never came, in words
     error: str | None = None
     predecessor_job_id: str | None = None
+    cause: Cause = Cause.FIRST
+    region_uid: str | None = None  # the one of them that is a reader's region
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobInput:
-    """What the pipeline is given: everything that decides the bytes of its result set."""
+    """What the pipeline is given: everything that decides the bytes of its result set.
+
+    ``replaces`` are the result sets of the same acquisition that this one is to replace, the latest first; ``region``
+    is the SEG or RT Structure Set that somebody drew, one of the ``files`` or beside them.
+    """
 
     job_id: str
     files: tuple[Path, ...]
     accepted_at: datetime
     revision: int = 1
     missing: tuple[str, ...] = ()
-    predecessor_sr: Path | None = None
+    replaces: tuple[EarlierResult, ...] = ()
+    cause: Cause = Cause.FIRST
+    region: Path | None = None
     indication: str | None = None
 
 

@@ -85,14 +85,43 @@ class FitSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AutomaticRegion:
+    """What the automatic region gives where a reader's region was measured instead; values are ``None`` with
+    ``why_not`` when it gives none. ``overlap`` is the Dice coefficient of the two regions; the differences are reader's
+    minus automatic."""
+
+    r2star_per_s: float | None
+    lic_mg_per_g: float | None
+    n_voxels: int | None
+    overlap: float | None
+    r2star_difference_percent: float | None
+    lic_difference_mg_per_g: float | None
+    why_not: str | None
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderRegion:
+    """A region that somebody drew, as its object tells: ``label`` of the segment or contour, ``drawn_by`` the person
+    and device that it names (empty where it names none)."""
+
+    sop_instance_uid: str
+    label: str
+    drawn_by: str
+    automatic: AutomaticRegion
+
+
+@dataclass(frozen=True, kw_only=True)
 class RoiSummary:
-    """The region that carries the statistics; ``excluded`` counts voxels by reason."""
+    """The region that carries the statistics; ``excluded`` counts voxels by reason. ``reader`` is there when the region
+    was drawn by somebody ("seg", "rtstruct")."""
 
     source: Literal["automatic", "seg", "rtstruct"]
     n_voxels: int
     volume_ml: float
     n_slices: int
     excluded: dict[str, int]
+    reader: ReaderRegion | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +232,20 @@ class ResultObject:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Revision:
+    """Which result set of its acquisition this is, counted from 1, and why it was made (``text``: one plain sentence).
+
+    ``replaces`` are the SOP Instance UIDs of the reports that it replaces; a later result set that replaces none stands
+    beside them.
+    """
+
+    number: int
+    cause: str
+    text: str
+    replaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class LiverIronResult:
     """One job's outcome. A field is ``None`` when ``status`` or the data do not allow it."""
 
@@ -227,6 +270,7 @@ class LiverIronResult:
     views: Views | None = None
     follow_up: FollowUp | None = None
     prior: PriorComparison | None = None
+    revision: Revision | None = None
     qc: tuple[QcLine, ...] = ()
     objects: tuple[ResultObject, ...] = ()
     research_use_only: bool = True

@@ -8,6 +8,11 @@ from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EncapsulatedPDFStorage,
+    EnhancedSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    KeyObjectSelectionDocumentStorage,
     MRImageStorage,
     ParametricMapStorage,
     SecondaryCaptureImageStorage,
@@ -37,6 +42,11 @@ _VALUED = (
     "ContentTime",
     "InstanceCreationDate",
 )
+_VALUED_IN_STATES = (
+    *(keyword for keyword in _VALUED if keyword not in ("ContentDate", "ContentTime")),
+    "PresentationCreationDate",
+    "PresentationCreationTime",
+)
 _PRESENT = (
     "PatientID",
     "PatientName",
@@ -55,6 +65,15 @@ _FRAMES = (
     "NumberOfFrames",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
+)
+_REPORT = (
+    "CompletionFlag",
+    "VerificationFlag",
+    "PreliminaryFlag",
+    "ConceptNameCodeSequence",
+    "ContentSequence",
+    "ContentTemplateSequence",
+    "CurrentRequestedProcedureEvidenceSequence",
 )
 _VALUED_BY_CLASS: dict[str, tuple[str, ...]] = {
     MRImageStorage: (
@@ -80,14 +99,19 @@ _VALUED_BY_CLASS: dict[str, tuple[str, ...]] = {
         "PixelData",
     ),
     ParametricMapStorage: (*_PIXELS, *_FRAMES, "ReferencedSeriesSequence", "FloatPixelData"),
-    Comprehensive3DSRStorage: (
-        "CompletionFlag",
-        "VerificationFlag",
-        "PreliminaryFlag",
+    **dict.fromkeys((Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage), _REPORT),
+    KeyObjectSelectionDocumentStorage: (
         "ConceptNameCodeSequence",
         "ContentSequence",
         "ContentTemplateSequence",
         "CurrentRequestedProcedureEvidenceSequence",
+    ),
+    EncapsulatedPDFStorage: ("MIMETypeOfEncapsulatedDocument", "EncapsulatedDocument", "EncapsulatedDocumentLength"),
+    GrayscaleSoftcopyPresentationStateStorage: (
+        "ContentLabel",
+        "ReferencedSeriesSequence",
+        "GraphicAnnotationSequence",
+        "DisplayedAreaSelectionSequence",
     ),
 }
 
@@ -125,9 +149,9 @@ def check_object(ds: Dataset) -> Dataset:
     return received
 
 
-def check_references(objects: Sequence[Dataset], source: Iterable[Dataset], predecessor: Dataset | None) -> None:
-    """Every instance that an object refers to is in the set, in the source or is the predecessor, the report lists as
-    evidence whatever its tree refers to, and no two objects share a UID.
+def check_references(objects: Sequence[Dataset], source: Iterable[Dataset], earlier: Iterable[str] = ()) -> None:
+    """Every instance that an object refers to is in the set, in the source or among the ``earlier`` UIDs that the set
+    replaces, a document lists as evidence whatever its tree refers to, and no two objects share a UID.
 
     Raises:
         ObjectError: a reference leads nowhere.
@@ -135,9 +159,7 @@ def check_references(objects: Sequence[Dataset], source: Iterable[Dataset], pred
     uids = [str(ds.SOPInstanceUID) for ds in objects]
     if len(set(uids)) != len(uids):
         raise ObjectError("two objects of the result set have the same SOPInstanceUID")
-    known = {*uids, *(str(ds.SOPInstanceUID) for ds in source)}
-    if predecessor is not None:
-        known.add(str(predecessor.SOPInstanceUID))
+    known = {*uids, *(str(ds.SOPInstanceUID) for ds in source), *earlier}
     with without_value_warnings():
         for ds in objects:
             if unknown := _referenced(ds) - known:
@@ -158,7 +180,8 @@ def _check_attributes(ds: Dataset) -> None:
     needed = _VALUED_BY_CLASS.get(str(ds.get("SOPClassUID", "")))
     if needed is None:
         raise ObjectError(f"{name}: SOPClassUID {ds.get('SOPClassUID')} is none of the result set")
-    for keyword in (*_VALUED, *needed):
+    common = _VALUED if "PresentationCreationDate" not in ds else _VALUED_IN_STATES
+    for keyword in (*common, *needed):
         if keyword not in ds or ds[keyword].is_empty:
             raise ObjectError(f"{name}: {keyword} has no value")
     for keyword in _PRESENT:

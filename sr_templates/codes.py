@@ -212,6 +212,9 @@ MORPHOLOGICAL_OPERATIONS = _dcm("123104", "Morphological Operations")  # CID 716
 
 # Report structure (TID 1500, 1411, 1501, 1600)
 REPORT_TITLE = _dcm("126000", "Imaging Measurement Report")
+FOR_REPORT_ATTACHMENT = _dcm("113020", "For Report Attachment")  # CID 7010
+REJECTED_FOR_QUALITY = _dcm("113001", "Rejected for Quality Reasons")  # CID 7011, IHE IOCM
+DIAGNOSTIC_IMAGING_STUDY = CodedConcept("18748-4", "LN", "Diagnostic imaging study")
 IMAGING_MEASUREMENTS = _dcm("126010", "Imaging Measurements")
 MEASUREMENT_GROUP = _dcm("125007", "Measurement Group")
 QUALITATIVE_EVALUATIONS = CodedConcept("C0034375", "UMLS", "Qualitative Evaluations")

@@ -14,6 +14,7 @@ from sr_templates.evidence import SourceSeries
 from sr_templates.header import StudyHeader, usable, without_value_warnings
 from sr_templates.identity import ResultIdentity, derive_uid
 
+_DOCUMENTS = frozenset({"SR", "KO"})  # their series show no body part
 _TEXT_VRS = ("SH", "LO", "ST", "LT", "UC", "UT", "PN")
 _UNICODE = "ISO_IR 192"
 _ASCII = {
@@ -102,7 +103,7 @@ def stamp(ds: Dataset, context: BuildContext, placement: Placement) -> Dataset:
     ds.SeriesDescription = placement.description
     ds.InstanceNumber = placement.index + 1
     ds.Modality = placement.modality
-    if placement.modality != "SR":
+    if placement.modality not in _DOCUMENTS:
         ds.BodyPartExamined = "LIVER"  # an unpaired part: Laterality is not asked for (PS3.3 C.7.3.1)
         ds.ContentQualification = "RESEARCH" if context.result.research_use_only else "PRODUCT"
     _set_times(ds, context)
@@ -146,7 +147,8 @@ def _processing_equipment(context: BuildContext) -> list[Dataset]:
     """Each algorithm (IHE AI Results: one item per algorithm with a Device UID of its own)."""
     result = context.result
     items = []
-    algorithms = ["R2* fit", "liver region"]
+    drawn = result.roi is not None and result.roi.source != "automatic"
+    algorithms = ["R2* fit", *([] if drawn else ["liver region"])]
     if result.calibration is not None:
         algorithms.append(f"calibration {result.calibration.id}")
     for algorithm in algorithms:

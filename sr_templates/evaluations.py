@@ -63,6 +63,8 @@ def evaluations(context: BuildContext) -> ContentItem:
     items: list[ContentItem] = []
     if result.research_use_only:
         items.append(text(codes.COMMENT, RESEARCH_USE_TEXT))
+    if result.revision is not None and result.revision.number > 1:
+        items.append(text(codes.COMMENT, result.revision.text))
     if result.status == "measured":
         items += [*_views(result), *_remarks(result), *_quality(result)]
     else:

@@ -6,31 +6,38 @@ An automatic result is COMPLETE, PRELIMINARY and UNVERIFIED: only a named person
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import highdicom as hd
 from highdicom.sr import ContentItem
 from pydicom.dataset import Dataset
+from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage
 
 from sr_templates import codes, identity
 from sr_templates.content import HAS_CONCEPT_MOD, code, container
 from sr_templates.envelope import BuildContext, Placement, ascii_text, stamp
 from sr_templates.evaluations import evaluations, follow_up_group, refusal_group
+from sr_templates.evidence import EarlierResult
 from sr_templates.geometry import plane_template
 from sr_templates.header import value_of, without_value_warnings
 from sr_templates.image_library import image_library
 from sr_templates.measurements import RelatedObjects, liver_group
+from sr_templates.observer import device_observer
+from sr_templates.superseding import earlier_reports
 
 SERIES_NUMBER = 9120
+OTHER_REPORT_CLASSES = {"comprehensive": ComprehensiveSRStorage, "enhanced": EnhancedSRStorage}
+"""SOP classes in which the same tree is legal, by the name in the object's role (``sr.enhanced``)."""
 
 
 def build_report(
     context: BuildContext,
     related: RelatedObjects,
     package: Sequence[Dataset],
-    predecessor: Dataset | None = None,
+    replaces: Sequence[EarlierResult] = (),
 ) -> tuple[Placement, Dataset]:
     """The report of a measurement or of a refusal. ``package`` are the other objects of the set: with the source they
-    are the evidence. ``predecessor`` is the report that this one replaces."""
+    are the evidence. ``replaces`` are the earlier result sets whose reports this one replaces."""
     placement = Placement(
         role="sr", series_number=SERIES_NUMBER, description=context.describe("Liver iron report"), modality="SR"
     )
@@ -45,13 +52,24 @@ def build_report(
         is_complete=True,
         is_final=False,
         is_verified=False,
-        previous_versions=None if predecessor is None else [predecessor],
+        previous_versions=[stub for earlier in replaces for stub in earlier_reports(earlier, context)] or None,
     )
     ds.AuthorObserverSequence = [_author(context)]
     stamp(ds, context, placement)
     if requests := _requests(context):
         ds.ReferencedRequestSequence = requests
     return placement, ds
+
+
+def other_class(
+    report: tuple[Placement, Dataset], name: str, sop_class_uid: str, context: BuildContext
+) -> tuple[Placement, Dataset]:
+    """The same report as an instance of another SOP class, for systems that do not take Comprehensive 3D SR."""
+    order = 1 + list(OTHER_REPORT_CLASSES).index(name)
+    placement = replace(report[0], role=f"sr.{name}", series_number=report[0].series_number + order)
+    ds = copy.deepcopy(report[1])
+    ds.SOPClassUID = sop_class_uid
+    return placement, stamp(ds, context, placement)
 
 
 def _tree(context: BuildContext, related: RelatedObjects) -> ContentItem:
@@ -65,7 +83,7 @@ def _tree(context: BuildContext, related: RelatedObjects) -> ContentItem:
         codes.REPORT_TITLE,
         [
             *hd.sr.LanguageOfContentItemAndDescendants(codes.LANGUAGE),
-            *_observer(context),
+            *device_observer(context),
             *(code(codes.PROCEDURE_REPORTED, value, relation=HAS_CONCEPT_MOD) for value in _procedures(context)),
             image_library(context),
             container(codes.IMAGING_MEASUREMENTS, groups),
@@ -74,18 +92,6 @@ def _tree(context: BuildContext, related: RelatedObjects) -> ContentItem:
         template="1500",
         relation=None,
     )
-
-
-def _observer(context: BuildContext) -> list[ContentItem]:
-    result = context.result
-    attributes = hd.sr.DeviceObserverIdentifyingAttributes(
-        uid=identity.device_uid(result.software_version, result.method_version),
-        name=identity.MANUFACTURER,
-        manufacturer_name=identity.MANUFACTURER,
-        model_name=identity.MODEL_NAME,
-        serial_number=f"software {result.software_version}",
-    )
-    return [*hd.sr.ObserverContext(observer_type=codes.DEVICE, observer_identifying_attributes=attributes)]
 
 
 def _procedures(context: BuildContext) -> list[hd.sr.CodedConcept]:

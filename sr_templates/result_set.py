@@ -1,6 +1,6 @@
 """One job's result as DICOM objects: built, cross-referenced and checked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,17 +12,23 @@ from quant.acquisition import BoolArray
 from quant.result import LiverIronResult, ResultObject
 from sr_templates.agreement import check_numbers
 from sr_templates.check import check_object, check_references
+from sr_templates.encapsulated import build_pdf
 from sr_templates.envelope import BuildContext, Placement
-from sr_templates.evidence import SourceSeries
+from sr_templates.evidence import EarlierResult, SourceSeries
 from sr_templates.header import read_header
 from sr_templates.identity import ResultIdentity
+from sr_templates.key_objects import build_key_objects
 from sr_templates.maps import build_maps
 from sr_templates.measurements import RelatedObjects
 from sr_templates.page import build_page
 from sr_templates.parametric_map import build_parametric_maps
+from sr_templates.presentation import build_outlines
 from sr_templates.quantities import ResultMaps
-from sr_templates.report import build_report
+from sr_templates.report import OTHER_REPORT_CLASSES, build_report, other_class
 from sr_templates.segmentation import build_segmentation
+from sr_templates.superseding import build_rejection
+
+Placed = tuple[Placement, Dataset]
 
 __all__ = ["BuiltObject", "BuiltSet", "ResultIdentity", "ResultMaps", "build_result_set"]
 
@@ -53,15 +59,16 @@ def build_result_set(
     maps: ResultMaps | None,
     mask: BoolArray | None,
     page_rgb: npt.NDArray[np.uint8],
+    page_pdf: bytes,
     source: SourceSeries,
     identity: ResultIdentity,
-    predecessor: Dataset | None = None,
+    replaces: Sequence[EarlierResult] = (),
 ) -> BuiltSet:
     """Build and check the objects of a measured or not measurable result.
 
     ``mask`` (z, y, x) is the region that carries the statistics, with slices ascending along the normal as in
-    ``maps``; ``page_rgb`` is (rows, columns, 3). ``predecessor`` is the report of an earlier revision of the same
-    acquisition.
+    ``maps``; ``page_rgb`` is (rows, columns, 3), ``page_pdf`` the same page. ``replaces`` are the earlier result
+    sets of the same acquisition that this one takes back.
 
     Raises:
         SourceHeaderError: the source's header cannot carry a result.
@@ -78,12 +85,35 @@ def build_result_set(
         parametric_maps={placement.role.split(".")[1]: ds for placement, ds in parametric_maps},
     )
     others = [*placed_maps, page, *([] if segmentation is None else [segmentation]), *parametric_maps]
-    report = build_report(context, related, [ds for _, ds in others], predecessor)
+    report = build_report(context, related, [ds for _, ds in others], replaces)
     others.insert(len(placed_maps) + 1, report)
+    others += _options(mask, placed_maps, page, report, page_pdf, context)
+    if replaces:
+        others.append(build_rejection(replaces, context))
     checked = [check_object(ds) for _, ds in others]
-    check_references(checked, source.datasets, predecessor)
+    check_references(checked, source.datasets, [o.sop_instance_uid for earlier in replaces for o in earlier.objects])
     check_numbers(checked, result)
     return _built(result, others, context.header.defects)
+
+
+def _options(
+    mask: BoolArray | None,
+    maps: Sequence[Placed],
+    page: Placed,
+    report: Placed,
+    pdf: bytes,
+    context: BuildContext,
+) -> Iterable[Placed]:
+    """Objects that only some destinations are sent; the report does not refer to them. Reports in other SOP classes
+    come here too, for destinations that do not take the first."""
+    yield from (other_class(report, name, sop_class, context) for name, sop_class in OTHER_REPORT_CLASSES.items())
+    yield build_pdf(pdf, context)
+    shown = [ds for placement, ds in maps if placement.role == maps[0][0].role] if maps else []
+    key = [report[1], page[1]]
+    if mask is not None and shown:
+        yield from build_outlines(mask, shown, context)
+        key.append(shown[int(mask.sum(axis=(1, 2)).argmax())])
+    yield build_key_objects(key, context)
 
 
 def _context(

@@ -36,15 +36,17 @@ def build_segmentation(mask: BoolArray, context: BuildContext) -> tuple[Placemen
 def _description(context: BuildContext) -> hd.seg.SegmentDescription:
     result = context.result
     automatic = result.roi is None or result.roi.source == "automatic"
-    algorithm = hd.AlgorithmIdentificationSequence(
-        name="ironnode liver region", family=codes.MORPHOLOGICAL_OPERATIONS, version=result.method_version
-    )
+    algorithm = None
+    if automatic:
+        algorithm = hd.AlgorithmIdentificationSequence(
+            name="ironnode liver region", family=codes.MORPHOLOGICAL_OPERATIONS, version=result.method_version
+        )
     return hd.seg.SegmentDescription(
         segment_number=ANALYSED_SEGMENT,
         segment_label="Liver, analysed region",
         segmented_property_category=codes.ANATOMICAL_STRUCTURE,
         segmented_property_type=codes.LIVER,
-        algorithm_type="AUTOMATIC" if automatic else "SEMIAUTOMATIC",
+        algorithm_type="AUTOMATIC" if automatic else "MANUAL",
         algorithm_identification=algorithm,
         tracking_uid=identity.tracking_uid(context.header.attributes, TRACKING_SUBJECT),
         tracking_id=TRACKING_IDENTIFIER,

@@ -18,11 +18,16 @@ EXIT_MEASURED, EXIT_NOT_MEASURED = 0, 3
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file (YAML).")
 @click.option("--indication", help="Indication id of the follow-up policy, e.g. scd-chronic-transfusion.")
+@click.option(
+    "--region",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Segmentation or RT Structure Set: measure the liver drawn there.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the report.")
 @click.pass_context
 def process(
     context: click.Context, paths: tuple[Path, ...], out: Path, config_path: Path | None, indication: str | None,
-    as_json: bool,
+    region: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure DICOM files or folders, without any network.
 
@@ -37,7 +42,9 @@ def process(
     from node.process.batch import process_files
 
     config = load_config(config_path)
-    results = process_files(paths, out, config, indication=indication, show=lambda text: click.echo(text, err=True))
+    results = process_files(
+        paths, out, config, indication=indication, show=lambda text: click.echo(text, err=True), region=region
+    )
     for result in results:
         click.echo(json.dumps(result.record, indent=2) if as_json else result.text)
         if not as_json:

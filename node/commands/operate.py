@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from node.config import config_schema, load_config
-from node.model import JobState
+from node.model import DeliveryState, JobState
 
 _config = click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file (YAML).")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -48,6 +48,9 @@ def status(config_path: Path | None, as_json: bool) -> None:
         waiting = f"{line.pending} waiting since {_when(line.waiting_since)}" if line.pending else "nothing waiting"
         gone = "" if line.configured else "  (no longer configured)"
         click.echo(f"destination   {line.name}: {line.sent} sent, {waiting}{gone}")
+        if line.unsupported:
+            kinds = ", ".join(f"{role} ({count})" for role, count in line.unsupported.items())
+            click.echo(f"              does not take: {kinds}; sent without them (docs/operations.md)")
         if line.pending and line.last_detail:
             click.echo(f"              last answer: {line.last_detail}")
     for acquisition in [a for a in acquisitions if a.state == "receiving"]:
@@ -112,6 +115,7 @@ def show(job: str, config_path: Path | None, as_json: bool) -> None:
         click.echo("\n" + report.read_text(encoding="utf-8"))
     for delivery in details.deliveries:
         sent = f"sent {_when(delivery.sent_at)}" if delivery.sent_at else f"next try {_when(delivery.next_try_at)}"
+        sent = "not taken" if delivery.state == DeliveryState.UNSUPPORTED else sent
         click.echo(f"{delivery.destination:<12} {delivery.role:<12} {sent}, {delivery.attempts} tries, "
                    f"{delivery.last_detail or '-'}")  # fmt: skip
     click.echo("")
@@ -128,6 +132,25 @@ def retry(job: str, config_path: Path | None) -> None:
 
     with open_node(load_config(config_path)) as node:
         click.echo(node.retry(job))
+
+
+@click.command()
+@click.argument("job", required=False)
+@click.option("--outdated", is_flag=True, help="Every acquisition whose latest result other software or settings made.")
+@_config
+def remeasure(job: str | None, outdated: bool, config_path: Path | None) -> None:
+    """Measure the images of a JOB again with this software and these settings.
+
+    The result is a new revision: its report names the one that it replaces as predecessor, and destinations that take
+    rejection notes are told to withdraw the replaced objects. A region that a reader drew is kept.
+    """
+    from node.app import open_node
+
+    if (job is None) != outdated:
+        raise click.UsageError("name a JOB, or give --outdated")
+    with open_node(load_config(config_path)) as node:
+        lines = node.measure_outdated() if job is None else [node.measure_again(job)]
+    click.echo("\n".join(lines) or "every latest result was made by this software and these settings")
 
 
 @click.command()

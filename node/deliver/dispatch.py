@@ -5,13 +5,13 @@ which a crash makes the same bytes go out again under the same UIDs; that change
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from node.config import DestinationConfig
 from node.deliver.backoff import full_jitter_s
-from node.deliver.outbox import Outbox
+from node.deliver.outbox import Outbox, plan_alternative
 from node.errors import PeerError
 from node.jobs.deliveries import Delivery, DeliveryBook, DeliveryTrial
 from node.model import StoreOutcome, StoreStatus
@@ -26,13 +26,14 @@ Sender = Callable[[Sequence[Path], DestinationConfig, OnOutcome], Sequence[Store
 
 @dataclass(frozen=True, kw_only=True)
 class Dispatcher:
-    """``uniform(low, high)`` draws the jitter."""
+    """``uniform(low, high)`` draws the jitter; ``told`` is what was logged: (destination, role) that is not taken."""
 
     book: DeliveryBook
     outbox: Outbox
     send: Sender
     clock: Callable[[], datetime]
     uniform: Callable[[float, float], float]
+    told: set[tuple[str, str]] = field(default_factory=set)
 
     def deliver_due(self, destination: DestinationConfig) -> int:
         """Try everything that is due for a destination; how many objects it has taken.
@@ -68,14 +69,35 @@ class Dispatcher:
             # If anything was answered, the others only wait: what broke the association must not count against them.
             self._postpone(rest, destination, detail, counted=not answered)
         taken = [outcome for outcome in answered.values() if outcome.stored]
-        self._tell(destination, files, taken, [o for o in answered.values() if not o.stored], detail if rest else None)
+        refused = [o for o in answered.values() if not o.stored and o.status != StoreStatus.NO_CONTEXT]
+        self._tell(destination, files, taken, refused, detail if rest else None)
         return len(taken)
 
     def _mark(self, delivery: Delivery, destination: DestinationConfig, outcome: StoreOutcome) -> None:
         now = self.clock()
         detail = outcome.detail or outcome.status.value
+        if outcome.status == StoreStatus.NO_CONTEXT:
+            self._give_up(delivery, destination, detail, now)
+            return
         retry_at = None if outcome.stored else self._retry_at(delivery.attempts + 1, destination, now)
         self.book.mark([DeliveryTrial(delivery=delivery, detail=detail, retry_at=retry_at)], now)
+
+    def _give_up(self, delivery: Delivery, destination: DestinationConfig, detail: str, now: datetime) -> None:
+        """A kind of object that the destination never takes is not tried again; what can stand in for it is sent."""
+        record = self.outbox.record(delivery.job_id)
+        instead = None if record is None else plan_alternative(record, destination.name, delivery.role)
+        if instead is not None:
+            self.book.add(delivery.job_id, [instead], now)
+        self.book.mark([DeliveryTrial(delivery=delivery, detail=detail, retry_at=None, unsupported=True)], now)
+        if (destination.name, delivery.role) not in self.told:
+            self.told.add((destination.name, delivery.role))
+            emit(
+                Event.DELIVERY_UNSUPPORTED,
+                destination=destination.name,
+                role=delivery.role,
+                detail=detail,
+                instead=None if instead is None else instead.role,
+            )
 
     def _postpone(
         self, deliveries: Sequence[Delivery], destination: DestinationConfig, detail: str, *, counted: bool = True

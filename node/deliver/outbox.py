@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from node.config import DestinationConfig
+from node.deliver.objects import ALTERNATIVES
 from node.errors import StorageError
 from node.intake.durable_io import storage_error
 from node.jobs.deliveries import PlannedDelivery
@@ -81,19 +82,34 @@ class Outbox:
 
 
 def plan_deliveries(record: Mapping[str, Any], destinations: Sequence[DestinationConfig]) -> list[PlannedDelivery]:
-    """Which objects of a result go where."""
+    """Which objects of a result go where; reports in other SOP classes only take the place of a refused one."""
     return [
-        PlannedDelivery(
-            destination=destination.name,
-            sop_instance_uid=item["sop_instance_uid"],
-            role=item["role"],
-            file=item["file"],
-            position=position,
-        )
+        _planned(destination.name, position, item)
         for destination in destinations
         for position, item in enumerate(record["objects"])
-        if destination.wants(item["role"])
+        if destination.wants(item["role"]) and item["role"] not in ALTERNATIVES["sr"]
     ]
+
+
+def plan_alternative(record: Mapping[str, Any], destination: str, refused_role: str) -> PlannedDelivery | None:
+    """What goes to a destination in place of an object of a role that it does not take."""
+    for role, others in ALTERNATIVES.items():
+        order = (role, *others)
+        if refused_role in order[:-1]:
+            wanted = order[order.index(refused_role) + 1]
+            found = (entry for entry in enumerate(record["objects"]) if entry[1]["role"] == wanted)
+            return next((_planned(destination, position, item) for position, item in found), None)
+    return None
+
+
+def _planned(destination: str, position: int, item: Mapping[str, Any]) -> PlannedDelivery:
+    return PlannedDelivery(
+        destination=destination,
+        sop_instance_uid=item["sop_instance_uid"],
+        role=item["role"],
+        file=item["file"],
+        position=position,
+    )
 
 
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:

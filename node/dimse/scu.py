@@ -9,13 +9,13 @@ from node.dimse.command import encode_echo_request, encode_store_request
 from node.dimse.contexts import UNCOMPRESSED_TRANSFER_SYNTAXES, VERIFICATION_SOP_CLASS
 from node.dimse.recode import recode
 from node.dimse.requestor import MOST_CONTEXTS, Context, Peer, Requestor, Response
-from node.dimse.status import describe, is_stored, is_success
+from node.dimse.status import Status, describe, is_stored, is_success
 from node.errors import InputError, PeerError
 from node.intake.dataset_walk import IMPLICIT_VR_LITTLE_ENDIAN, walk_file
 from node.intake.file_meta import FileMeta, decode_file_meta, head_bytes
 from node.model import StoreOutcome, StoreStatus
 
-__all__ = ["Peer", "echo", "send"]
+__all__ = ["Peer", "accepted_classes", "echo", "send"]
 
 _FALLBACKS = ("1.2.840.10008.1.2.1", IMPLICIT_VR_LITTLE_ENDIAN)
 
@@ -57,6 +57,23 @@ def echo(peer: Peer, *, calling_ae_title: str, timeout_s: float = 10.0) -> None:
         response = association.request(context_id, command, None)
         if not is_success(response.status):
             raise PeerError(f"{peer}: answered C-ECHO with {describe(response.status, response.comment)}")
+
+
+def accepted_classes(
+    peer: Peer, sop_class_uids: Sequence[str], *, calling_ae_title: str, timeout_s: float = 10.0
+) -> frozenset[str]:
+    """Which of the SOP classes a peer lets us store, in an uncompressed transfer syntax. Nothing is sent.
+
+    Raises:
+        PeerError: no association could be made.
+    """
+    contexts = [
+        Context(sop_class_uid=sop_class, transfer_syntax_uid=syntax)
+        for sop_class in sop_class_uids
+        for syntax in _FALLBACKS
+    ]
+    with Requestor(peer, contexts, calling_ae_title=calling_ae_title, timeout_s=timeout_s) as association:
+        return frozenset(context.sop_class_uid for context in association.accepted)
 
 
 def send(
@@ -194,6 +211,7 @@ def _send_one(association: Requestor, item: _Sendable, journey: _Journey) -> Non
         journey.settle(item.index, StoreStatus.SUCCESS)
     else:
         status = StoreStatus.WARNING if is_stored(response.status) else StoreStatus.FAILED
+        status = StoreStatus.NO_CONTEXT if response.status == Status.SOP_CLASS_NOT_SUPPORTED else status
         journey.settle(item.index, status, describe(response.status, response.comment))
 
 

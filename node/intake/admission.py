@@ -54,7 +54,8 @@ DECODABLE = frozenset(
 
 _MR_IMAGES = frozenset({str(MRImageStorage)}) | MULTI_FRAME
 _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"  # Label Map Segmentation Storage (PS3.4 B.5), not in pydicom 3.0
-_REGIONS = frozenset({str(SegmentationStorage), _LABEL_MAP, str(RTStructureSetStorage)})
+REGIONS = frozenset({str(SegmentationStorage), _LABEL_MAP, str(RTStructureSetStorage)})
+"""SOP classes of regions drawn on images."""
 
 _MAP_WORDS = frozenset(
     {
@@ -158,7 +159,8 @@ def _type_words(image_type: tuple[str, ...], *, lossy: bool) -> Reason | None:
 
 
 def _own_result(ds: Dataset) -> Reason | None:
-    if made_by_ironnode(ds):
+    region = text(ds, "SOPClassUID") in REGIONS  # drawn on our maps, it may name us as contributing equipment
+    if made_by_ironnode(ds, contributed=not region):
         return "own_result", "The object was made by ironnode; own results are never measured again."
     return None
 
@@ -168,7 +170,7 @@ def _not_an_image(ds: Dataset) -> Reason | None:
     name = UID(sop_class).name
     if sop_class in _MR_IMAGES:
         return None if modality in ("MR", "") else ("not_mr", f"Modality is {modality}, not MR.")
-    if sop_class in _REGIONS:
+    if sop_class in REGIONS:
         return "region_object", f"{name} describes a region; it is kept and not measured by itself."
     if sop_class == EnhancedMRColorImageStorage:
         return "colour", "A colour image cannot be measured."

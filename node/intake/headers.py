@@ -16,6 +16,7 @@ from node.errors import InputError, StorageError
 from node.intake.admission import decline_object, decline_plane, decline_planes
 from node.intake.durable_io import storage_error
 from node.intake.planes import Layers, Plane, first_number, first_numbers, first_text, layers_of, planes_of
+from node.intake.regions import region_reference
 from node.intake.tags import ODD_DATA, seconds_of, text, words
 from node.intake.vendors import RECONSTRUCTION_WORDS, Private, map_quantity, private_text, promise
 from node.model import InstanceHeader, PlaneHeader
@@ -106,6 +107,8 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
         acquired_s=_acquired_s(layers),
         declined=declined,
         map_of=_map_of(ds, declined),
+        frame_of_reference_uid=text(ds, "FrameOfReferenceUID"),
+        region=region_reference(ds) if declined is not None and declined[0] == "region_object" else None,
     )
 
 

@@ -294,9 +294,10 @@ def _as_count(written: str) -> int | None:
     return _count(float(written)) if written.isdigit() else None
 
 
-def made_by_ironnode(ds: Dataset) -> bool:
-    """Whether ironnode itself made the object (its maps and reports come back through archives)."""
-    makers = (ds, *items(ds, "ContributingEquipmentSequence"))
+def made_by_ironnode(ds: Dataset, *, contributed: bool = True) -> bool:
+    """Whether ironnode itself made the object (its maps and reports come back through archives), or ``contributed`` to
+    what another device made of it."""
+    makers = (ds, *(items(ds, "ContributingEquipmentSequence") if contributed else ()))
     return any(
         text(maker, "Manufacturer").casefold() == "ironnode"
         and text(maker, "ManufacturerModelName").casefold().startswith("ironnode")

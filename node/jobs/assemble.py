@@ -11,10 +11,11 @@ from node.errors import InputError
 from node.intake.assembly import AcquisitionPlan, Verdict, decide, plan_study
 from node.intake.headers import read_header
 from node.intake.spool import Spool
-from node.jobs.ledger import Ledger
+from node.jobs.ledger import Ledger, RelatedJob
 from node.jobs.manifest import JobManifest, ManifestStore, derive_job_id
+from node.jobs.regions import Assigned, assign
 from node.jobs.studies import AcquisitionOutcome, IndexedInstance, OpenStudy
-from node.model import AcquisitionState, SpooledInstance
+from node.model import AcquisitionState, Cause, InstanceHeader, SpooledInstance
 from node.ops.events import Event, emit
 
 _BATCH = 200  # instances in one ledger transaction
@@ -88,8 +89,11 @@ class Assembler:
     def _judge(self, study: OpenStudy, now: datetime) -> int:
         uid = study.study_instance_uid
         quiet_s = (now - study.last_arrival_at).total_seconds()
-        outcomes, waits_s, made = [], [], 0
-        for plan in plan_study(self._ledger.studies.headers(uid)):
+        headers = self._ledger.studies.headers(uid)
+        plans = plan_study(header for header in headers if header.region is None)
+        regions = self._regions(uid, [header for header in headers if header.region is not None], plans)
+        outcomes, waits_s, made = list(regions.outcomes), [], 0
+        for plan in plans:
             decision = decide(
                 plan,
                 quiet_s=quiet_s,
@@ -99,13 +103,21 @@ class Assembler:
             if decision.verdict == Verdict.WAIT:
                 waits_s.append(decision.quiet_s)
             elif decision.verdict == Verdict.READY:
-                made += self._ensure_job(plan, now)
+                made += self._ensure_job(plan, regions.by_acquisition.get(plan.key), now)
             outcomes.append(_outcome(plan, decision.verdict))
         self._settle(uid, outcomes, now)
         self._next_look.pop(uid, None)
         if waits_s:
             self._next_look[uid] = study.last_arrival_at + timedelta(seconds=min(waits_s))
         return made
+
+    def _regions(
+        self, study_instance_uid: str, regions: Sequence[InstanceHeader], plans: Sequence[AcquisitionPlan]
+    ) -> Assigned:
+        if not regions:
+            return Assigned(by_acquisition={}, outcomes=())
+        results = self._ledger.results_of(study_instance_uid)
+        return assign(regions, plans, results, self._ledger.studies.arrivals(study_instance_uid))
 
     def _settle(self, study_instance_uid: str, outcomes: Sequence[AcquisitionOutcome], now: datetime) -> None:
         for outcome in self._ledger.studies.settle(study_instance_uid, outcomes, now):
@@ -119,11 +131,13 @@ class Assembler:
                     instances=outcome.n_instances,
                 )
 
-    def _ensure_job(self, plan: AcquisitionPlan, now: datetime) -> bool:
-        """Make the job of a plan, unless these very images have one (whatever the settings were then)."""
-        measured, uids = frozenset(header.sop_instance_uid for header in plan.headers), plan.job_uids
+    def _ensure_job(self, plan: AcquisitionPlan, region_uid: str | None, now: datetime) -> bool:
+        """Make the job of a plan, unless these very images have one with this region (whatever the settings were)."""
+        measured = frozenset(header.sop_instance_uid for header in plan.headers)
+        uids = tuple(sorted({*plan.job_uids, *([] if region_uid is None else [region_uid])}))
         related = self._ledger.related_jobs(plan.study_instance_uid, sorted(measured))
-        if any(measured <= job.sop_instance_uids <= frozenset(uids) for job in related):
+        alike = [job for job in related if job.region_uid == region_uid]
+        if any(measured <= job.sop_instance_uids <= frozenset(uids) for job in alike):
             return False  # a map or copy that came later is no reason to measure again
         manifest = self._manifests.keep(
             JobManifest(
@@ -137,6 +151,8 @@ class Assembler:
                 missing=plan.missing,
                 method_version=self._method_version,
                 settings_digest=self._settings_digest,
+                cause=_cause(related, region_uid),
+                region_uid=region_uid,
             )
         )
         made = self._ledger.add(manifest, now)
@@ -147,9 +163,16 @@ class Assembler:
                 study_instance_uid=manifest.study_instance_uid,
                 instances=len(uids),
                 revision=manifest.revision,
+                cause=manifest.cause.value,
                 missing=list(manifest.missing),
             )
         return made
+
+
+def _cause(related: Sequence[RelatedJob], region_uid: str | None) -> Cause:
+    if region_uid is not None and all(job.region_uid != region_uid for job in related):
+        return Cause.READER_REGION
+    return Cause.LATE_IMAGES if related else Cause.FIRST
 
 
 def _outcome(plan: AcquisitionPlan, verdict: Verdict) -> AcquisitionOutcome:

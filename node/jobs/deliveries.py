@@ -1,11 +1,11 @@
 """The ledger's part that the deliverer writes: which object goes to which destination, and how that stands."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, update
 
 from node.jobs import schema, trail
 from node.jobs.database import Database
@@ -42,24 +42,26 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryTrial:
-    """How one try went; ``retry_at`` is ``None`` when the destination has the object now.
+    """How one try went; ``retry_at`` is ``None`` when the destination has the object now, or is ``unsupported``.
 
-    ``counted`` is false when the object's turn did not come.
+    ``counted`` is false when the object's turn did not come; ``unsupported``: the destination does not take this kind.
     """
 
     delivery: Delivery
     detail: str
     retry_at: datetime | None
     counted: bool = True
+    unsupported: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class DestinationBacklog:
-    """What still waits for a destination."""
+    """What still waits for a destination; ``unsupported`` counts by role what it does not take."""
 
     destination: str
     pending: int
     sent: int
+    unsupported: Mapping[str, int]
     oldest_pending_at: datetime | None
     last_detail: str | None
 
@@ -124,11 +126,13 @@ class DeliveryBook:
                 _mark(connection, trial, now)
 
     def make_due(self, job_id: str, now: datetime) -> int:
-        """Try a job's pending objects now; how many there are."""
+        """Try a job's pending objects now, and those again that a destination did not take; how many there are."""
         table = schema.delivery
+        undelivered = or_(_pending(), table.c.state == DeliveryState.UNSUPPORTED.value)
+        values = {"next_try_at": now, "state": DeliveryState.PENDING.value}
         with self._database.writing() as connection:
             return connection.execute(
-                update(table).where(_pending(), table.c.job_id == job_id).values(next_try_at=now)
+                update(table).where(undelivered, table.c.job_id == job_id).values(**values)
             ).rowcount
 
     def of_job(self, job_id: str) -> list[Delivery]:
@@ -170,7 +174,9 @@ def _mark(connection: Connection, trial: DeliveryTrial, now: datetime) -> None:
         "attempts": table.c.attempts + (1 if trial.counted else 0),
         "last_detail": trial.detail,
     }
-    if trial.retry_at is None:
+    if trial.unsupported:
+        values.update(state=DeliveryState.UNSUPPORTED.value)
+    elif trial.retry_at is None:
         values.update(state=DeliveryState.SENT.value, sent_at=now)
     else:
         values.update(next_try_at=trial.retry_at)
@@ -196,9 +202,17 @@ def _backlog(connection: Connection, destination: str, states: dict[str, int]) -
         destination=destination,
         pending=states.get(DeliveryState.PENDING.value, 0),
         sent=states.get(DeliveryState.SENT.value, 0),
+        unsupported=_unsupported(connection, destination),
         oldest_pending_at=oldest,
         last_detail=detail,
     )
+
+
+def _unsupported(connection: Connection, destination: str) -> dict[str, int]:
+    table = schema.delivery.c
+    here = and_(table.destination == destination, table.state == DeliveryState.UNSUPPORTED.value)
+    query = select(table.role, func.count()).where(here).group_by(table.role).order_by(table.role)
+    return {role: int(number) for role, number in connection.execute(query)}
 
 
 def _delivery(row: Row[Any]) -> Delivery:
@@ -208,6 +222,7 @@ def _delivery(row: Row[Any]) -> Delivery:
 
 def _trail(connection: Connection, trial: DeliveryTrial, now: datetime) -> None:
     name = Event.DELIVERY_SENT if trial.retry_at is None else Event.DELIVERY_FAILED
+    name = Event.DELIVERY_UNSUPPORTED if trial.unsupported else name
     d = trial.delivery
     trail.append(
         connection,

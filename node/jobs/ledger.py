@@ -23,8 +23,10 @@ from node.jobs.database import Database
 from node.jobs.deliveries import DeliveryBook, PlannedDelivery, add_deliveries
 from node.jobs.manifest import JobManifest
 from node.jobs.studies import StudyBook
-from node.model import Job, JobState
+from node.model import Cause, Job, JobState
 from node.ops.events import Event
+from quant.result import ResultObject
+from sr_templates.evidence import EarlierResult
 
 _UNFINISHED = (JobState.QUEUED.value, JobState.RUNNING.value)
 
@@ -36,6 +38,7 @@ class RelatedJob:
     job_id: str
     revision: int
     sop_instance_uids: frozenset[str]
+    region_uid: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,21 +71,56 @@ class Ledger:
         wanted = set(sop_instance_uids)
         job, member = schema.job.c, schema.job_instance.c
         query = (
-            select(job.job_id, job.revision, member.sop_instance_uid)
+            select(job.job_id, job.revision, job.region_uid, member.sop_instance_uid)
             .join(schema.job_instance, member.job_id == job.job_id)
             .where(job.study_instance_uid == study_instance_uid)
             .order_by(job.revision, job.accepted_at, job.job_id)
         )
         with self.database.reading() as connection:
             rows = connection.execute(query).all()
-        members: dict[tuple[str, int], set[str]] = {}
+        members: dict[tuple[str, int, str | None], set[str]] = {}
         for row in rows:
-            members.setdefault((row.job_id, row.revision), set()).add(row.sop_instance_uid)
+            members.setdefault((row.job_id, row.revision, row.region_uid), set()).add(row.sop_instance_uid)
         return [
-            RelatedJob(job_id=job_id, revision=revision, sop_instance_uids=frozenset(uids))
-            for (job_id, revision), uids in members.items()
+            RelatedJob(job_id=job_id, revision=revision, region_uid=region, sop_instance_uids=frozenset(uids))
+            for (job_id, revision, region), uids in members.items()
             if uids & wanted
         ]
+
+    def replaced_by(self, job: Job) -> tuple[EarlierResult, ...]:
+        """The result sets that a job's is to replace, the latest first: its predecessor's, and back to the one that
+        replaced what was before it. One that replaced nothing stands beside its own predecessor."""
+        found: list[EarlierResult] = []
+        at = job.predecessor_job_id
+        with self.database.reading() as connection:
+            while at is not None:
+                row = _row(connection, at)
+                if row.record is not None:
+                    found.append(_earlier(row))
+                    if (row.record.get("revision") or {}).get("replaces"):
+                        break
+                at = row.predecessor_job_id
+        return tuple(found)
+
+    def results_of(self, study_instance_uid: str) -> dict[str, list[EarlierResult]]:
+        """The result sets of a study that are done, by acquisition key."""
+        job = schema.job.c
+        query = select(schema.job).where(job.study_instance_uid == study_instance_uid, job.record.is_not(None))
+        found: dict[str, list[EarlierResult]] = {}
+        with self.database.reading() as connection:
+            for row in connection.execute(query.order_by(job.revision)):
+                if row.record is not None:  # a JSON column knows two kinds of nothing
+                    found.setdefault(row.acquisition_key, []).append(_earlier(row))
+        return found
+
+    def outdated(self, method_version: str, settings_digest: str) -> list[Job]:
+        """Jobs that are done, of another method version or other settings, and the latest of their acquisition."""
+        job, later = schema.job.c, schema.job.alias("later")
+        newest = ~select(later.c.job_id).where(later.c.predecessor_job_id == job.job_id).exists()
+        other = or_(job.method_version != method_version, job.settings_digest != settings_digest)
+        query = select(schema.job).where(job.state == JobState.DONE.value, newest, other).order_by(job.accepted_at)
+        with self.database.reading() as connection:
+            return [_job(connection, row) for row in connection.execute(query).all()]
 
     def add(self, manifest: JobManifest, now: datetime) -> bool:
         """Enter a job whose manifest is durable; ``False`` when it stands already."""
@@ -267,7 +305,14 @@ def _job(connection: Connection, row: Row[Any]) -> Job:
         missing=tuple(row.missing),
         error=row.error,
         predecessor_job_id=row.predecessor_job_id,
+        cause=Cause(row.cause),
+        region_uid=row.region_uid,
     )
+
+
+def _earlier(row: Row[Any]) -> EarlierResult:
+    objects = tuple(ResultObject(**item) for item in row.record["objects"])
+    return EarlierResult(job_id=row.job_id, revision=row.revision, objects=objects)
 
 
 def _may_start(now: datetime) -> ColumnElement[bool]:
@@ -313,6 +358,10 @@ def _new_row(manifest: JobManifest) -> dict[str, Any]:
         "study_instance_uid": manifest.study_instance_uid,
         "revision": manifest.revision,
         "predecessor_job_id": manifest.predecessor_job_id,
+        "cause": manifest.cause.value,
+        "region_uid": manifest.region_uid,
+        "method_version": manifest.method_version,
+        "settings_digest": manifest.settings_digest,
         "accepted_at": manifest.accepted_at,
         "missing": list(manifest.missing),
         "state": JobState.QUEUED.value,

@@ -15,13 +15,14 @@ from typing import Any
 from node.errors import InputError, StorageError
 from node.intake.durable_io import storage_error
 from node.jobs.durable import write_durably
+from node.model import Cause
 
 MANIFEST_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobManifest:
-    """One measurement to make; ``sop_instance_uids`` are sorted."""
+    """One measurement to make; ``sop_instance_uids`` are sorted; ``region_uid``, what a reader drew, is one of them."""
 
     job_id: str
     acquisition_key: str
@@ -33,6 +34,8 @@ class JobManifest:
     missing: tuple[str, ...]
     method_version: str
     settings_digest: str
+    cause: Cause = Cause.FIRST
+    region_uid: str | None = None
 
     def to_json(self) -> bytes:
         """The file's content."""
@@ -93,6 +96,7 @@ def read_manifest(path: Path) -> JobManifest:
         record["accepted_at"] = datetime.fromisoformat(record["accepted_at"])
         record["sop_instance_uids"] = tuple(record["sop_instance_uids"])
         record["missing"] = tuple(record["missing"])
+        record["cause"] = Cause(record["cause"])
         return JobManifest(**record)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error

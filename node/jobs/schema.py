@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-LEDGER_VERSION = 1
+LEDGER_VERSION = 2
 """Raised with every change of a table; a ledger of another version is refused at start."""
 
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -88,6 +88,10 @@ job = Table(
     Column("study_instance_uid", String(64), nullable=False, index=True),
     Column("revision", Integer, nullable=False),
     Column("predecessor_job_id", String(32)),
+    Column("cause", String(16), nullable=False),  # node.model.Cause
+    Column("region_uid", String(64)),  # the instance that a reader drew
+    Column("method_version", String(16), nullable=False),
+    Column("settings_digest", String(32), nullable=False),
     Column("accepted_at", UtcTime, nullable=False),
     Column("missing", JSON, nullable=False),
     Column("state", String(16), nullable=False),  # node.model.JobState

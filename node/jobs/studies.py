@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, delete, select, update
 
 from node.jobs import schema, trail
 from node.jobs.database import Database
-from node.model import AcquisitionState, InstanceHeader, PlaneHeader, SpooledInstance
+from node.model import AcquisitionState, InstanceHeader, PlaneHeader, RegionReference, SpooledInstance
 from node.ops.events import Event
 
 
@@ -93,6 +93,13 @@ class StudyBook:
         with self._database.reading() as connection:
             return [header_from_record(record) for record in connection.scalars(query)]
 
+    def arrivals(self, study_instance_uid: str) -> dict[str, datetime]:
+        """When each instance of a study came, by SOP Instance UID."""
+        table = schema.instance.c
+        query = select(table.sop_instance_uid, table.received_at).where(table.study_instance_uid == study_instance_uid)
+        with self._database.reading() as connection:
+            return {row.sop_instance_uid: row.received_at for row in connection.execute(query)}
+
     def settle(
         self, study_instance_uid: str, outcomes: Iterable[AcquisitionOutcome], now: datetime
     ) -> list[AcquisitionOutcome]:
@@ -133,8 +140,16 @@ def header_from_record(record: dict[str, Any]) -> InstanceHeader:
         PlaneHeader(**{**p, "position_mm": tuple(p["position_mm"]), "orientation": tuple(p["orientation"])})
         for p in record["planes"]
     )
-    declined = record["declined"]
-    return InstanceHeader(**{**record, "planes": planes, "declined": None if declined is None else tuple(declined)})
+    declined, region = record["declined"], record["region"]
+    lists = {name: tuple(region[name]) for name in ("sop_instance_uids", "series_instance_uids")} if region else {}
+    return InstanceHeader(
+        **{
+            **record,
+            "planes": planes,
+            "declined": None if declined is None else tuple(declined),
+            "region": None if region is None else RegionReference(**{**region, **lists}),
+        }
+    )
 
 
 def _known(connection: Connection, sop_instance_uids: Sequence[str]) -> set[str]:

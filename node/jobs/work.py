@@ -67,27 +67,22 @@ class Workshop:
             emit(Event.RESULT_KEPT, job_id=job.job_id)
 
     def _input(self, job: Job) -> JobInput:
-        files = []
+        files = {}
         for uid in job.sop_instance_uids:
             path = self.locate(uid)
             if path is None:
                 raise StorageError(f"instance {uid} is not in the spool")
-            files.append(path)
+            files[uid] = path
         return JobInput(
             job_id=job.job_id,
-            files=tuple(files),
+            files=tuple(files.values()),
             accepted_at=job.accepted_at,
             revision=job.revision,
             missing=job.missing,
-            predecessor_sr=self._predecessor_report(job),
+            replaces=self.ledger.replaced_by(job),
+            cause=job.cause,
+            region=None if job.region_uid is None else files[job.region_uid],
         )
-
-    def _predecessor_report(self, job: Job) -> Path | None:
-        if job.predecessor_job_id is None:
-            return None
-        record = self.outbox.record(job.predecessor_job_id)
-        reports = [item["file"] for item in (record or {}).get("objects", ()) if item["role"] == "sr"]
-        return self.outbox.path(job.predecessor_job_id) / reports[0] if reports else None
 
     def _finish(self, job_id: str, owner: str) -> JobState:
         record = self.outbox.record(job_id)

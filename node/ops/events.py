@@ -42,6 +42,7 @@ class Event(StrEnum):
     WORKER_DEAF = "worker_deaf"  # a worker took no message although some waited; it is started afresh
     LEASE_EXPIRED = "lease_expired"  # a worker went silent; its job is queued again
     DELIVERY_SENT = "delivery_sent"  # a destination has objects of a job
+    DELIVERY_UNSUPPORTED = "delivery_unsupported"  # a destination does not take a SOP class; the rest is delivered
     DELIVERY_FAILED = "delivery_failed"  # a destination did not take objects; tried again later
     BROKER_AWAY = "broker_away"  # the queue's broker does not answer
     BROKER_BACK = "broker_back"  # it answers again
@@ -75,7 +76,10 @@ def configure_logging(level: int = logging.INFO) -> None:
 
 
 _WARNINGS = frozenset(
-    {Event.ROLE_DIED, Event.JOB_FAILED, Event.DELIVERY_FAILED, Event.BROKER_AWAY, Event.LEASE_EXPIRED}
+    {
+        *(Event.ROLE_DIED, Event.JOB_FAILED, Event.DELIVERY_FAILED, Event.DELIVERY_UNSUPPORTED),
+        *(Event.BROKER_AWAY, Event.LEASE_EXPIRED),
+    }
 )
 _ERRORS = frozenset({Event.JOB_PARKED, Event.STORAGE_TROUBLE})
 

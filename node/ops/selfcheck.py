@@ -8,8 +8,9 @@ from typing import Literal
 
 from node.app import open_node, wall_clock
 from node.config import Config, DestinationConfig
+from node.deliver.objects import RESULT_CLASSES
 from node.dimse.requestor import Peer
-from node.dimse.scu import echo
+from node.dimse.scu import accepted_classes, echo
 from node.errors import IronnodeError
 from node.jobs.broker import reach
 from node.jobs.durable import write_durably
@@ -119,7 +120,9 @@ def _destinations(config: Config) -> Iterator[Finding]:
         fix = "Name the PACS under destinations."
         yield Finding(part="destination", verdict="warning", text="none: results stay in the outbox", fix=fix)
     for destination in config.destinations:
-        yield _echo(config, destination)
+        yield (answer := _echo(config, destination))
+        if answer.verdict == "ok":
+            yield _classes(config, destination)
 
 
 def _echo(config: Config, destination: DestinationConfig) -> Finding:
@@ -130,6 +133,32 @@ def _echo(config: Config, destination: DestinationConfig) -> Finding:
     except IronnodeError as error:
         return Finding(part="destination", verdict="FAILED", text=f"{destination.name}: {error}", fix=error.hint)
     return Finding(part="destination", verdict="ok", text=f"{destination.name}: {peer} answered C-ECHO")
+
+
+def _classes(config: Config, destination: DestinationConfig) -> Finding:
+    """What the destination takes of what is configured for it; kinds that can stand in count."""
+    wanted = {role: found for role, found in RESULT_CLASSES.items() if destination.wants(role)}
+    calling = destination.calling_ae_title or config.receive.ae_title
+    peer = Peer(ae_title=destination.ae_title, host=destination.host, port=destination.port)
+    try:
+        taken = accepted_classes(
+            peer,
+            list(dict.fromkeys(uid for uid, _ in wanted.values())),
+            calling_ae_title=calling,
+            timeout_s=destination.timeout_s,
+        )
+    except IronnodeError as error:
+        return Finding(part="destination", verdict="FAILED", text=f"{destination.name}: {error}", fix=error.hint)
+    lines = [f"{role} ({name}) {'yes' if uid in taken else 'NO'}" for role, (uid, name) in wanted.items()]
+    refused = [role for role, (uid, _) in wanted.items() if uid not in taken and "." not in role]
+    text = f"{destination.name} takes: {'; '.join(lines)}"
+    if not refused:
+        return Finding(part="destination", verdict="ok", text=text)
+    if not taken:
+        fix = "Nothing can be delivered there: have the SOP classes enabled for this AE title."
+        return Finding(part="destination", verdict="FAILED", text=text, fix=fix)
+    fix = f"Delivered without: {', '.join(refused)}. Have the classes enabled there, or leave them out of objects."
+    return Finding(part="destination", verdict="warning", text=text, fix=fix)
 
 
 _CHECKS: tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...] = (

@@ -14,8 +14,9 @@ from tqdm import tqdm
 from node.config import Config
 from node.errors import InputError, StorageError
 from node.intake.assembly import AcquisitionPlan
+from node.intake.headers import read_header
 from node.jobs.manifest import derive_job_id
-from node.model import JobInput, PipelineOutput
+from node.model import Cause, InstanceHeader, JobInput, PipelineOutput
 from node.process.found import read_headers
 from node.process.pipeline import declined_output, run
 from quant import METHOD_VERSION
@@ -33,12 +34,20 @@ class BatchResult:
 
 
 def process_files(
-    paths: Sequence[Path], out: Path, config: Config, *, indication: str | None, show: Callable[[str], None]
+    paths: Sequence[Path],
+    out: Path,
+    config: Config,
+    *,
+    indication: str | None,
+    show: Callable[[str], None],
+    region: Path | None = None,
 ) -> list[BatchResult]:
-    """Measure every acquisition in ``paths`` (files or folders) and write the result folders.
+    """Measure every acquisition in ``paths`` (files or folders) and write the result folders; inside the ``region`` of
+    a SEG or RT Structure Set file, where one is given.
 
     Raises:
-        InputError: nothing readable was found, or a file that was named cannot be read (the text names it).
+        InputError: nothing readable was found, a file that was named cannot be read (the text names it), or a region
+            is given for several acquisitions.
         StorageError: a result cannot be written.
     """
     found = read_headers(paths, show)
@@ -46,23 +55,37 @@ def process_files(
     measurable = [plan for plan in plans if plan.declined is None]
     if not measurable:
         return [_write(out, declined_output(plans, config))]
+    if region is not None and len(measurable) > 1:
+        raise InputError(f"{len(measurable)} acquisitions in the files: name those of the one that the region is for")
     results = []
     for number, plan in enumerate(measurable, 1):
         folder = out if len(measurable) == 1 else out / str(number)
-        results.append(_write(folder, _measure(plan, found.files_of(plan), config, indication)))
+        results.append(_write(folder, _measure(plan, found.files_of(plan), config, indication, region)))
     return results
 
 
-def _measure(plan: AcquisitionPlan, files: tuple[Path, ...], config: Config, indication: str | None) -> PipelineOutput:
+def _measure(
+    plan: AcquisitionPlan, files: tuple[Path, ...], config: Config, indication: str | None, region: Path | None
+) -> PipelineOutput:
+    drawn = [] if region is None else [_region_header(region).sop_instance_uid]
     job = JobInput(
-        job_id=derive_job_id(plan.job_uids, config.method_digest() + (indication or ""), METHOD_VERSION),
+        job_id=derive_job_id([*plan.job_uids, *drawn], config.method_digest() + (indication or ""), METHOD_VERSION),
         files=files,
         accepted_at=acquired_at(files[0], config.report.zone),
         missing=plan.missing,
         indication=indication,
+        region=region,
+        cause=Cause.FIRST if region is None else Cause.READER_REGION,
     )
     with tqdm(desc="measuring", bar_format="{desc}: {postfix}[{elapsed}]", disable=None, leave=False) as bar:
         return run(job, config, report=lambda stage: bar.set_postfix_str(stage + " "))
+
+
+def _region_header(region: Path) -> InstanceHeader:
+    header = read_header(region)
+    if header.region is None:
+        raise InputError(f"{region}: neither a Segmentation nor an RT Structure Set of somebody else's")
+    return header
 
 
 def _write(folder: Path, output: PipelineOutput) -> BatchResult:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from pydicom import dcmread
-from pydicom.dataset import Dataset
 
 from node.model import JobInput, PipelineOutput
 from node.ops.events import Event, emit
@@ -80,6 +78,7 @@ def _withheld(result: LiverIronResult) -> LiverIronResult:
         patient_id_hash=result.patient_id_hash,
         acquisition=result.acquisition,
         follow_up=no_lic(_WITHHELD.text),
+        revision=result.revision,
         research_use_only=result.research_use_only,
     )
 
@@ -96,11 +95,12 @@ def _folder_with_objects(
         maps=maps,
         mask=None if measured_region is None else measured_region.mask,
         page_rgb=page.rgb,
+        page_pdf=page.pdf,
         source=material.study.source,
         identity=ResultIdentity(
             job_id=job.job_id, accepted_at=job.accepted_at, revision=job.revision, institution=institution
         ),
-        predecessor=_predecessor(job),
+        replaces=job.replaces if result.revision is not None and result.revision.replaces else (),
     )
     more = {"report.pdf": page.pdf, "page.png": page.png, **picture_files(built.result, pictures)}
     more |= {f"dicom/{item.file}": encode(item.dataset) for item in built.objects}
@@ -188,7 +188,3 @@ def _patient_lines(study: StudyFacts, institution: str | None) -> PatientLines:
         study_description=patient.study_description,
         institution=institution or "",
     )
-
-
-def _predecessor(job: JobInput) -> Dataset | None:
-    return None if job.predecessor_sr is None else dcmread(job.predecessor_sr)

@@ -6,7 +6,7 @@ A study that cannot be measured gives a result that says so, with its reasons, i
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 
 from node.config import Config
@@ -16,9 +16,12 @@ from node.model import JobInput, PipelineOutput
 from node.ops.events import Event, emit
 from node.policy import load_policy
 from node.process.facts import StudyFacts
+from node.process.measured import Measured
 from node.process.outputs import Material, folder_of, folder_without_objects
+from node.process.overrule import compared, overruled
 from node.process.pixels import LoadedAcquisition, read_acquisition
 from node.process.refusal import refusal_reason, study_of_headers
+from node.process.revision import revision_of
 from node.process.segmenter import find_region
 from node.process.vendor_maps import comparison_lines
 from quant import METHOD_VERSION
@@ -27,7 +30,6 @@ from quant.calibration import calibration_for
 from quant.fit import R2StarMap, fit_r2star
 from quant.flags import FitFlag
 from quant.follow_up import no_lic, technical_repeat
-from quant.liver import LiverRegion
 from quant.noise import NoiseModel
 from quant.quality import phase_line
 from quant.region import RegionMeasurement, measure_region
@@ -35,20 +37,6 @@ from quant.result import FitSummary, LiverIronResult, QcLine, Reason, RoiSummary
 from quant.uncertainty import Repeatability
 
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What the numerics made of an acquisition; ``measurement`` is ``None`` exactly when there are ``refusals``.
-
-    ``fit`` and ``region`` are ``None`` when the signal itself cannot be fitted.
-    """
-
-    loaded: LoadedAcquisition
-    fit: R2StarMap | None
-    region: LiverRegion | None
-    measurement: RegionMeasurement | None
-    refusals: tuple[Reason, ...]
 
 
 def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOutput:
@@ -73,6 +61,12 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
         return _unusable(error, job, config)
     measured = measure(loaded, config, tell)
     result = result_of(measured, job, config, settings)
+    if job.region is not None and measured.fit is not None:
+        tell("measuring the drawn region")
+        automatic, automatic_result = measured, result
+        measured = overruled(automatic, job.region)
+        result = compared(result_of(measured, job, config, settings), measured, automatic_result, automatic)
+    result = replace(result, revision=revision_of(result, job))
     tell("writing the report")
     calibration = calibration_for(loaded.acquisition.field_t, settings.calibration_by_field)
     return folder_of(
@@ -103,6 +97,7 @@ def _unusable(error: InputError, job: JobInput, config: Config) -> PipelineOutpu
     result = replace(
         _not_measurable(study, (reason,), job, config), follow_up=no_lic("The images could not be measured.")
     )
+    result = replace(result, revision=revision_of(result, job))
     return folder_of(result, Material(study=study), job, config.report.institution)
 
 
@@ -226,8 +221,8 @@ def _assessed(
     }
     assert measured.region is not None  # there is a measurement
     assert measured.region.mask is not None
-    compared = comparison_lines(measured.loaded.vendor_maps, measured.region.mask, ours)
-    base = replace(base, qc=(*earlier, *assessment.qc, *compared), follow_up=assessment.follow_up)
+    scanner = comparison_lines(measured.loaded.vendor_maps, measured.region.mask, ours)
+    base = replace(base, qc=(*earlier, *assessment.qc, *scanner), follow_up=assessment.follow_up)
     if assessment.refusals:
         return replace(base, reasons=assessment.refusals)
     return replace(
@@ -285,7 +280,7 @@ def _roi_summary(measured: Measured, measurement: RegionMeasurement) -> RoiSumma
     assert mask is not None
     geometry = measured.loaded.acquisition.geometry
     return RoiSummary(
-        source="automatic",
+        source="automatic" if measured.drawn is None else measured.drawn.kind,
         n_voxels=measurement.n_voxels,
         volume_ml=measurement.n_voxels * geometry.voxel_volume_ml,
         n_slices=int(mask.any(axis=(1, 2)).sum()),

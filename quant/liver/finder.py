@@ -58,6 +58,18 @@ def judge_liver(
     return judged if judged.mask is None else _with_second_opinion(judged, find_liver(acquisition, fit, parameters))
 
 
+def check_region(
+    acquisition: MultiEcho, fit: R2StarMap, drawn: BoolArray, parameters: FinderParameters = DEFAULTS
+) -> tuple[QcLine, ...]:
+    """What the self-checks say of the region (z, y, x) that a person drew: warnings, for the person decides."""
+    judged = _refused_or(lambda: _find(acquisition, fit, parameters, drawn))
+    refused = {reason.code: reason.text for reason in judged.refusals}
+    return tuple(
+        QcLine(code=code, severity="warning", text=f"Self-check of the drawn region: {text}")
+        for code, text in refused.items()
+    )
+
+
 def _refused_or(found: Callable[[], LiverRegion]) -> LiverRegion:
     try:
         return found()

@@ -46,6 +46,24 @@ def to_native(
 
     parts = search.parenchyma
     organ, found = stored(search.organ.filled | parts.region), stored(parts.region)
+    lost = not_measured(acquisition, fit)
+    structure = stored(parts.structure) & organ & ~found
+    excluded = {
+        "vessel": structure,
+        "edge": organ & ~found & ~structure,
+        **{reason: found & mask for reason, mask in lost.items()},
+    }
+    return NativeRegion(
+        organ=organ,
+        found=found,
+        measurable=found & ~np.logical_or.reduce(list(lost.values())),
+        right=stored((torso.right_left >= 0) & (torso.right_left < _RIGHT_LOBE)),
+        excluded={reason: int(mask.sum()) for reason, mask in excluded.items()},
+    )
+
+
+def not_measured(acquisition: MultiEcho, fit: R2StarMap) -> dict[str, BoolArray]:
+    """Voxels (z, y, x) that the fit could not measure, by reason."""
     flags = fit.flags
     at_limit = (flags & FitFlag.AT_LIMIT) != 0
     saturated = (flags & FitFlag.SATURATED) != 0
@@ -53,21 +71,7 @@ def to_native(
         saturated |= acquisition.saturated
     noise = ((flags & FitFlag.NOISE_ONLY) != 0) & ~saturated
     unfit = (np.isnan(fit.r2star_per_s) | ((flags & FitFlag.FAILED) != 0)) & ~at_limit & ~noise & ~saturated
-    structure = stored(parts.structure) & organ & ~found
-    excluded = {
-        "vessel": structure,
-        "edge": organ & ~found & ~structure,
-        "low_snr": found & noise,
-        "poor_fit": found & unfit,
-        "saturated": found & saturated,
-    }
-    return NativeRegion(
-        organ=organ,
-        found=found,
-        measurable=found & ~(noise | unfit | saturated),
-        right=stored((torso.right_left >= 0) & (torso.right_left < _RIGHT_LOBE)),
-        excluded={reason: int(mask.sum()) for reason, mask in excluded.items()},
-    )
+    return {"low_snr": noise, "poor_fit": unfit, "saturated": saturated}
 
 
 def _replicate(mask: BoolArray, images: WorkingImages, shape: tuple[int, ...]) -> BoolArray:

@@ -32,7 +32,13 @@ def make_result(job: JobInput) -> PipelineOutput:
         name = f"dicom/{index}.dcm"
         files[name] = _object(uid, role, job)
         objects.append({"role": role, "sop_class_uid": MRImageStorage, "sop_instance_uid": uid, "file": name})
-    record = {"status": "measured", "instances": len(job.files), "revision": job.revision, "objects": objects}
+    replaced = [item.sop_instance_uid for earlier in job.replaces for item in earlier.objects if item.role == "sr"]
+    record = {
+        "status": "measured",
+        "instances": len(job.files),
+        "revision": {"number": job.revision, "cause": job.cause, "replaces": replaced},
+        "objects": objects,
+    }
     return PipelineOutput(record=record, files={**files, "result.json": json.dumps(record).encode()})
 
 

@@ -27,7 +27,7 @@ from quant.result import (
     View,
     Views,
 )
-from sr_templates.evidence import FrameRef, SourceSeries
+from sr_templates.evidence import EarlierResult, FrameRef, SourceSeries
 from sr_templates.identity import ResultIdentity
 from sr_templates.result_set import BuiltSet, ResultMaps, build_result_set
 
@@ -335,11 +335,17 @@ def build(source: SourceSeries, result: LiverIronResult | None = None, **changes
         "maps": maps,
         "mask": mask,
         "page_rgb": make_page(),
+        "page_pdf": b"%PDF-1.4 not much of one",
         "source": source,
         "identity": make_identity(),
         **changes,
     }
     return build_result_set(**arguments)
+
+
+def as_earlier(built: BuiltSet, revision: int = 1, job_id: str = "job-1") -> EarlierResult:
+    """What a later result set is told of ``built``."""
+    return EarlierResult(job_id=job_id, revision=revision, objects=built.result.objects)
 
 
 def build_refusal(source: SourceSeries, **changes: object) -> BuiltSet:

@@ -6,15 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.path import Path
 from pydicom.dataset import Dataset
 
 from quant.acquisition import Geometry
 from sr_templates.check import encode
+from sr_templates.presentation import outlines
 from sr_templates.result_set import BuiltSet, ResultIdentity, ResultMaps
 from tests.sr_templates.sr_sources import (
     COLUMNS,
     ROWS,
     STUDY,
+    as_earlier,
     build,
     build_refusal,
     build_two_maps,
@@ -29,6 +32,8 @@ from tests.sr_templates.sr_sources import (
     make_page,
     make_result,
 )
+
+OPTIONS = ("pdf", "pr", "ko")  # what a report does not refer to, for not every destination gets it
 
 
 def of_role(built: BuiltSet, role: str) -> list[Dataset]:
@@ -52,6 +57,11 @@ def test_roles_come_in_the_order_of_sending(measured: BuiltSet) -> None:
         "pm.lic",
         "pm.t2star",
         "pm.pdff",
+        "sr.comprehensive",
+        "sr.enhanced",
+        "pdf",
+        "pr",
+        "ko",
     ]
 
 
@@ -103,16 +113,55 @@ def test_every_time_comes_from_the_frozen_one() -> None:
                 assert str(element.value).startswith("20260206112233"), element
 
 
-def test_a_revision_names_its_predecessor_and_itself() -> None:
+def test_a_revision_names_its_predecessors_and_itself() -> None:
     source = make_classic(make_geometry(n_slices=1))
-    (first,) = of_role(build_two_maps(source), "sr")
-    second = build_two_maps(source, identity=make_identity(job_id="job-2", revision=2), predecessor=first)
+    first = build_two_maps(source)
+    second = build_two_maps(source, identity=make_identity(job_id="job-2", revision=2), replaces=[as_earlier(first)])
     (report,) = of_role(second, "sr")
     (study,) = report.PredecessorDocumentsSequence
-    (instance,) = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
-    assert instance.ReferencedSOPInstanceUID == first.SOPInstanceUID
+    named = {i.ReferencedSOPInstanceUID for s in study.ReferencedSeriesSequence for i in s.ReferencedSOPSequence}
+    assert named == {i.dataset.SOPInstanceUID for i in first.objects if i.role.startswith("sr")}
     assert study.StudyInstanceUID == STUDY
     assert all(item.dataset.SeriesDescription.endswith("(revision 2)") for item in second.objects)
+
+
+def test_a_revision_rejects_every_object_of_what_it_replaces() -> None:
+    source = make_classic(make_geometry(n_slices=2))
+    first = build_two_maps(source)
+    second = build_two_maps(source, identity=make_identity(job_id="job-2", revision=2), replaces=[as_earlier(first)])
+    third = build_two_maps(
+        source, identity=make_identity(job_id="job-3", revision=3), replaces=[as_earlier(second, 2, "job-2")]
+    )
+    assert not of_role(first, "rejection")
+    for later, earlier in ((second, first), (third, second)):
+        (note,) = of_role(later, "rejection")
+        assert note.ConceptNameCodeSequence[0].CodeValue == "113001"
+        (study,) = note.CurrentRequestedProcedureEvidenceSequence
+        named = {
+            (s.SeriesInstanceUID, i.ReferencedSOPClassUID, i.ReferencedSOPInstanceUID)
+            for s in study.ReferencedSeriesSequence
+            for i in s.ReferencedSOPSequence
+        }
+        assert named == {
+            (i.dataset.SeriesInstanceUID, i.dataset.SOPClassUID, i.dataset.SOPInstanceUID)
+            for i in earlier.objects
+            if i.role != "rejection"
+        }
+
+
+def test_outlines_follow_the_pixels_edges() -> None:
+    """What lies inside the loops by the even-odd rule is the mask; two pixels that touch in a corner, and a hole."""
+    mask = np.zeros((9, 8), dtype=bool)
+    mask[1:6, 1:6] = True
+    mask[3, 3] = False
+    mask[6, 6] = mask[8, 7] = mask[0, 0] = True
+    loops = list(outlines(mask))
+    assert all((loop[0] == loop[-1]).all() for loop in loops)
+    inside = np.zeros_like(mask)
+    for loop in loops:
+        centres = np.argwhere(np.ones_like(mask))[:, ::-1] + 0.5
+        inside ^= Path(loop).contains_points(centres).reshape(mask.shape)
+    np.testing.assert_array_equal(inside, mask)
 
 
 def test_descriptions_carry_unit_and_research_label_until_signed() -> None:
@@ -144,7 +193,11 @@ def test_the_report_lists_all_evidence(measured: BuiltSet) -> None:
         for instance in series.ReferencedSOPSequence
     }
     source = {ds.SOPInstanceUID for ds in make_classic(make_geometry()).datasets}
-    others = {item.dataset.SOPInstanceUID for item in measured.objects if item.role != "sr"}
+    others = {
+        item.dataset.SOPInstanceUID
+        for item in measured.objects
+        if not item.role.startswith("sr") and item.role not in OPTIONS
+    }
     assert listed == source | others
 
 
@@ -228,7 +281,7 @@ def test_maps_say_what_their_ends_mean(measured: BuiltSet) -> None:
 def test_a_refusal_has_no_region_and_no_numbers(refused: BuiltSet) -> None:
     assert "seg" not in roles(refused)
     without = build_refusal(make_classic(make_geometry(n_slices=2)), maps=None)
-    assert roles(without) == ["page", "sr"]
+    assert roles(without) == ["page", "sr", "sr.comprehensive", "sr.enhanced", "pdf", "ko"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from quant.result import ClinicianDecides, LiverIronResult, QcLine, Reason, Severity
 from sr_templates.result_set import BuiltSet
 from tests.sr_templates.sr_sources import (
+    as_earlier,
     build,
     build_refusal,
     make_bounded_result,
@@ -55,7 +56,7 @@ SETS = {
         make_classic(make_geometry(n_slices=3), TimezoneOffsetFromUTC="+0530"),
         replace(make_result(make_maps(3), make_mask(3)), research_use_only=False),
         identity=make_identity(revision=2, institution=None),
-        predecessor=build(make_classic(make_geometry(n_slices=3))).objects[13].dataset,
+        replaces=[as_earlier(build(make_classic(make_geometry(n_slices=3))))],
     ),
 }
 

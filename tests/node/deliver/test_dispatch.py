@@ -10,6 +10,7 @@ from pydicom import dcmread
 
 from node.config import Config, DestinationConfig
 from node.deliver.dispatch import Dispatcher
+from node.deliver.outbox import plan_alternative, plan_deliveries
 from node.dimse.store_peer import StorePeer
 from node.errors import PeerError
 from node.jobs.deliveries import Delivery
@@ -58,8 +59,8 @@ def test_everything_goes_out_in_order_on_one_association(node) -> None:
     assert len(node.archive.associations) == 1
 
 
-@pytest.mark.parametrize("status", [StoreStatus.FAILED, StoreStatus.NO_CONTEXT])
-def test_a_refused_object_holds_nobody_back_and_is_tried_for_ever(node, status) -> None:
+def test_a_refused_object_holds_nobody_back_and_is_tried_for_ever(node) -> None:
+    status = StoreStatus.FAILED
     node.archive.refuse = lambda path: status if path.name == "1.dcm" else None
     assert node.dispatcher.deliver_due(PACS) == 2
     waits = []
@@ -73,6 +74,38 @@ def test_a_refused_object_holds_nobody_back_and_is_tried_for_ever(node, status) 
     node.archive.refuse = lambda path: None
     node.clock.pass_s(900)
     assert node.dispatcher.deliver_due(PACS) == 1
+
+
+def test_a_sop_class_that_is_never_taken_is_told_once_and_not_tried_again(node, caplog) -> None:
+    node.archive.refuse = lambda path: StoreStatus.NO_CONTEXT if path.name == "1.dcm" else None
+    with caplog.at_level("INFO", logger="ironnode"):
+        assert node.dispatcher.deliver_due(PACS) == 2
+        for _ in range(5):
+            node.clock.pass_s(2000)
+            assert node.dispatcher.deliver_due(PACS) == 0
+    assert len(node.archive.associations) == 1
+    assert [record.message for record in caplog.records].count("delivery_unsupported") == 1
+    (backlog,) = node.ledger.deliveries.backlogs()
+    assert (backlog.pending, backlog.sent, dict(backlog.unsupported)) == (0, 2, {"map.lic": 1})
+    assert node.ledger.deliveries.due_destinations(node.clock()) == []
+    node.archive.refuse = lambda path: None  # the archive was told to take it, the operator asks for it
+    (job,) = node.jobs()
+    assert node.ledger.deliveries.make_due(job.job_id, node.clock()) == 1
+    assert node.dispatcher.deliver_due(PACS) == 1
+
+
+def test_what_stands_in_for_what() -> None:
+    record = {"objects": [{"role": role, "sop_instance_uid": role, "file": role}
+                          for role in ("page", "sr", "seg", "sr.comprehensive", "sr.enhanced", "pdf")]}  # fmt: skip
+
+    def instead(role: str) -> str | None:
+        found = plan_alternative(record, "pacs", role)
+        return None if found is None else found.role
+
+    assert [instead(r) for r in ("sr", "sr.comprehensive", "sr.enhanced", "page", "pdf", "seg")] == [
+        "sr.comprehensive", "sr.enhanced", None, "pdf", None, None,
+    ]  # fmt: skip
+    assert [p.role for p in plan_deliveries(record, [PACS])] == ["page", "sr", "seg"]
 
 
 def test_a_destination_that_is_away_costs_one_try_for_all(node) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from node.model import AcquisitionState
+from node.model import AcquisitionState, Cause
 from tests.nodekit.fast_node import make_result
 from tests.nodekit.quiet_node import Archive, QuietNode
 from tests.nodekit.small_study import write_study
@@ -76,11 +76,11 @@ def test_late_images_make_a_new_revision_that_knows_its_predecessor(quiet_node, 
     assert found.predecessor_job_id == first.job_id
 
 
-def test_the_revision_is_given_its_predecessors_report(quiet_node, study) -> None:
+def test_the_revision_is_given_its_predecessors_objects(quiet_node, study) -> None:
     seen = []
 
     def run(job):
-        seen.append((job.revision, job.predecessor_sr))
+        seen.append((job.revision, job.cause, job.replaces))
         return make_result(job)
 
     quiet_node.run = run
@@ -90,7 +90,11 @@ def test_the_revision_is_given_its_predecessors_report(quiet_node, study) -> Non
     quiet_node.receive(study[-1:])
     quiet_node.settle()
     first, _ = quiet_node.jobs()
-    assert seen == [(1, None), (2, quiet_node.outbox.path(first.job_id) / "dicom" / "2.dcm")]
+    assert [entry[:2] for entry in seen] == [(1, Cause.FIRST), (2, Cause.LATE_IMAGES)]
+    assert seen[0][2] == ()
+    (earlier,) = seen[1][2]
+    assert (earlier.job_id, earlier.revision) == (first.job_id, 1)
+    assert [item.role for item in earlier.objects] == ["map.r2star", "map.lic", "sr"]
 
 
 def test_images_that_come_again_change_nothing(quiet_node, study) -> None:

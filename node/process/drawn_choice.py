@@ -1,0 +1,68 @@
+"""Which of several drawn structures is the liver. Never guessed: one is coded or named so, or it is the only one."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from node.errors import DeclinedError
+
+LIVER_CODES = frozenset(
+    {("SCT", "10200004"), ("SRT", "T-62000"), ("SNM3", "T-62000"), ("FMA", "7197"), ("UMLS", "C0023884")}
+)
+"""Liver in SNOMED CT, its older SRT form (PS3.16 annex L), FMA and UMLS."""
+
+_GENERAL = frozenset(
+    {
+        ("", ""),
+        ("SCT", "85756007"),  # Tissue, what 3D Slicer writes when nobody chose a type
+        ("SRT", "T-D0050"),
+        ("SCT", "123037004"),  # Anatomical structure
+        ("SRT", "T-D000A"),
+        ("SCT", "91723000"),
+        ("SCT", "113343008"),  # Organ
+        ("NCIt", "C85402"),  # Imaging region of interest
+    }
+)
+_NAMED = re.compile(r"\b(liver|hepar|leber|foie|fegato|h[ií]gado)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A segment or contour set; ``code`` is (scheme, value) of what it shows, empty where it does not say."""
+
+    number: int
+    label: str
+    code: tuple[str, str]
+    meaning: str = ""
+
+    @property
+    def is_liver(self) -> bool:
+        """Whether a code or, where a code tells nothing, the name says so."""
+        return self.code in LIVER_CODES or (self.is_general and bool(_NAMED.search(self.label.replace("_", " "))))
+
+    @property
+    def is_general(self) -> bool:
+        """Whether its code names no particular organ."""
+        return self.code in _GENERAL
+
+
+def choose(candidates: Sequence[Candidate], what: str) -> Candidate:
+    """The liver among ``candidates``, which an error calls ``what``.
+
+    Raises:
+        DeclinedError: none or several could be it.
+    """
+    livers = [candidate for candidate in candidates if candidate.is_liver]
+    if len(livers) == 1:
+        return livers[0]
+    if not candidates:
+        raise DeclinedError("region_empty", f"The drawn region is empty: it holds no {what}.")
+    names = ", ".join(candidate.label or candidate.meaning or str(candidate.number) for candidate in candidates[:6])
+    if len(livers) > 1 or len(candidates) > 1:
+        found = f"{len(livers)} are the liver" if livers else "none is coded or named as the liver"
+        text = f"The drawn region cannot be told: of {len(candidates)} {what}s ({names}) {found}."
+        raise DeclinedError("region_ambiguous", text)
+    if not candidates[0].is_general:
+        text = f"The drawn region is not the liver: its one {what} shows {candidates[0].meaning or names}."
+        raise DeclinedError("region_not_liver", text)
+    return candidates[0]

@@ -1,0 +1,249 @@
+"""Drawn regions land on the right voxels by position alone, or are refused with a code."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from pydicom import dcmread
+from pydicom.sr.codedict import codes
+
+from node.errors import DeclinedError
+from node.intake.headers import read_header
+from node.process.drawn_region import DrawnRegion, Place, read_region
+from quant.acquisition import Geometry
+from tests.node.drawn_regions import FRAME, STUDY, plane_images, segment, write_rtstruct, write_seg
+from tests.node.mr_images import AXIAL, CORONAL, OBLIQUE, SAGITTAL
+
+Array = npt.NDArray[np.float64]
+SHAPE = (5, 24, 20)
+SPACING = (8.0, 2.5, 3.0)
+ORIGIN = (-30.0, -25.0, 10.0)
+CENTRE, RADII = np.array([0.0, 4.0, 25.0]), np.array([17.0, 20.0, 14.0])
+
+
+def place(orientation: tuple[float, ...] = AXIAL, *, frame: str = FRAME) -> Place:
+    row, column = np.array(orientation).reshape(2, 3)
+    normal = np.cross(row, column)
+    middle = CENTRE - row * 28 - column * 28 - normal * 16
+    geometry = Geometry(
+        positions_mm=np.array([middle + z * SPACING[0] * normal for z in range(SHAPE[0])]),
+        row_direction=row, column_direction=column, spacing_mm=SPACING, slice_thickness_mm=SPACING[0],
+    )  # fmt: skip
+    header = plane_images(orientation, tuple(middle), SPACING, SHAPE)[0]
+    return Place(
+        geometry=geometry, shape=SHAPE, frame_of_reference_uids=frozenset({frame}), sop_instance_uids=frozenset(),
+        patient_id_hash=_hash(header.PatientID),
+    )  # fmt: skip
+
+
+def _hash(patient_id: str) -> str:
+    import hashlib
+
+    return hashlib.sha256("\x00".join(("ironnode", "", patient_id)).encode()).hexdigest()[:16]
+
+
+def affine(orientation: tuple[float, ...], origin: Array, spacing: tuple[float, float, float]) -> Array:
+    """(z, y, x, 1) to millimetres."""
+    row, column = np.array(orientation).reshape(2, 3)
+    matrix = np.eye(4)
+    matrix[:3, 0], matrix[:3, 1] = np.cross(row, column) * spacing[0], column * spacing[1]
+    matrix[:3, 2], matrix[:3, 3] = row * spacing[2], origin
+    return matrix
+
+
+def centres(matrix: Array, shape: tuple[int, int, int]) -> Array:
+    index = np.stack([*np.indices(shape), np.ones(shape)], axis=-1)
+    return np.asarray((index @ matrix.T)[..., :3])
+
+
+def ellipsoid(points: Array) -> npt.NDArray[np.bool_]:
+    return np.asarray((((points - CENTRE) / RADII) ** 2).sum(axis=-1) < 1)
+
+
+def through_grid(place: Place, theirs: Array, shape: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
+    """The ellipsoid as their grid holds it, looked up at our voxels through their inverse affine."""
+    g = place.geometry
+    ours = affine((*g.row_direction, *g.column_direction), g.positions_mm[0], g.spacing_mm)
+    points = centres(ours, place.shape)
+    index = np.rint((np.concatenate([points, np.ones((*place.shape, 1))], -1) @ np.linalg.inv(theirs).T)[..., :3])
+    inside = np.all((index >= 0) & (index < np.array(shape)), axis=-1)
+    z, y, x = np.clip(index, 0, np.array(shape) - 1).astype(int).transpose(3, 0, 1, 2)
+    return ellipsoid(centres(theirs, shape))[z, y, x] & inside
+
+
+@pytest.mark.parametrize("theirs", [AXIAL, CORONAL, SAGITTAL, OBLIQUE], ids=["axial", "coronal", "sagittal", "oblique"])
+@pytest.mark.parametrize("ours", [AXIAL, SAGITTAL, OBLIQUE], ids=["on axial", "on sagittal", "on oblique"])
+def test_seg_of_any_grid_lands_by_position(ours: Any, theirs: Any, tmp_path: Path) -> None:
+    where, shape, spacing = place(ours), (16, 41, 37), (4.1, 1.7, 1.9)
+    row, column = np.array(theirs).reshape(2, 3)
+    origin = CENTRE - row * 34.3 - column * 35.1 - np.cross(row, column) * 31.7
+    matrix = affine(theirs, origin, spacing)
+    mask = ellipsoid(centres(matrix, shape))
+    path = write_seg(tmp_path / "seg.dcm", plane_images(theirs, tuple(origin), spacing, shape), mask)
+    found = read_region(path, where)
+    expected = through_grid(where, matrix, shape)
+    assert expected.sum() > 100
+    np.testing.assert_array_equal(found.mask, expected)
+    assert found.kind == "seg"
+    assert found.named
+    assert found.drawn_by == "Reader Rita, Workstation Inc Painter 7"
+
+
+def on_our_grid(tmp_path: Path, mask: npt.NDArray[Any], *segments: Any, **more: Any) -> DrawnRegion:
+    where = place()
+    images = plane_images(AXIAL, tuple(where.geometry.positions_mm[0]), SPACING, SHAPE)
+    return read_region(write_seg(tmp_path / "seg.dcm", images, mask, segments, **more), where)
+
+
+def liver_mask() -> npt.NDArray[np.bool_]:
+    where = place()
+    return ellipsoid(centres(affine(AXIAL, where.geometry.positions_mm[0], SPACING), SHAPE))
+
+
+def test_slices_without_a_frame_stay_empty(tmp_path: Path) -> None:
+    mask = liver_mask()
+    mask[2] = False
+    found = on_our_grid(tmp_path, mask)
+    assert len(dcmread(tmp_path / "seg.dcm").PerFrameFunctionalGroupsSequence) < SHAPE[0]
+    np.testing.assert_array_equal(found.mask, mask)
+
+
+def test_fractional_counts_from_half(tmp_path: Path) -> None:
+    mask = liver_mask()
+    drawn = np.where(mask, 0.6, 0.4).astype(np.float32)
+    found = on_our_grid(tmp_path, drawn, kind="FRACTIONAL", uid="1.2.7")
+    np.testing.assert_array_equal(found.mask, mask)
+
+
+def two(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    return np.stack([first, second], axis=-1).astype(np.uint8)
+
+
+def test_the_segment_coded_as_liver_is_taken_of_several(tmp_path: Path) -> None:
+    mask = liver_mask()
+    other = np.roll(mask, 6, axis=2) & ~mask
+    found = on_our_grid(tmp_path, two(other, mask), segment(1, "Milz", codes.SCT.Spleen), segment(2, "organ 2"))
+    np.testing.assert_array_equal(found.mask, mask)
+    assert found.label == "organ 2"
+
+
+@pytest.mark.parametrize(
+    ("segments", "code"),
+    [
+        ((segment(1, "a"), segment(2, "b")), "region_ambiguous"),
+        ((segment(1, "a", codes.SCT.Tissue), segment(2, "b", codes.SCT.Tissue)), "region_ambiguous"),
+        ((segment(1, "Milz", codes.SCT.Spleen), segment(2, "Niere", codes.SCT.Kidney)), "region_ambiguous"),
+    ],
+    ids=["two livers", "nothing told", "other organs"],
+)
+def test_several_segments_are_not_guessed(segments: Any, code: str, tmp_path: Path) -> None:
+    with pytest.raises(DeclinedError) as refused:
+        on_our_grid(tmp_path, two(liver_mask(), np.roll(liver_mask(), 5, 2)), *segments)
+    assert refused.value.code == code
+
+
+def test_a_single_spleen_is_not_the_liver(tmp_path: Path) -> None:
+    with pytest.raises(DeclinedError) as refused:
+        on_our_grid(tmp_path, liver_mask(), segment(1, "Milz", codes.SCT.Spleen))
+    assert refused.value.code == "region_not_liver"
+
+
+def test_a_single_tissue_is_taken_and_told(tmp_path: Path) -> None:
+    found = on_our_grid(tmp_path, liver_mask(), segment(1, "Segment_1", codes.SCT.Tissue))
+    assert (found.named, found.label) == (False, "Segment_1")
+
+
+def refusal(path: Path, where: Place) -> str:
+    with pytest.raises(DeclinedError) as refused:
+        read_region(path, where)
+    assert str(path) not in str(refused.value)
+    return refused.value.code
+
+
+def test_impossible_regions_are_refused(tmp_path: Path) -> None:
+    where = place()
+    start = tuple(where.geometry.positions_mm[0])
+    images = plane_images(AXIAL, start, SPACING, SHAPE)
+    mask, far = liver_mask(), plane_images(AXIAL, (start[0], start[1], start[2] + 500), SPACING, SHAPE)
+    path = tmp_path / "seg.dcm"
+    assert refusal(write_seg(path, images, np.zeros(SHAPE, bool)), where) == "region_empty"
+    assert refusal(write_seg(path, far, mask), where) == "region_outside"
+    assert refusal(write_seg(path, images, mask, FrameOfReferenceUID="1.2.99"), where) == "region_other_frame"
+    other = plane_images(AXIAL, start, SPACING, SHAPE, PatientID="SOMEBODY")
+    assert refusal(write_seg(path, other, mask), where) == "region_other_patient"
+    cut = dcmread(write_seg(path, images, mask))
+    cut.PixelData = cut.PixelData[:20]
+    cut.save_as(path)
+    assert refusal(path, where) == "region_unreadable"
+    path.write_bytes(path.read_bytes()[:900])
+    assert refusal(path, where) == "region_unreadable"
+
+
+# ------------------------------------------------------------ contours
+
+
+def ring(radius_mm: float, height_mm: float, orientation: tuple[float, ...] = AXIAL) -> Array:
+    """A circle about the centre, in the planes of ``orientation``, ``height_mm`` along their normal."""
+    row, column = np.array(orientation).reshape(2, 3)
+    angle = np.linspace(0, 2 * np.pi, 180, endpoint=False)[:, None]
+    centre = CENTRE + height_mm * np.cross(row, column)
+    return np.asarray(centre + radius_mm * (np.cos(angle) * row + np.sin(angle) * column))
+
+
+def cylinder(where: Place, axis: Array, radius_mm: float, half_mm: float) -> npt.NDArray[np.bool_]:
+    g = where.geometry
+    points = centres(affine((*g.row_direction, *g.column_direction), g.positions_mm[0], g.spacing_mm), where.shape)
+    apart = points - CENTRE
+    along = apart @ axis
+    across = np.linalg.norm(apart - along[..., None] * axis, axis=-1)
+    return np.asarray((np.abs(along) <= half_mm) & (across < radius_mm))
+
+
+@pytest.mark.parametrize("ours", [AXIAL, CORONAL, OBLIQUE], ids=["axial", "coronal", "oblique"])
+def test_contours_with_a_hole_on_our_slices(ours: Any, tmp_path: Path) -> None:
+    where = place(ours)
+    heights = (where.geometry.positions_mm - CENTRE) @ where.geometry.normal
+    contours = [ring(radius, h, ours) for h in heights[1:4] for radius in (15.3, 6.1)]
+    found = read_region(write_rtstruct(tmp_path / "rt.dcm", {"Leber": contours, "empty": []}), where)
+    outer, inner = (cylinder(where, where.geometry.normal, r, 12) for r in (15.3, 6.1))
+    expected = outer & ~inner
+    assert np.count_nonzero(found.mask != expected) <= 0.01 * expected.sum()  # a 180-gon is no circle
+    assert found.kind == "rtstruct"
+    assert found.named
+
+
+def test_contours_drawn_across_our_slices(tmp_path: Path) -> None:
+    where = place(AXIAL)
+    contours = [ring(13.3, h, SAGITTAL) for h in np.arange(-10.0, 10.1, 2.0)]
+    found = read_region(write_rtstruct(tmp_path / "rt.dcm", {"region 1": contours}), where)
+    expected = cylinder(where, np.array([1.0, 0.0, 0.0]), 13.3, 11.0)
+    assert expected.sum() > 50
+    np.testing.assert_array_equal(found.mask, expected)
+
+
+def test_contours_that_cannot_be_used(tmp_path: Path) -> None:
+    where, path = place(), tmp_path / "rt.dcm"
+    good = [ring(12, 0)]
+    assert refusal(write_rtstruct(path, {"a": good, "b": good}), where) == "region_ambiguous"
+    assert refusal(write_rtstruct(path, {"Liver": good, "liver 2": good}), where) == "region_ambiguous"
+    assert refusal(write_rtstruct(path, {"Liver": []}), where) == "region_empty"
+    assert refusal(write_rtstruct(path, {"Liver": [ring(12, 0)[:1].repeat(4, axis=0)]}), where) == "region_empty"
+    assert refusal(write_rtstruct(path, {"Liver": [*good, ring(12, 0, CORONAL)]}), where) == "region_unreadable"
+    assert refusal(write_rtstruct(path, {"Liver": good}, frame="1.2.99"), where) == "region_other_frame"
+    assert refusal(write_rtstruct(path, {"Liver": [ring(12, 300)]}), where) == "region_outside"
+
+
+def test_references_are_found_at_any_depth(tmp_path: Path) -> None:
+    seg = write_seg(tmp_path / "seg.dcm", plane_images(AXIAL, ORIGIN, SPACING, SHAPE), liver_mask())
+    header = read_header(seg)
+    assert header.region is not None
+    assert {"1.2.3.1.2", "1.2.3.1.3"} <= set(header.region.sop_instance_uids)
+    assert "1.2.3.1" in header.region.series_instance_uids
+    assert header.region.frame_of_reference_uid == FRAME
+    contours = read_header(write_rtstruct(tmp_path / "rt.dcm", {"Liver": [ring(9, 0)]}, images=("1.2.3.1.4",)))
+    assert contours.region is not None
+    assert contours.region.sop_instance_uids == ("1.2.3.1.4",)
+    assert contours.region.frame_of_reference_uid == FRAME
+    assert contours.study_instance_uid == STUDY
