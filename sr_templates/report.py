@@ -68,6 +68,8 @@ def other_class(
     order = 1 + list(OTHER_REPORT_CLASSES).index(name)
     placement = replace(report[0], role=f"sr.{name}", series_number=report[0].series_number + order)
     ds = copy.deepcopy(report[1])
+    for element in context.header.attributes:  # the study comes in last again, and its character set with it
+        ds.pop(element.tag, None)
     ds.SOPClassUID = sop_class_uid
     return placement, stamp(ds, context, placement)
 

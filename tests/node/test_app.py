@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from node.app import Node, open_node, rebuild
-from node.config import Config, DestinationConfig, GradingConfig, StorageConfig
+from node.config import Config, DestinationConfig, StorageConfig
 from node.errors import ConfigError, InputError, StorageError
 from node.model import Cause, DeliveryState, JobState, StoreStatus
 from node.runtime import RunFolder, exclusive
@@ -130,33 +130,30 @@ def test_an_unusable_storage_root_is_one_clear_error(tmp_path) -> None:
         Node(Config(storage=StorageConfig(root=tmp_path / "file")))
 
 
-def test_the_same_images_are_measured_again_after_the_settings_changed(worked, config, node) -> None:
+def test_another_method_version_makes_a_new_revision(worked, node) -> None:
+    """The worked node measured with method version 1."""
     (first,) = node.jobs()
-    with pytest.raises(InputError, match="neither the method nor the settings"):
+    (line,) = node.measure_outdated()
+    (second,) = (j for j in node.jobs() if j.revision == 2)
+    assert second.job_id in line
+    job = node.ledger.find(second.job_id)
+    assert job is not None
+    assert (job.revision, job.cause, job.predecessor_job_id) == (2, Cause.SETTINGS, first.job_id)
+    assert [earlier.job_id for earlier in node.ledger.replaced_by(job)] == [first.job_id]
+    with pytest.raises(InputError, match="is not the latest"):
         node.measure_again(first.job_id)
-    assert node.measure_outdated() == []
-    changed = config.model_copy(update={"grading": GradingConfig(scheme="another")})
-    with open_node(changed) as later:
-        (line,) = later.measure_outdated()
-        second, _ = later.jobs()
-        assert second.job_id in line
-        job = later.ledger.find(second.job_id)
-        assert job is not None
-        assert (job.revision, job.cause, job.predecessor_job_id) == (2, Cause.SETTINGS, first.job_id)
-        assert [earlier.job_id for earlier in later.ledger.replaced_by(job)] == [first.job_id]
-        with pytest.raises(InputError, match="is not the latest"):
-            later.measure_again(first.job_id)
-        with pytest.raises(InputError, match="is queued, not done"):
-            later.measure_again(second.job_id)
-        assert later.measure_outdated() == []
+    with pytest.raises(InputError, match="is queued, not done"):
+        node.measure_again(second.job_id)
     worked.settle()  # the assembler makes no third one of the same images
-    assert [j.revision for j in worked.jobs()] == [1, 2]
-    assert {j.state for j in worked.jobs()} == {JobState.DONE}
+    assert [(j.revision, j.state) for j in worked.jobs()] == [(1, JobState.DONE), (2, JobState.DONE)]
+    assert node.measure_outdated() == []
+    with pytest.raises(InputError, match="neither the method nor the settings"):
+        node.measure_again(second.job_id)
 
 
-def test_images_that_are_gone_are_not_measured_again(worked, config, node) -> None:
+def test_images_that_are_gone_are_not_measured_again(node) -> None:
     (first,) = node.jobs()
-    next(node.spool.instances()).path.unlink()
-    with open_node(config.model_copy(update={"grading": GradingConfig(scheme="another")})) as later:
-        with pytest.raises(InputError, match="no longer in the spool"):
-            later.measure_again(first.job_id)
+    for instance in node.spool.instances():
+        instance.path.unlink()
+    with pytest.raises(InputError, match="no longer in the spool"):
+        node.measure_again(first.job_id)
