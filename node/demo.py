@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
+from node.config import DestinationConfig
+from node.deliver.outbox import plan_deliveries
 from node.dimse.scu import Peer, send
 from node.dimse.store_peer import StorePeer
 from node.errors import InputError, IronnodeError, StorageError
@@ -65,21 +67,23 @@ class _DemoNode:
 
     root: Path
     process: subprocess.Popen[bytes]
+    pacs: DestinationConfig
 
     @staticmethod
     def start(out: Path, pacs_port: int) -> "_DemoNode":
+        pacs = DestinationConfig(name="pacs", ae_title="DEMOPACS", host="127.0.0.1", port=pacs_port)
         config = {
             "storage": {"root": str(out / "node"), "min_free_mib": 0},
             "receive": {"host": "127.0.0.1", "port": 0, "allow": [{"ae_title": "DEMOSCANNER", "host": "127.0.0.1"}]},
             "assemble": {"complete_quiet_s": 1},
-            "destinations": [{"name": "pacs", "ae_title": "DEMOPACS", "host": "127.0.0.1", "port": pacs_port}],
+            "destinations": [pacs.model_dump(mode="json", exclude_defaults=True)],
             "web": {"enabled": False},
         }
         (out / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         with (out / "node.log").open("wb") as log:
             command = [sys.executable, "-m", "node", "serve", "--config", str(out / "config.yaml")]
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        return _DemoNode(root=out / "node", process=process)
+        return _DemoNode(root=out / "node", process=process, pacs=pacs)
 
     @property
     def port(self) -> int:
@@ -88,14 +92,15 @@ class _DemoNode:
         return int(listener["port"])
 
     def results(self, pacs: StorePeer) -> dict[str, Any]:
-        """The record of the one job, when the PACS holds every object of it."""
+        """The record of the one job with the objects that are sent, when the PACS holds every one of them."""
 
         def whole() -> dict[str, Any] | None:
             for result in (self.root / "outbox").glob("*/result.json"):
                 record: dict[str, Any] = json.loads(result.read_bytes())
-                wanted = {item["sop_instance_uid"] for item in record["objects"]}
+                wanted = {planned.sop_instance_uid for planned in plan_deliveries(record, (self.pacs,))}
                 if wanted and wanted <= {path.stem for path in pacs.files()}:
-                    return {**record, "folder": str(result.parent)}
+                    came = [item for item in record["objects"] if item["sop_instance_uid"] in wanted]
+                    return {**record, "objects": came, "folder": str(result.parent)}
             return None
 
         return self._wait(whole, _ARRIVE_S, "the results did not come back")

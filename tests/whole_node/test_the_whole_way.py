@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from tests.node.drawn_regions import write_seg
 from tests.whole_node.harness import Orthanc, RunningNode, wait_until
 
 pytestmark = [pytest.mark.whole_node, pytest.mark.peer]
@@ -33,11 +34,17 @@ def outbox_record(node: RunningNode, job_id: str) -> dict[str, Any]:
     return json.loads((node.root / "data" / "outbox" / job_id / "result.json").read_text())
 
 
+def sent_uids(record: dict[str, Any]) -> list[str]:
+    """What goes to a destination that does not say what it wants: no options, one report."""
+    kinds = re.compile(r"map\..+|pm\..+|page|sr|seg")
+    return sorted(o["sop_instance_uid"] for o in record["objects"] if kinds.fullmatch(o["role"]))
+
+
 def delivered(node: RunningNode, pacs: Orthanc) -> dict[str, Any]:
     """Wait until the one job's whole result set is in the PACS; its record."""
     (job,) = wait_until(lambda: [j for j in node.jobs() if j["state"] == "done"], "a job is done")
     record = outbox_record(node, job["job_id"])
-    expected = sorted(o["sop_instance_uid"] for o in record["objects"])
+    expected = sent_uids(record)
     wait_until(lambda: pacs.sop_uids() == expected, "the PACS holds exactly the result set")
     return record
 
@@ -163,9 +170,51 @@ def test_destination_away_is_waited_for(
     shown = wait_until(
         lambda: _failed_deliveries(node, job["job_id"]), "the refusing destination's failures are visible"
     )
-    assert len(shown) == len(record["objects"])
+    assert len(shown) == len(sent_uids(record))
 
 
 def _failed_deliveries(node: RunningNode, job_id: str) -> list[dict[str, Any]]:
     job = json.loads(node.command("show", job_id, "--json").stdout)
     return [d for d in job["deliveries"] if d["destination"] == "wrong" and d["attempts"] > 0 and d["last_detail"]]
+
+
+def test_a_reader_overrules(
+    make_node: MakeNode, orthanc: Orthanc, storescu: Push, phantom_files: Callable[..., list[Path]], tmp_path: Path
+) -> None:
+    """A region drawn on the first echo by another maker goes in through DCMTK; the new report and the note that rejects
+    the old objects come back."""
+    node = make_node(destinations=[pacs_destination(orthanc, objects=["sr", "seg", "rejection"])])
+    files = phantom_files(slices=4)
+    assert storescu(node.port, files).returncode == 0
+    wait_until(lambda: len(orthanc.instances()) == 2, "the first report and its region")
+    (first,) = node.jobs()
+    automatic = outbox_record(node, first["job_id"])
+    assert automatic["status"] == "measured", automatic["reasons"]
+    echoes = [pydicom.dcmread(file) for file in files]
+    te1 = min(echo.EchoTime for echo in echoes)
+    images = sorted((e for e in echoes if e.EchoTime == te1), key=lambda e: float(e.ImagePositionPatient[2]))
+    mask = np.load(next(files[0].parent.glob("truth_labels.npz")))["liver"] > 0
+    mask[0] = mask[-1] = False
+    drawn = write_seg(tmp_path / "drawn.dcm", images, mask)
+    assert storescu(node.port, [drawn], "-R").returncode == 0
+    wait_until(lambda: len(orthanc.instances()) == 5, "the second report, its region and the rejection note")
+
+    second = next(j for j in node.jobs() if j["revision"] == 2)
+    record = outbox_record(node, second["job_id"])
+    assert record["status"] == "measured", record["reasons"]
+    assert (record["roi"]["source"], record["roi"]["n_slices"]) == ("seg", 2)
+    assert record["roi"]["n_voxels"] + sum(record["roi"]["excluded"].values()) == mask.sum()
+    beside = record["roi"]["reader"]["automatic"]
+    assert beside["r2star_per_s"] == pytest.approx(automatic["r2star_per_s"]["median"])
+    assert record["r2star_per_s"]["median"] == pytest.approx(67.73, rel=0.1)
+    stored = [pydicom.dcmread(io.BytesIO(orthanc.file(i["ID"]))) for i in orthanc.instances()]
+    (note,) = [d for d in stored if d.Modality == "KO"]
+    rejected = {
+        ref.ReferencedSOPInstanceUID
+        for series in note.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+        for ref in series.ReferencedSOPSequence
+    }
+    assert rejected == {item["sop_instance_uid"] for item in automatic["objects"]}
+    report = next(d for d in stored if d.Modality == "SR" and "PredecessorDocumentsSequence" in d)
+    texts = [element.value for element in report.iterall() if element.keyword == "TextValue"]
+    assert "Result 2 replaces result 1: a reader drew the region." in texts

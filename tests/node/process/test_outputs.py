@@ -120,10 +120,10 @@ def test_a_result_that_contradicts_its_maps_is_withheld_and_the_study_told(
         assert record[name] is None, name
     assert record["follow_up"]["clinician_decides"] is True
     objects = dict(objects_of(output))
-    assert sorted(objects) == ["page", "sr"]
+    assert sorted(objects) == ["ko", "page", "pdf", "sr", "sr.comprehensive", "sr.enhanced"]
     for role in objects:
         path = tmp_path / f"{role}.dcm"
-        path.write_bytes(output.files[f"dicom/{role}-0001.dcm"])
+        path.write_bytes(output.files[f"dicom/{role.replace('.', '-')}-0001.dcm"])
         answer = subprocess.run([dciodvfy, "-new", path], capture_output=True, text=True, check=False)
         assert "Error" not in answer.stdout + answer.stderr
     for file in ("report.txt", "report.html"):

@@ -184,11 +184,11 @@ def test_refusal_reaches_the_study(name: str, tmp_path: Path, dciodvfy: Path) ->
     for secret in (*PATIENT_FACTS, str(tmp_path), ".dcm"):
         assert secret not in json.dumps({**record, "objects": []})
     objects = _objects(output)
-    assert sorted(objects) == ["page", "sr"]
+    assert sorted(objects) == ["ko", "page", "pdf", "sr", "sr.comprehensive", "sr.enhanced"]
     for role, ds in objects.items():
         assert (ds.StudyInstanceUID, ds.PatientID, str(ds.PatientName)) == (SCAN.study, "P1", "Doe^Jane"), role
         path = tmp_path / f"{role}.dcm"
-        path.write_bytes(output.files[f"dicom/{role}-0001.dcm"])
+        path.write_bytes(output.files[f"dicom/{role.replace('.', '-')}-0001.dcm"])
         answer = subprocess.run([dciodvfy, "-new", path], capture_output=True, text=True, check=False)
         assert [line for line in (answer.stdout + answer.stderr).splitlines() if line.startswith("Error")] == [], role
     texts = [item.TextValue for item in _items(objects["sr"]) if item.ValueType == "TEXT"]
