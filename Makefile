@@ -19,7 +19,7 @@ $(STAMP): requirements.lock requirements-dev.lock pyproject.toml
 
 install: $(STAMP)  ## the virtual environment with locked dependencies
 
-peers:           ## DCMTK, dicom3tools and Orthanc for the tests (Debian packages; needs root or sudo)
+peers:           ## DCMTK, dicom3tools, Orthanc, Chromium and promtool for the tests (Debian packages; needs root or sudo)
 	deploy/install-test-peers
 
 demo: $(STAMP)   ## the whole way on this machine: scanner push, maps and report back

@@ -18,6 +18,7 @@ from node.intake.spool import Spool
 from node.jobs.assemble import Assembler
 from node.jobs.database import set_sqlite_aside
 from node.jobs.deliveries import Delivery
+from node.jobs.figures import Figures
 from node.jobs.ledger import Ledger
 from node.jobs.manifest import JobManifest, ManifestStore, derive_job_id
 from node.jobs.overview import AcquisitionLine, JobLine, Overview, TrailLine
@@ -89,6 +90,7 @@ class Node:
         self.outbox = Outbox(root / "outbox")
         self.manifests = ManifestStore(root / "jobs")
         self.overview = Overview(self.ledger.database)
+        self.figures = Figures(self.ledger.database)
 
     def close(self) -> None:
         """Let go of the ledger."""
@@ -227,6 +229,31 @@ class Node:
             raise InputError(f"job {job.job_id}: neither the method nor the settings have changed since a result of it")
         self.ledger.add(self.manifests.keep(manifest), wall_clock())
         return f"job {manifest.job_id} is queued: revision {manifest.revision}, replaces {job.job_id}"
+
+    def send_again(self, job_id: str) -> str:
+        """Send all objects of a finished job once more (the same bytes); a sentence that says what will happen.
+
+        Raises:
+            InputError: no job, or several, begin so; or it has no result yet.
+        """
+        now = wall_clock()
+        details = self.show(job_id)
+        full = details.job.job_id
+        if details.record is None:
+            raise InputError(f"job {full} has no result yet")
+        self.ledger.deliveries.add(full, plan_deliveries(details.record, self.config.destinations), now)
+        return f"job {full}: {self.ledger.deliveries.send_again(full, now)} objects are sent again"
+
+    def park(self, job_id: str) -> str:
+        """Keep a waiting job from being run until somebody retries it; a sentence that says so.
+
+        Raises:
+            InputError: no job, or several, begin so; or it does not wait.
+        """
+        full = self.overview.complete_job_id(job_id)
+        if not self.ledger.park(full, wall_clock()):
+            raise InputError(f"job {full} does not wait; only a queued job can be parked")
+        return f"job {full} is parked"
 
 
 @contextmanager

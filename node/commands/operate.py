@@ -176,3 +176,12 @@ def config_group() -> None:
 def schema() -> None:
     """Print the JSON Schema of the configuration, for editors that complete and check YAML."""
     click.echo(json.dumps(config_schema(), indent=2))
+
+
+@click.command("web-password")
+@click.password_option(help="The password; asked for when not given.")
+def web_password(password: str) -> None:
+    """Print the hash of a password for web.users in the configuration."""
+    from node.web.passwords import hash_password
+
+    click.echo(hash_password(password))

@@ -135,6 +135,13 @@ class DeliveryBook:
                 update(table).where(undelivered, table.c.job_id == job_id).values(**values)
             ).rowcount
 
+    def send_again(self, job_id: str, now: datetime) -> int:
+        """Send every object of a job once more, now, also those that the destinations have; how many there are."""
+        table = schema.delivery
+        values = {"state": DeliveryState.PENDING.value, "attempts": 0, "next_try_at": now, "sent_at": None}
+        with self._database.writing() as connection:
+            return connection.execute(update(table).where(table.c.job_id == job_id).values(**values)).rowcount
+
     def of_job(self, job_id: str) -> list[Delivery]:
         """Every delivery of a job."""
         table = schema.delivery.c

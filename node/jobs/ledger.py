@@ -250,6 +250,15 @@ class Ledger:
                 _trail(connection, now, Event.JOB_RUNG_AGAIN, job_id, by="operator")
         return moved
 
+    def park(self, job_id: str, now: datetime) -> bool:
+        """An operator's stop of a job that waits; ``False`` when it does not wait."""
+        values = {"state": JobState.PARKED.value, "error": "parked by an operator", "not_before": None}
+        with self.database.writing() as connection:
+            moved = _move(connection, job_id, JobState.QUEUED, values)
+            if moved:
+                _trail(connection, now, Event.JOB_PARKED, job_id, by="operator")
+        return moved
+
     def restore_done(
         self, job_id: str, now: datetime, record: Mapping[str, Any], deliveries: Sequence[PlannedDelivery]
     ) -> None:

@@ -68,12 +68,14 @@ class Overview:
             found = {JobState(state): int(number) for state, number in connection.execute(query)}
         return {state: found.get(state, 0) for state in JobState}
 
-    def jobs(self, state: JobState | None = None) -> list[JobLine]:
-        """One line for each job, the latest first."""
+    def jobs(self, state: JobState | None = None, limit: int | None = None) -> list[JobLine]:
+        """One line for each job, the latest first; at most ``limit``."""
         query = _job_lines()
         if state is not None:
             query = query.where(schema.job.c.state == state.value)
-        query = query.order_by(schema.job.c.accepted_at.desc(), schema.job.c.revision.desc(), schema.job.c.job_id)
+        query = query.order_by(
+            schema.job.c.accepted_at.desc(), schema.job.c.revision.desc(), schema.job.c.job_id
+        ).limit(limit)
         with self._database.reading() as connection:
             return [_job_line(row) for row in connection.execute(query)]
 

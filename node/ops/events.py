@@ -49,6 +49,10 @@ class Event(StrEnum):
     BROKER_EMPTIED = "broker_emptied"  # the private broker's data could not be used; it starts without them
     STORAGE_TROUBLE = "storage_trouble"  # disk or ledger refused; the step is repeated
     WEB_REQUEST = "web_request"  # (debug) somebody asked for the status
+    WEB_LOGIN_FAILED = "web_login_failed"  # somebody gave a wrong name or password
+    WEB_ACTION = "web_action"  # somebody did something on a page; who and what
+    NOTICE_SENT = "notice_sent"  # a channel took a notice
+    NOTICE_FAILED = "notice_failed"  # a channel did not take it; tried again later
     LEDGER_REBUILT = "ledger_rebuilt"  # the ledger was made anew from the disk
 
 

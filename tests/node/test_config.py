@@ -62,7 +62,7 @@ def test_commented_destination_in_the_example_is_valid_and_complete() -> None:
         ("- 1\n", "the top level must be a mapping"),
         ("follow_up: {signed_off_by: Dr A}\n", "signed_off_by and signed_off_on go together"),
         ("follow_up: {policy_file: /nowhere/policy.yaml}\n", "follow_up.policy_file"),
-        ("web: {host: 0.0.0.0}\n", "web.host"),
+        ("web: {host: 0.0.0.0}\n", "web: users: somebody must be able to log in"),
         ("receive:\n  port: 1\n  port: 2\n", "line 3: port: the key stands twice"),
         ("follow_up: {signed_off_by: Dr A, signed_off_on: 2026-13-45}\n", "a date is wrong: month must be in 1..12"),
         ("broker: {url: nonsense}\n", "broker.url"),

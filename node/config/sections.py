@@ -1,35 +1,24 @@
-"""The configuration: one frozen, typed tree; the only reader of YAML and of the environment.
+"""The sections of the configuration: one frozen, typed tree.
 
-Unknown keys and wrong values are errors that name the key and the line. ``config.example.yaml`` shows every key;
-a test keeps the two equal.
+``config.example.yaml`` shows every key; a test keeps the two equal.
 """
 
 import hashlib
 import json
-import os
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from node.errors import ConfigError
+from node.config.parts import AeTitle, ObjectRole, Port, Seconds, Section
+from node.config.web import NotifyConfig, WebConfig
 
-AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f]*[^\\\x00-\x20]$")]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-ObjectRole = Literal["map", "page", "sr", "seg", "pm", "pdf", "pr", "ko", "rejection"]
-OBJECT_ROLES: tuple[ObjectRole, ...] = ("map", "page", "sr", "seg", "pm", "pdf", "pr", "ko", "rejection")
 _OF_ALL = frozenset({"map", "page", "sr", "seg", "pm"})  # the others only where the site names them
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StorageConfig(_Section):
+class StorageConfig(Section):
     """Where spool, outbox, ledger and the embedded broker live."""
 
     root: Path = Field(Path("ironnode-data"), description="folder on a local disk; created when absent")
@@ -38,14 +27,14 @@ class StorageConfig(_Section):
     )
 
 
-class AllowedPeer(_Section):
+class AllowedPeer(Section):
     """A system that may send to this node."""
 
     ae_title: str = Field(description='calling AE title, or "*" for any')
     host: str = Field(description='address or name it calls from, or "*" for any')
 
 
-class ReceiveConfig(_Section):
+class ReceiveConfig(Section):
     """The DICOM listener."""
 
     ae_title: AeTitle = Field("IRONNODE", description="called AE title; other titles are rejected")
@@ -59,7 +48,7 @@ class ReceiveConfig(_Section):
     idle_timeout_s: Seconds = Field(60, description="an association silent for this long is closed")
 
 
-class AssembleConfig(_Section):
+class AssembleConfig(Section):
     """When an acquisition is taken to be whole."""
 
     settle_s: Seconds = Field(20, description="quiet time after which an incomplete grid is judged as it is")
@@ -70,7 +59,7 @@ class AssembleConfig(_Section):
     )
 
 
-class QueueConfig(_Section):
+class QueueConfig(Section):
     """Jobs, leases and retries."""
 
     lease_s: Seconds = Field(30, description="a worker that has not reported for this long has lost its job")
@@ -95,7 +84,7 @@ class QueueConfig(_Section):
         return self
 
 
-class DestinationConfig(_Section):
+class DestinationConfig(Section):
     """A system that gets the results."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="short name, used in status and logs")
@@ -119,7 +108,7 @@ class DestinationConfig(_Section):
         return kind in self.objects if kind not in _OF_ALL else "all" in self.objects or kind in self.objects
 
 
-class BrokerConfig(_Section):
+class BrokerConfig(Section):
     """The Celery broker."""
 
     url: Annotated[str, Field(pattern=r"^(rediss?|redis\+socket)://.+")] | None = Field(
@@ -127,23 +116,13 @@ class BrokerConfig(_Section):
     )
 
 
-class DatabaseConfig(_Section):
+class DatabaseConfig(Section):
     """The ledger."""
 
     url: str | None = Field(None, description="SQLAlchemy URL; null = SQLite under storage.root")
 
 
-class WebConfig(_Section):
-    """Health and status over HTTP."""
-
-    enabled: bool = True
-    host: Literal["127.0.0.1", "::1", "localhost"] = Field(
-        "127.0.0.1", description="loopback only: the page has no log-in yet"
-    )
-    port: Port = Field(8080, description="0 takes a free port (written to run/web.json)")
-
-
-class CalibrationConfig(_Section):
+class CalibrationConfig(Section):
     """Which published R2*-to-LIC equation applies at which field strength."""
 
     by_field: dict[str, str] = Field(
@@ -152,13 +131,13 @@ class CalibrationConfig(_Section):
     )
 
 
-class GradingConfig(_Section):
+class GradingConfig(Section):
     """How an LIC is named."""
 
     scheme: str = Field("guglielmo-2023", description="grade scheme id")
 
 
-class FollowUpConfig(_Section):
+class FollowUpConfig(Section):
     """The follow-up policy."""
 
     default_indication: str | None = Field(
@@ -175,7 +154,7 @@ class FollowUpConfig(_Section):
         return self
 
 
-class UncertaintyConfig(_Section):
+class UncertaintyConfig(Section):
     """What goes into the 95 % interval of LIC beside the fit itself."""
 
     repeatability_cov: float = Field(
@@ -189,7 +168,7 @@ class UncertaintyConfig(_Section):
     )
 
 
-class SegmenterConfig(_Section):
+class SegmenterConfig(Section):
     """The site's own liver segmentation; the built-in region stays as second opinion (docs/methods/region.md)."""
 
     kind: Literal["none", "onnx", "command"] = Field("none", description="who outlines the liver")
@@ -210,7 +189,7 @@ class SegmenterConfig(_Section):
         return self
 
 
-class ReportConfig(_Section):
+class ReportConfig(Section):
     """What reports say about themselves."""
 
     intended_use_signed_by: str | None = Field(
@@ -235,7 +214,7 @@ class ReportConfig(_Section):
         return None if self.time_zone is None else ZoneInfo(self.time_zone)
 
 
-class Config(_Section):
+class Config(Section):
     """The whole configuration."""
 
     storage: StorageConfig = StorageConfig()
@@ -246,6 +225,7 @@ class Config(_Section):
     broker: BrokerConfig = BrokerConfig()
     database: DatabaseConfig = DatabaseConfig()
     web: WebConfig = WebConfig()
+    notify: NotifyConfig = NotifyConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     grading: GradingConfig = GradingConfig()
     follow_up: FollowUpConfig = FollowUpConfig()
@@ -273,115 +253,3 @@ class Config(_Section):
 
 
 _METHOD_SECTIONS = ("calibration", "grading", "follow_up", "uncertainty", "segmenter", "report")
-
-
-def load_config(path: Path | None) -> Config:
-    """Read a configuration file; ``None`` gives the defaults.
-
-    The environment variable ``IRONNODE_STORAGE_ROOT`` overrides ``storage.root``, so that a container can place it.
-
-    Raises:
-        ConfigError: the file cannot be read, is not YAML, or a key is unknown or wrong (the text names key and line).
-    """
-    tree: Any = {}
-    node: yaml.Node | None = None
-    if path is not None:
-        try:
-            text = path.read_text(encoding="utf-8")
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-            _refuse_duplicates(node, path)
-            tree = yaml.safe_load(text) or {}
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read: {error}") from error
-        except ValueError as error:  # YAML reads dates by itself
-            raise ConfigError(f"{path}: a date is wrong: {error}") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(tree, dict):
-            raise ConfigError(f"{path}: the top level must be a mapping of sections")
-    tree = {name: {} if section is None and name in Config.model_fields else section for name, section in tree.items()}
-    root = os.environ.get("IRONNODE_STORAGE_ROOT")
-    if root:
-        tree = {**tree, "storage": {**(tree.get("storage") or {}), "root": root}}
-    try:
-        config = Config.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, node, path)) from error
-    config = _anchored(config, path, root)
-    _check_files(config)
-    return config
-
-
-def _anchored(config: Config, path: Path | None, root_of_environment: str | None) -> Config:
-    """Relative paths of a configuration file are relative to its folder, wherever the command is run."""
-    folder = Path.cwd() if path is None else path.absolute().parent
-    root = (Path.cwd() if root_of_environment else folder) / config.storage.root
-    policy, model = config.follow_up.policy_file, config.segmenter.model
-    return config.model_copy(
-        update={
-            "storage": config.storage.model_copy(update={"root": root}),
-            "follow_up": config.follow_up.model_copy(
-                update={"policy_file": None if policy is None else folder / policy}
-            ),
-            "segmenter": config.segmenter.model_copy(update={"model": None if model is None else folder / model}),
-        }
-    )
-
-
-def _refuse_duplicates(node: yaml.Node | None, path: Path) -> None:
-    """YAML lets the last of two equal keys win in silence; an allow-list could vanish that way."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise ConfigError(f"{path}, line {key.start_mark.line + 1}: {key.value}: the key stands twice")
-            seen.add(key.value)
-            _refuse_duplicates(value, path)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_duplicates(item, path)
-
-
-def _check_files(config: Config) -> None:
-    policy = config.follow_up.policy_file
-    if policy is not None and not policy.is_file():
-        raise ConfigError(f"follow_up.policy_file: {policy} is not a file")
-    model = config.segmenter.model
-    if model is not None and not (model / "model.json").is_file():
-        raise ConfigError(f"segmenter.model: {model} holds no model.json")
-
-
-def _explain(error: ValidationError, node: yaml.Node | None, path: Path | None) -> str:
-    lines = []
-    for item in error.errors():
-        where = ".".join(str(p) for p in item["loc"]) or "configuration"
-        line = _line_of(node, item["loc"])
-        place = f"{path}, line {line}: " if line else (f"{path}: " if path else "")
-        message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
-        lines.append(f"{place}{where}: {message}")
-    return "; ".join(lines)
-
-
-def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int | None:
-    line = None
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            found = [(k, v) for k, v in node.value if k.value == str(part)]
-            if not found:
-                break
-            line, node = found[0][0].start_mark.line + 1, found[0][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
-
-
-def config_schema() -> dict[str, Any]:
-    """JSON Schema of the configuration, for editors."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Config.model_json_schema(),
-        "title": "ironnode configuration",
-    }

@@ -1,0 +1,54 @@
+"""The configuration: sections (``sections``, ``web``), and how the file is read (``loading``)."""
+
+from node.config.loading import config_schema, load_config
+from node.config.parts import OBJECT_ROLES, AeTitle, ObjectRole, Port, Seconds
+from node.config.sections import (
+    AllowedPeer,
+    AssembleConfig,
+    BrokerConfig,
+    CalibrationConfig,
+    Config,
+    DatabaseConfig,
+    DestinationConfig,
+    FollowUpConfig,
+    GradingConfig,
+    QueueConfig,
+    ReceiveConfig,
+    ReportConfig,
+    SegmenterConfig,
+    StorageConfig,
+    UncertaintyConfig,
+)
+from node.config.web import NOTICE_KINDS, EmailConfig, NoticeKind, NotifyConfig, WebConfig, WebhookConfig, WebUser
+
+__all__ = [
+    "NOTICE_KINDS",
+    "OBJECT_ROLES",
+    "AeTitle",
+    "AllowedPeer",
+    "AssembleConfig",
+    "BrokerConfig",
+    "CalibrationConfig",
+    "Config",
+    "DatabaseConfig",
+    "DestinationConfig",
+    "EmailConfig",
+    "FollowUpConfig",
+    "GradingConfig",
+    "NoticeKind",
+    "NotifyConfig",
+    "ObjectRole",
+    "Port",
+    "QueueConfig",
+    "ReceiveConfig",
+    "ReportConfig",
+    "Seconds",
+    "SegmenterConfig",
+    "StorageConfig",
+    "UncertaintyConfig",
+    "WebConfig",
+    "WebUser",
+    "WebhookConfig",
+    "config_schema",
+    "load_config",
+]

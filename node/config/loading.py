@@ -1,0 +1,146 @@
+"""Reads the configuration file; the only reader of its YAML and of the environment.
+
+Unknown keys and wrong values are errors that name the key and the line.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from node.config.sections import Config
+from node.errors import ConfigError
+
+
+def load_config(path: Path | None) -> Config:
+    """Read a configuration file; ``None`` gives the defaults.
+
+    The environment variable ``IRONNODE_STORAGE_ROOT`` overrides ``storage.root``, so that a container can place it.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or a key is unknown or wrong (the text names key and line).
+    """
+    tree: Any = {}
+    node: yaml.Node | None = None
+    if path is not None:
+        try:
+            text = path.read_text(encoding="utf-8")
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+            _refuse_duplicates(node, path)
+            tree = yaml.safe_load(text) or {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from error
+        except ValueError as error:  # YAML reads dates by itself
+            raise ConfigError(f"{path}: a date is wrong: {error}") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{path}: the top level must be a mapping of sections")
+    tree = {name: {} if section is None and name in Config.model_fields else section for name, section in tree.items()}
+    root = os.environ.get("IRONNODE_STORAGE_ROOT")
+    if root:
+        tree = {**tree, "storage": {**(tree.get("storage") or {}), "root": root}}
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, node, path)) from error
+    config = _anchored(config, path, root)
+    _check_files(config)
+    return config
+
+
+def _anchored(config: Config, path: Path | None, root_of_environment: str | None) -> Config:
+    """Relative paths of a configuration file are relative to its folder, wherever the command is run."""
+    folder = Path.cwd() if path is None else path.absolute().parent
+    root = (Path.cwd() if root_of_environment else folder) / config.storage.root
+    policy, model = config.follow_up.policy_file, config.segmenter.model
+    email = config.notify.email
+
+    def beside(path: Path | None) -> Path | None:
+        return None if path is None else folder / path
+
+    return config.model_copy(
+        update={
+            "storage": config.storage.model_copy(update={"root": root}),
+            "follow_up": config.follow_up.model_copy(update={"policy_file": beside(policy)}),
+            "segmenter": config.segmenter.model_copy(update={"model": beside(model)}),
+            "web": config.web.model_copy(
+                update={"tls_certificate": beside(config.web.tls_certificate), "tls_key": beside(config.web.tls_key)}
+            ),
+            "notify": config.notify.model_copy(
+                update={
+                    "email": email and email.model_copy(update={"password_file": beside(email.password_file)}),
+                }
+            ),
+        }
+    )
+
+
+def _refuse_duplicates(node: yaml.Node | None, path: Path) -> None:
+    """YAML lets the last of two equal keys win in silence; an allow-list could vanish that way."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise ConfigError(f"{path}, line {key.start_mark.line + 1}: {key.value}: the key stands twice")
+            seen.add(key.value)
+            _refuse_duplicates(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_duplicates(item, path)
+
+
+def _check_files(config: Config) -> None:
+    policy = config.follow_up.policy_file
+    if policy is not None and not policy.is_file():
+        raise ConfigError(f"follow_up.policy_file: {policy} is not a file")
+    model = config.segmenter.model
+    if model is not None and not (model / "model.json").is_file():
+        raise ConfigError(f"segmenter.model: {model} holds no model.json")
+    email = config.notify.email
+    named = {
+        "web.tls_certificate": config.web.tls_certificate,
+        "web.tls_key": config.web.tls_key,
+        "notify.email.password_file": None if email is None else email.password_file,
+    }
+    for key, path in named.items():
+        if path is not None and not path.is_file():
+            raise ConfigError(f"{key}: {path} is not a file")
+
+
+def _explain(error: ValidationError, node: yaml.Node | None, path: Path | None) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(p) for p in item["loc"]) or "configuration"
+        line = _line_of(node, item["loc"])
+        place = f"{path}, line {line}: " if line else (f"{path}: " if path else "")
+        message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        lines.append(f"{place}{where}: {message}")
+    return "; ".join(lines)
+
+
+def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int | None:
+    line = None
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = [(k, v) for k, v in node.value if k.value == str(part)]
+            if not found:
+                break
+            line, node = found[0][0].start_mark.line + 1, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def config_schema() -> dict[str, Any]:
+    """JSON Schema of the configuration, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Config.model_json_schema(),
+        "title": "ironnode configuration",
+    }

@@ -1,0 +1,17 @@
+"""What the sections of the configuration are made of."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f]*[^\\\x00-\x20]$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+ObjectRole = Literal["map", "page", "sr", "seg", "pm", "pdf", "pr", "ko", "rejection"]
+OBJECT_ROLES: tuple[ObjectRole, ...] = ("map", "page", "sr", "seg", "pm", "pdf", "pr", "ko", "rejection")
+
+
+class Section(BaseModel):
+    """A mapping of the configuration: its keys are fixed, its values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,0 +1,112 @@
+"""The sections of the web page and of the notices: who may look, who is told."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from node.config.parts import Port, Seconds, Section
+
+Role = Literal["viewer", "operator"]
+NoticeKind = Literal["job_parked", "delivery_stuck", "disk_low", "role_down", "acquisition_refused", "stage_stuck"]
+NOTICE_KINDS: tuple[NoticeKind, ...] = (
+    "job_parked",
+    "delivery_stuck",
+    "disk_low",
+    "role_down",
+    "acquisition_refused",
+    "stage_stuck",
+)
+_Hash = Annotated[str, Field(pattern=r"^\$argon2id\$.+", repr=False)]
+
+
+class WebUser(Section):
+    """Someone who may log in."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.@-]{1,64}$", description="log-in name")
+    password_hash: _Hash = Field(description="from `ironnode web-password`; the password itself is kept nowhere")
+    role: Role = Field("viewer", description="viewer looks; operator may also retry, re-send, re-run and park")
+
+
+class WebConfig(Section):
+    """The web page, health and metrics."""
+
+    enabled: bool = True
+    host: str = Field("127.0.0.1", description="address to listen on; other than loopback needs users and TLS or proxy")
+    port: Port = Field(8080, description="0 takes a free port (written to run/web.json)")
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="names under which browsers reach the page, beside the loopback names"
+    )
+    users: tuple[WebUser, ...] = Field((), description="who may log in; empty: no log-in, loopback only")
+    show_identity: bool = Field(
+        True, description="show the patient's identity (picture page, reports) on a job's page; never elsewhere"
+    )
+    tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain")
+    tls_key: Path | None = Field(None, description="PEM file with its key")
+    behind_proxy: bool = Field(False, description="a proxy on this machine or network ends TLS and passes to this port")
+    session_s: Seconds = Field(28800, description="a log-in ends after this time")
+    metrics_without_login: bool = Field(True, description="/metrics (no patient data) can be read without log-in")
+    max_upload_mib: int = Field(1024, ge=1, description="largest series, unpacked, for the try page")
+    upload_timeout_s: Seconds = Field(900, description="a measurement of the try page is ended after this time")
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the page."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether browsers speak TLS, here or to a proxy."""
+        return self.behind_proxy or self.tls_certificate is not None
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        names = [user.name for user in self.users]
+        if len(set(names)) != len(names):
+            raise ValueError("users: every name may stand once")
+        if not self.on_loopback and not self.users:
+            raise ValueError("users: somebody must be able to log in before the page may listen beyond loopback")
+        if not self.on_loopback and not self.encrypted:
+            raise ValueError("host: beyond loopback the page needs tls_certificate and tls_key, or behind_proxy: true")
+        if self.behind_proxy and not self.users:
+            raise ValueError("users: behind a proxy the page is not local any more; somebody must log in")
+        return self
+
+
+class EmailConfig(Section):
+    """Notices by e-mail."""
+
+    host: str = Field(description="mail server")
+    port: Annotated[int, Field(ge=1, le=65535)] = 587
+    starttls: bool = Field(True, description="encrypt before anything is said; the certificate is checked")
+    user: str | None = Field(None, description="log-in name at the mail server; null: none")
+    password_file: Path | None = Field(None, description="file that holds the password and nothing else")
+    sender: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
+    to: tuple[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")], ...] = Field(min_length=1)
+
+
+class WebhookConfig(Section):
+    """Notices as JSON to a URL."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", repr=False)] = Field(
+        description="POST target; it may hold a secret and is never shown"
+    )
+
+
+class NotifyConfig(Section):
+    """Who is told of what. Notices hold codes, counts and job ids, no patient data."""
+
+    events: tuple[NoticeKind, ...] = Field(
+        ("job_parked", "delivery_stuck", "disk_low", "role_down", "stage_stuck"), description="what is told"
+    )
+    email: EmailConfig | None = None
+    webhook: WebhookConfig | None = None
+    stuck_after_s: Seconds = Field(1800, description="a delivery or job that waits longer than this is told")
+    repeat_after_s: Seconds = Field(14400, description="the same trouble is told again after this time")
+    max_per_hour: int = Field(20, ge=1, description="notices in one hour to one channel; the rest waits")

@@ -1,0 +1,151 @@
+"""Numbers about what came in and what became of it: for metrics and delivery statistics. Nothing is changed here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import String, case, func, select, type_coerce
+
+from node.jobs import schema
+from node.jobs.database import Database
+from node.model import AcquisitionState, DeliveryState
+
+NO_PEER = "?"
+"""Stands for the sender of images that came without a calling AE title."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerFigures:
+    """What one calling AE title stored, in all or on one UTC day (``day`` as YYYY-MM-DD)."""
+
+    peer: str
+    day: str
+    instances: int
+    size_bytes: int
+    last_received_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFigures:
+    """One job in numbers; ``peer`` is the calling AE title that its images came from."""
+
+    job_id: str
+    peer: str
+    state: str
+    outcome: str | None
+    reasons: tuple[str, ...]
+    lic_mg_per_g: float | None
+    last_received_at: datetime | None
+    accepted_at: datetime
+    finished_at: datetime | None
+    last_sent_at: datetime | None
+    n_deliveries: int
+    n_sent: int
+
+    @property
+    def delivered(self) -> bool:
+        """Whether every destination has everything."""
+        return 0 < self.n_deliveries == self.n_sent
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeclinedFigures:
+    """One group of images that was declined."""
+
+    peer: str
+    code: str
+    at: datetime
+
+
+class Figures:
+    """Read-only numbers of one ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def peers_by_day(self) -> list[PeerFigures]:
+        """What each sender stored on each UTC day."""
+        table = schema.instance.c
+        received = type_coerce(table.received_at, String)
+        day = func.substr(received, 1, 10)
+        query = (
+            select(
+                table.calling_ae_title.label("peer"),
+                day.label("day"),
+                func.count().label("instances"),
+                func.sum(table.size_bytes).label("size_bytes"),
+                func.max(received).label("last_received_at"),
+            )
+            .group_by(table.calling_ae_title, day)
+            .order_by(day.desc(), table.calling_ae_title)
+        )
+        with self._database.reading() as connection:
+            return [PeerFigures(**{**row._mapping, "peer": row.peer or NO_PEER}) for row in connection.execute(query)]
+
+    def jobs(self, job_ids: Sequence[str] | None = None) -> list[JobFigures]:
+        """Every job, or those named, in numbers; the latest first."""
+        job, delivery = schema.job.c, schema.delivery.c
+        of_job = delivery.job_id == job.job_id
+        images = (
+            select(func.min(schema.instance.c.calling_ae_title), func.max(schema.instance.c.received_at))
+            .join(schema.job_instance, schema.job_instance.c.sop_instance_uid == schema.instance.c.sop_instance_uid)
+            .where(schema.job_instance.c.job_id == job.job_id)
+        )
+        sent = func.coalesce(func.sum(case((delivery.state == DeliveryState.SENT.value, 1), else_=0)), 0)
+        query = select(
+            job.job_id,
+            job.state,
+            job.outcome,
+            job.accepted_at,
+            job.finished_at,
+            job.record["reasons"].label("reasons"),
+            job.record["lic_mg_per_g"]["median"].as_float().label("lic_mg_per_g"),
+            images.with_only_columns(func.min(schema.instance.c.calling_ae_title)).scalar_subquery().label("peer"),
+            images.with_only_columns(func.max(schema.instance.c.received_at)).scalar_subquery().label("received_at"),
+            select(func.max(delivery.sent_at)).where(of_job).scalar_subquery().label("last_sent_at"),
+            select(func.count()).where(of_job).scalar_subquery().label("n_deliveries"),
+            select(sent).where(of_job).scalar_subquery().label("n_sent"),
+        ).order_by(job.accepted_at.desc())
+        if job_ids is not None:
+            query = query.where(job.job_id.in_(job_ids))
+        with self._database.reading() as connection:
+            return [
+                JobFigures(
+                    job_id=row.job_id,
+                    peer=row.peer or NO_PEER,
+                    state=row.state,
+                    outcome=row.outcome,
+                    reasons=tuple(str(reason["code"]) for reason in row.reasons or ()),
+                    lic_mg_per_g=row.lic_mg_per_g,
+                    last_received_at=row.received_at,
+                    accepted_at=row.accepted_at,
+                    finished_at=row.finished_at,
+                    last_sent_at=row.last_sent_at,
+                    n_deliveries=row.n_deliveries,
+                    n_sent=row.n_sent,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def declined(self) -> list[DeclinedFigures]:
+        """Every group of images that was declined."""
+        table = schema.acquisition.c
+        peer = (
+            select(func.min(schema.instance.c.calling_ae_title))
+            .where(schema.instance.c.study_instance_uid == table.study_instance_uid)
+            .scalar_subquery()
+        )
+        query = select(table.code, table.changed_at, peer.label("peer")).where(
+            table.state == AcquisitionState.DECLINED.value
+        )
+        with self._database.reading() as connection:
+            return [
+                DeclinedFigures(peer=row.peer or NO_PEER, code=row.code or "?", at=row.changed_at)
+                for row in connection.execute(query)
+            ]
+
+    def events(self) -> dict[str, int]:
+        """How often each event stands in the trail."""
+        query = select(schema.event.c.name, func.count()).group_by(schema.event.c.name)
+        with self._database.reading() as connection:
+            return {name: int(number) for name, number in connection.execute(query)}

@@ -1,0 +1,107 @@
+"""What people do on the pages: log in and out, retry, re-send, park, C-ECHO, check. Each needs the page's token."""
+
+import json
+import logging
+from collections.abc import Callable
+from urllib.parse import quote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from node.app import Node
+from node.dimse.scu import Peer, echo
+from node.errors import IronnodeError
+from node.ops.events import Event, emit
+from node.web.guard import cookie_name, require_same_origin, require_token, session_of, set_cookie
+from node.web.pages import findings_of, hidden, node_of
+from node.web.passwords import password_fits
+from node.web.rendering import page
+from node.web.sessions import RateLimit, Sessions
+
+_ECHO_TIMEOUT_S = 10.0
+_LONGEST_PASSWORD = 1024
+
+
+def log_in_page(request: Request) -> Response:
+    """The form."""
+    return page(request, "login.html", error="")
+
+
+async def log_in(request: Request) -> Response:
+    """Check name and password; too many failures from one place, or for one name, have to wait."""
+    require_same_origin(request)
+    form = await request.form(max_files=0, max_fields=4)
+    name, password = str(form.get("name", ""))[:64], str(form.get("password", ""))[:_LONGEST_PASSWORD]
+    failures: RateLimit = request.app.state.failures
+    keys = (f"from {request.client.host if request.client else ''}", f"as {name}")
+    if any(failures.exceeded(key) for key in keys):
+        return page(request, "login.html", 429, error="Too many failures. Wait five minutes.")
+    node = node_of(request)
+    user = next((u for u in node.config.web.users if u.name == name), None)
+    fits = await run_in_threadpool(password_fits, None if user is None else user.password_hash, password)
+    if user is None or not fits:
+        for key in keys:
+            failures.count(key)
+        emit(Event.WEB_LOGIN_FAILED, logging.WARNING, address=request.client.host if request.client else "")
+        return page(request, "login.html", 401, error="Name or password is wrong.")
+    sessions: Sessions = request.app.state.sessions
+    response = RedirectResponse("/", 303)
+    set_cookie(response, node.config.web, sessions.open(user.name, user.role))
+    return response
+
+
+async def log_out(request: Request) -> Response:
+    """End the session."""
+    require_same_origin(request)
+    session = session_of(request)
+    if session is not None:
+        request.app.state.sessions.close(session)
+    response = RedirectResponse("/login", 303)
+    response.delete_cookie(cookie_name(node_of(request).config.web))
+    return response
+
+
+async def job_action(request: Request) -> Response:
+    """Retry, re-send or park one job."""
+    session = require_token(request, await request.form(max_files=0, max_fields=4))
+    node = node_of(request)
+    action, job_id = request.path_params["action"], request.path_params["job_id"]
+    actions: dict[str, Callable[[str], str]] = {"retry": node.retry, "resend": node.send_again, "park": node.park}
+    if action not in actions:
+        raise HTTPException(404, "there is no such action")
+    try:
+        said = await run_in_threadpool(actions[action], job_id)
+    except IronnodeError as error:
+        raise HTTPException(409, str(error)) from error
+    emit(Event.WEB_ACTION, action=action, job_id=job_id, user=session.name)
+    return RedirectResponse(f"/jobs/{quote(job_id)}?done={quote(said)}", 303)
+
+
+async def destination_echo(request: Request) -> Response:
+    """C-ECHO to one destination."""
+    require_token(request, await request.form(max_files=0, max_fields=4))
+    said = await run_in_threadpool(_echo, node_of(request), request.path_params["name"])
+    return RedirectResponse(f"/destinations?done={quote(said)}", 303)
+
+
+def _echo(node: Node, name: str) -> str:
+    found = next((d for d in node.config.destinations if d.name == name), None)
+    if found is None:
+        raise HTTPException(404, "there is no such destination")
+    peer = Peer(ae_title=found.ae_title, host=found.host, port=found.port)
+    try:
+        calling = found.calling_ae_title or node.config.receive.ae_title
+        echo(peer, calling_ae_title=calling, timeout_s=min(found.timeout_s, _ECHO_TIMEOUT_S))
+    except IronnodeError as error:
+        return f"{name}: no answer to C-ECHO: {error}"
+    return f"{name}: answered C-ECHO"
+
+
+async def check(request: Request) -> Response:
+    """Try everything that the configuration names."""
+    require_token(request, await request.form(max_files=0, max_fields=4))
+    config = node_of(request).config
+    findings = await run_in_threadpool(findings_of, config)
+    return page(request, "configuration.html", text=json.dumps(hidden(config), indent=2), findings=findings)

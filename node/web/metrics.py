@@ -1,0 +1,162 @@
+"""Prometheus metrics, made from ledger, disk and the listener's counts at each scrape. No patient data, no UIDs.
+
+A total can fall when retention removes old rows; Prometheus takes that for a restart of the counter.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from node.app import Node, NodeStatus, wall_clock
+from node.jobs.figures import JobFigures
+from node.model import AcquisitionState, JobState
+from node.ops.counters import read_counts
+from node.ops.events import Event
+
+_LATENCY_BUCKETS_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)
+_LIC_BUCKETS_MG_PER_G = (1.0, 1.8, 3.2, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0)
+_MIB = 1 << 20
+
+
+def exposition(node: Node) -> bytes:
+    """The text that Prometheus reads."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_NodeCollector(node))
+    return generate_latest(registry)
+
+
+class _NodeCollector(Collector):
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def collect(self) -> Iterable[Metric]:
+        status = self._node.status()
+        jobs = self._node.figures.jobs()
+        yield from _roles_and_disk(status, self._node.config.storage.min_free_mib)
+        yield from self._peers()
+        yield from self._stages(status, jobs, wall_clock())
+        yield from _latencies(jobs)
+        yield from self._outcomes(jobs)
+        yield from _destinations(status, wall_clock())
+        events = CounterMetricFamily("ironnode_events", "Transitions in the ledger's trail", labels=["event"])
+        for name, number in sorted(self._node.figures.events().items()):
+            events.add_metric([name], number)
+        yield events
+
+    def _peers(self) -> Iterator[Metric]:
+        counts = read_counts(self._node.config.storage.root)
+        stored: Counter[str] = Counter()
+        size: Counter[str] = Counter()
+        for line in self._node.figures.peers_by_day():
+            stored[line.peer] += line.instances
+            size[line.peer] += line.size_bytes
+        yield _by_peer("ironnode_peer_instances", "Instances kept", stored)
+        yield _by_peer("ironnode_peer_bytes", "Bytes of the instances kept", size)
+        for event, name, text in (
+            (Event.ASSOCIATION_ENDED, "ironnode_peer_associations", "Associations that ended"),
+            (Event.ASSOCIATION_REJECTED, "ironnode_peer_rejected_associations", "Associations rejected"),
+            (Event.INSTANCE_REFUSED, "ironnode_peer_refused_instances", "Instances answered with a failure"),
+        ):
+            yield _by_peer(name, text, {peer: n for (found, peer), n in counts.items() if found == event.value})
+
+    def _stages(self, status: NodeStatus, jobs: list[JobFigures], now: datetime) -> Iterator[Metric]:
+        receiving = [a for a in self._node.acquisitions() if a.state == AcquisitionState.RECEIVING]
+        waiting = [job.accepted_at for job in jobs if job.state in (JobState.QUEUED, JobState.RUNNING)]
+        due = [d.waiting_since for d in status.destinations if d.waiting_since is not None]
+        depth = GaugeMetricFamily("ironnode_stage_depth", "What a stage has still to do", labels=["stage"])
+        age = GaugeMetricFamily("ironnode_stage_oldest_age_seconds", "Age of the oldest of these", labels=["stage"])
+        for stage, number, moments in (
+            ("index", status.inbox, []),
+            ("assemble", len(receiving), [a.changed_at for a in receiving]),
+            ("process", len(waiting), waiting),
+            ("deliver", sum(d.pending for d in status.destinations), due),
+        ):
+            depth.add_metric([stage], number)
+            if stage != "index":
+                age.add_metric([stage], max((now - min(moments)).total_seconds(), 0.0) if moments else 0.0)
+        yield depth
+        yield age
+        states = GaugeMetricFamily("ironnode_jobs", "Jobs in each state", labels=["state"])
+        for state, number in status.jobs.items():
+            states.add_metric([state], number)
+        yield states
+
+    def _outcomes(self, jobs: list[JobFigures]) -> Iterator[Metric]:
+        outcomes: Counter[tuple[str, str]] = Counter()
+        for job in jobs:
+            if job.outcome is not None:
+                outcomes[job.outcome, "" if job.outcome == "measured" else (job.reasons or ("unknown",))[0]] += 1
+        for group in self._node.figures.declined():
+            outcomes["declined", group.code] += 1
+        family = CounterMetricFamily(
+            "ironnode_outcomes",
+            "Acquisitions by outcome; reason is the first coded reason",
+            labels=["outcome", "reason"],
+        )
+        for labels, number in sorted(outcomes.items()):
+            family.add_metric(list(labels), number)
+        yield family
+        lic = HistogramMetricFamily("ironnode_lic_mg_per_g", "Median LIC of measured acquisitions, mg/g dry weight")
+        values = [job.lic_mg_per_g for job in jobs if job.lic_mg_per_g is not None]
+        lic.add_metric([], *_histogram(values, _LIC_BUCKETS_MG_PER_G))
+        yield lic
+
+
+def _by_peer(name: str, text: str, numbers: dict[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=["peer"])
+    for peer, number in sorted(numbers.items()):
+        family.add_metric([peer], number)
+    return family
+
+
+def _roles_and_disk(status: NodeStatus, min_free_mib: int) -> Iterator[Metric]:
+    roles = GaugeMetricFamily("ironnode_role_alive", "1 while the process of a role is there", labels=["role"])
+    for role, alive in status.roles.items():
+        roles.add_metric([role], alive)
+    yield roles
+    yield GaugeMetricFamily("ironnode_disk_free_bytes", "Free space under storage.root", status.free_mib * _MIB)
+    yield GaugeMetricFamily("ironnode_disk_min_free_bytes", "storage.min_free_mib in bytes", min_free_mib * _MIB)
+
+
+def _latencies(jobs: list[JobFigures]) -> Iterator[Metric]:
+    family = HistogramMetricFamily(
+        "ironnode_stage_latency_seconds",
+        "assemble: last image to job; process: job to result; deliver: result to the last object at all destinations",
+        labels=["stage"],
+    )
+    spans: dict[str, list[float]] = {"assemble": [], "process": [], "deliver": []}
+    for job in jobs:
+        if job.last_received_at is not None:
+            spans["assemble"].append((job.accepted_at - job.last_received_at).total_seconds())
+        if job.finished_at is not None:
+            spans["process"].append((job.finished_at - job.accepted_at).total_seconds())
+            if job.delivered and job.last_sent_at is not None:
+                spans["deliver"].append((job.last_sent_at - job.finished_at).total_seconds())
+    for stage, values in spans.items():
+        family.add_metric([stage], *_histogram([max(v, 0.0) for v in values], _LATENCY_BUCKETS_S))
+    yield family
+
+
+def _destinations(status: NodeStatus, now: datetime) -> Iterator[Metric]:
+    objects = GaugeMetricFamily(
+        "ironnode_destination_objects", "Objects of each destination by state", labels=["destination", "state"]
+    )
+    age = GaugeMetricFamily(
+        "ironnode_destination_oldest_age_seconds", "Age of what waits longest for it", labels=["destination"]
+    )
+    for line in status.destinations:
+        objects.add_metric([line.name, "pending"], line.pending)
+        objects.add_metric([line.name, "sent"], line.sent)
+        age.add_metric([line.name], 0.0 if line.waiting_since is None else (now - line.waiting_since).total_seconds())
+    yield objects
+    yield age
+
+
+def _histogram(values: list[float], bounds: tuple[float, ...]) -> tuple[list[tuple[str, float]], float]:
+    """Cumulative buckets and the sum, as the client library wants them."""
+    buckets = [(str(bound), float(sum(value <= bound for value in values))) for bound in bounds]
+    return [*buckets, ("+Inf", float(len(values)))], sum(values)

@@ -1,0 +1,256 @@
+"""The pages that show something."""
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+
+from node.app import JobDetails, Node
+from node.config import Config
+from node.errors import IronnodeError
+from node.jobs.deliveries import Delivery
+from node.jobs.overview import JobLine
+from node.model import AcquisitionState, DeliveryState, JobState
+from node.ops.counters import read_counts
+from node.ops.selfcheck import run_checks
+from node.web.guard import REPORT_POLICY
+from node.web.rendering import page
+from node.web.statistics import as_csv, by_day
+
+_LIST_LENGTH = 100
+_PICTURES = {"map.png": "Map", "anatomy.png": "Region on the first echo", "decay.png": "Decay"}
+_WITH_IDENTITY = {"report.html": "text/html; charset=utf-8", "report.pdf": "application/pdf"}
+_SECRET = "(hidden)"  # noqa: S105 - what is shown instead
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListLine:
+    """One acquisition of the live list; ``job_id`` is ``None`` while it is still coming in."""
+
+    job_id: str | None
+    state: str
+    outcome: str | None
+    source: str
+    since: datetime
+    n_instances: int
+    text: str
+    destinations: str
+
+
+def node_of(request: Request) -> Node:
+    """The node that the application shows."""
+    node: Node = request.app.state.node
+    return node
+
+
+def acquisitions(request: Request) -> Response:
+    """The live list; with ``part=list`` only its rows, for the refresh."""
+    node = node_of(request)
+    wanted = request.query_params.get("state", "")
+    lines = [*_coming_in(node), *_jobs(node, wanted)] if wanted in ("", *JobState) else _coming_in(node)
+    template = "list.html" if request.query_params.get("part") == "list" else "acquisitions.html"
+    states = ["receiving", *JobState]
+    shown = [line for line in lines if wanted in ("", line.state)]
+    return page(request, template, lines=shown, states=states, wanted=wanted, counts=node.status())
+
+
+def _coming_in(node: Node) -> list[ListLine]:
+    return [
+        ListLine(
+            job_id=None,
+            state=str(a.state),
+            outcome=None,
+            source="-",
+            since=a.changed_at,
+            n_instances=a.n_instances,
+            text="; ".join(a.missing[:3]) or "waits to be quiet",
+            destinations="-",
+        )
+        for a in node.acquisitions()
+        if a.state == AcquisitionState.RECEIVING
+    ]
+
+
+def _jobs(node: Node, wanted: str) -> list[ListLine]:
+    lines = node.overview.jobs(JobState(wanted) if wanted else None, _LIST_LENGTH)
+    sources = {f.job_id: f for f in node.figures.jobs([line.job_id for line in lines])}
+    return [
+        ListLine(
+            job_id=line.job_id,
+            state=line.state.value,
+            outcome=line.outcome,
+            source=sources[line.job_id].peer if line.job_id in sources else "?",
+            since=line.accepted_at,
+            n_instances=line.n_instances,
+            text=line.error or ", ".join(sources[line.job_id].reasons if line.job_id in sources else ()),
+            destinations=f"{line.n_sent} of {line.n_deliveries}" if line.n_deliveries else "-",
+        )
+        for line in lines
+    ]
+
+
+def job(request: Request) -> Response:
+    """Everything about one job."""
+    node = node_of(request)
+    details = _details(request)
+    folder = details.result_folder
+    record: dict[str, Any] = details.record or {}
+    (figures,) = node.figures.jobs([details.job.job_id])
+    return page(
+        request,
+        "job.html",
+        job=details.job,
+        line=details.line,
+        source=figures.peer,
+        record=record,
+        deliveries=_summed(details.deliveries),
+        trail=details.trail,
+        timeline=_timeline(details.line, figures.last_received_at, figures.last_sent_at),
+        pictures={n: t for n, t in _PICTURES.items() if folder and (folder / n).is_file()},
+        reports=[n for n in _WITH_IDENTITY if _shows_identity(node) and folder and (folder / n).is_file()],
+        report_text=_text(folder),
+    )
+
+
+def _details(request: Request) -> JobDetails:
+    try:
+        return node_of(request).show(request.path_params["job_id"])
+    except IronnodeError as error:
+        raise HTTPException(404, str(error)) from error
+
+
+def _timeline(line: JobLine, received: datetime | None, sent: datetime | None) -> list[tuple[str, datetime]]:
+    steps = (
+        ("last image received", received),
+        ("job accepted", line.accepted_at),
+        ("result ready", line.finished_at),
+        ("last object sent", sent),
+    )
+    return [(name, moment) for name, moment in steps if moment is not None]
+
+
+def _summed(deliveries: tuple[Delivery, ...]) -> list[dict[str, Any]]:
+    """One line for each destination."""
+    names = dict.fromkeys(d.destination for d in deliveries)
+    lines = []
+    for name in names:
+        mine = [d for d in deliveries if d.destination == name]
+        waiting = [d for d in mine if d.state == DeliveryState.PENDING]
+        lines.append(
+            {
+                "name": name,
+                "sent": len(mine) - len(waiting),
+                "all": len(mine),
+                "next": min((d.next_try_at for d in waiting), default=None),
+                "detail": next((d.last_detail for d in (*waiting, *mine) if d.last_detail), "-"),
+            }
+        )
+    return lines
+
+
+def _text(folder: Path | None) -> str:
+    path = None if folder is None else folder / "report.txt"
+    return path.read_text(encoding="utf-8") if path is not None and path.is_file() else ""
+
+
+def _shows_identity(node: Node) -> bool:
+    return node.config.web.show_identity
+
+
+def job_file(request: Request) -> Response:
+    """A picture or the report of a job; nothing else of its folder."""
+    node = node_of(request)
+    name = request.path_params["name"]
+    folder = _details(request).result_folder
+    media = "image/png" if name in _PICTURES else _WITH_IDENTITY.get(name) if _shows_identity(node) else None
+    if folder is None or media is None or not (folder / name).is_file():
+        raise HTTPException(404, "there is no such file")
+    return FileResponse(folder / name, media_type=media, headers={"Content-Security-Policy": REPORT_POLICY})
+
+
+def dead_letters(request: Request) -> Response:
+    """What will not go on by itself, or does not get on."""
+    node = node_of(request)
+    troubled = [d for d in node.status().destinations if d.pending]
+    return page(request, "dead_letters.html", parked=node.jobs(JobState.PARKED), troubled=troubled)
+
+
+def destinations(request: Request) -> Response:
+    """Destinations with their backlog."""
+    node = node_of(request)
+    configured = {d.name: d for d in node.config.destinations}
+    return page(request, "destinations.html", lines=node.status().destinations, configured=configured)
+
+
+def receivers(request: Request) -> Response:
+    """Who may send, and what they sent."""
+    node = node_of(request)
+    counts = read_counts(node.config.storage.root)
+    stored: Counter[str] = Counter()
+    received: Counter[str] = Counter()
+    last: dict[str, str] = {}
+    for line in node.figures.peers_by_day():
+        stored[line.peer] += line.instances
+        received[line.peer] += line.size_bytes
+        last[line.peer] = max(last.get(line.peer, ""), line.last_received_at)
+    names = dict.fromkeys([*(p.ae_title for p in node.config.receive.allow), *stored, *(peer for _, peer in counts)])
+    lines = [
+        {
+            "name": name,
+            "hosts": ", ".join(p.host for p in node.config.receive.allow if p.ae_title == name) or "-",
+            "instances": stored[name],
+            "size_bytes": received[name],
+            "associations": counts.get(("association_ended", name), 0),
+            "rejected": counts.get(("association_rejected", name), 0),
+            "refused": counts.get(("instance_refused", name), 0),
+            "last": datetime.fromisoformat(last[name]) if name in last else None,
+        }
+        for name in names
+    ]
+    return page(request, "receivers.html", lines=lines, receive=node.config.receive)
+
+
+def statistics(request: Request) -> Response:
+    """Delivery statistics as a page or, below ``.csv``, as a file."""
+    figures = node_of(request).figures
+    lines = by_day(figures.peers_by_day(), figures.jobs(), figures.declined())
+    if request.url.path.endswith(".csv"):
+        headers = {"Content-Disposition": 'attachment; filename="ironnode-statistics.csv"'}
+        return PlainTextResponse(as_csv(lines), media_type="text/csv", headers=headers)
+    return page(request, "statistics.html", lines=lines)
+
+
+def system(request: Request) -> Response:
+    """Processes and disk."""
+    node = node_of(request)
+    return page(request, "system.html", found=node.status(), storage=node.config.storage)
+
+
+def configuration(request: Request) -> Response:
+    """The configuration in force, secrets hidden."""
+    return page(
+        request, "configuration.html", text=json.dumps(hidden(node_of(request).config), indent=2), findings=None
+    )
+
+
+def hidden(config: Config) -> dict[str, Any]:
+    """The configuration as plain values; passwords, hashes and URLs that may hold them are left out."""
+    tree: dict[str, Any] = json.loads(config.model_dump_json())
+    for section in ("broker", "database"):
+        tree[section]["url"] = _SECRET if tree[section]["url"] else None
+    for user in tree["web"]["users"]:
+        user["password_hash"] = _SECRET
+    if tree["notify"]["webhook"]:
+        tree["notify"]["webhook"]["url"] = _SECRET
+    return tree
+
+
+def findings_of(config: Config) -> list[dict[str, Any]]:
+    """What ``ironnode check`` says."""
+    return [asdict(finding) for finding in run_checks(config)]

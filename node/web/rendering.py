@@ -1,0 +1,75 @@
+"""Templates and how things are written in them."""
+
+from datetime import datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from node.app import wall_clock
+from node.web.guard import session_of
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("node.web", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+    lstrip_blocks=True,
+)  # fmt: skip
+PAGES = (
+    ("/", "Acquisitions"),
+    ("/dead-letters", "Dead letters"),
+    ("/destinations", "Destinations"),
+    ("/receivers", "Receivers"),
+    ("/statistics", "Statistics"),
+    ("/system", "System"),
+    ("/configuration", "Configuration"),
+    ("/try", "Try a series"),
+)
+
+
+def age(moment: datetime | None) -> str:
+    """How long ago, in the largest unit that fits."""
+    if moment is None:
+        return "-"
+    seconds = max(0, int((wall_clock() - moment).total_seconds()))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def when(moment: datetime | None) -> str:
+    """Local date and time."""
+    return "-" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def words(code: str | None) -> str:
+    """A state or code as words."""
+    return "-" if code is None else str(code).replace("_", " ")
+
+
+def size(number: int) -> str:
+    """Bytes in a readable unit."""
+    value = float(number)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
+
+
+_ENVIRONMENT.filters.update(age=age, when=when, words=words, size=size)
+
+
+def page(request: Request, template: str, status_code: int = 200, **values: Any) -> HTMLResponse:
+    """A page of ours."""
+    session = session_of(request)
+    text = _ENVIRONMENT.get_template(template).render(
+        pages=PAGES,
+        path=request.url.path,
+        session=session,
+        csrf=session.csrf if session else "",
+        may_operate=session is not None and session.may_operate,
+        message=request.query_params.get("done", "")[:300],
+        **values,
+    )
+    return HTMLResponse(text, status_code)

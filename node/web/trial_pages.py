@@ -1,0 +1,70 @@
+"""The pages of a trial: drop files, wait, look at the report."""
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+
+from node.errors import IronnodeError
+from node.web.guard import REPORT_POLICY, require_same_origin, require_token, session_of
+from node.web.pages import node_of
+from node.web.rendering import page
+from node.web.trial import MAX_FILES, SHOWN, Trials
+
+_FORM_OVERHEAD_BYTES = 64 << 20  # part headers of many small files
+
+
+def trials_of(request: Request) -> Trials:
+    """The trials of this application."""
+    trials: Trials = request.app.state.trials
+    return trials
+
+
+def form(request: Request) -> Response:
+    """The box."""
+    return page(request, "try.html", limit_mib=node_of(request).config.web.max_upload_mib)
+
+
+async def upload(request: Request) -> Response:
+    """Take files or zip archives and measure them."""
+    require_same_origin(request)
+    session = session_of(request)
+    if session is None or not session.may_operate:
+        raise HTTPException(403, "your role may look but not change")
+    limit = (node_of(request).config.web.max_upload_mib << 20) + _FORM_OVERHEAD_BYTES
+    length = request.headers.get("content-length", "")
+    if not length.isdigit():
+        raise HTTPException(411, "the size of the upload must be given")
+    if int(length) > limit:
+        raise HTTPException(413, "too large (web.max_upload_mib)")
+    async with request.form(max_files=MAX_FILES, max_fields=10) as sent:
+        require_token(request, sent)
+        files = [item.file for item in sent.getlist("files") if isinstance(item, UploadFile) and item.size]
+        try:
+            name = await run_in_threadpool(trials_of(request).start, files)
+        except IronnodeError as error:
+            raise HTTPException(400, str(error)) from error
+    return RedirectResponse(f"/try/{name}", 303)
+
+
+def outcome(request: Request) -> Response:
+    """What came out, or that it is still being measured (the page asks again by itself)."""
+    name = request.path_params["name"]
+    said = trials_of(request).said(name)
+    if said is None:
+        raise HTTPException(404, "there is no such trial any more")
+    results = trials_of(request).results(name) if said else []
+    shown = [[file for file in SHOWN if (folder / file).is_file()] for folder in results]
+    if not node_of(request).config.web.show_identity:
+        shown = [[file for file in files if file != "report.html"] for files in shown]
+    return page(request, "trial.html", name=name, said=said, results=shown)
+
+
+def file(request: Request) -> Response:
+    """A picture or report of a trial."""
+    name, number, wanted = (request.path_params[key] for key in ("name", "number", "file"))
+    path = trials_of(request).file(name, number, wanted)
+    if path is None or (wanted == "report.html" and not node_of(request).config.web.show_identity):
+        raise HTTPException(404, "there is no such file")
+    return FileResponse(path, media_type=SHOWN[wanted], headers={"Content-Security-Policy": REPORT_POLICY})

@@ -1,0 +1,130 @@
+"""What the pages show, and what the buttons do."""
+
+import csv
+import io
+import re
+import zipfile
+
+from node.model import JobState
+from tests.nodekit.small_study import write_study
+
+
+def token(text: str) -> str:
+    return re.findall(r'name="csrf" value="([^"]+)"', text)[0]
+
+
+PAGES = (
+    "/", "/?state=parked", "/?part=list", "/dead-letters", "/destinations", "/receivers", "/statistics", "/system",
+    "/configuration", "/try",
+)  # fmt: skip
+
+
+def test_every_page_answers_with_a_strict_policy(client) -> None:
+    for path in PAGES:
+        answer = client.get(path)
+        assert answer.status_code == 200, path
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert not re.search(r"<script(?! src=)|\son\w+=|\sstyle=", answer.text), path
+
+
+def test_the_list_shows_the_job_and_its_deliveries(client, worked) -> None:
+    (job,) = worked.jobs()
+    text = client.get("/").text
+    assert f"/jobs/{job.job_id}" in text
+    assert "2 of 3" in text
+    assert job.job_id not in client.get("/?state=parked").text
+
+
+def test_a_jobs_page_tells_its_history_and_where_it_went(client, worked) -> None:
+    (job,) = worked.jobs()
+    text = client.get(f"/jobs/{job.job_id}").text
+    for expected in ("result ready", "last object sent", "2 of 3", "answered failed", "job accepted", "delivery sent"):
+        assert expected in text
+    assert client.get("/jobs/ffff").status_code == 404
+
+
+def test_only_known_files_of_a_result_can_be_read(client, worked) -> None:
+    (job,) = worked.jobs()
+    folder = worked.outbox.path(job.job_id)
+    (folder / "map.png").write_bytes(b"\x89PNG")
+    (folder / "report.html").write_text("<p>Doe</p>")
+    assert client.get(f"/jobs/{job.job_id}/files/map.png").content == b"\x89PNG"
+    assert "sandbox" in client.get(f"/jobs/{job.job_id}/files/report.html").headers["content-security-policy"]
+    for name in ("result.json", "..%2f..%2fledger.sqlite", "dicom%2f0.dcm"):
+        assert client.get(f"/jobs/{job.job_id}/files/{name}").status_code == 404
+
+
+def test_send_again_sends_everything_once_more(client, worked) -> None:
+    (job,) = worked.jobs()
+    page = client.get(f"/jobs/{job.job_id}").text
+    worked.archive.refuse = lambda path: None
+    done = client.post(f"/jobs/{job.job_id}/resend", data={"csrf": token(page)})
+    assert "3 objects are sent again" in done.text
+    worked.settle()
+    assert sorted(len(copies) for copies in worked.archive.received.values()) == [1, 2, 2]
+    assert all(len(set(copies)) == 1 for copies in worked.archive.received.values())
+
+
+def test_a_waiting_job_can_be_parked_and_retried(client, worked, tmp_path) -> None:
+    worked.receive(write_study(tmp_path / "third", 3))
+    worked.clock.pass_s(100)
+    worked.assembler.step()
+    (queued,) = [job for job in worked.jobs() if job.state == JobState.QUEUED]
+    page = client.get(f"/jobs/{queued.job_id}").text
+    assert "is parked" in client.post(f"/jobs/{queued.job_id}/park", data={"csrf": token(page)}).text
+    assert queued.job_id in client.get("/dead-letters").text
+    worked.settle()
+    assert {job.state for job in worked.jobs()} == {JobState.DONE, JobState.PARKED}
+    client.post(f"/jobs/{queued.job_id}/retry", data={"csrf": token(page)})
+    worked.settle()
+    assert {job.state for job in worked.jobs()} == {JobState.DONE}
+    refused = client.post(f"/jobs/{queued.job_id}/park", data={"csrf": token(page)})
+    assert (refused.status_code, "does not wait" in refused.text) == (409, True)
+
+
+def test_nothing_changes_without_the_pages_token(client, worked) -> None:
+    (job,) = worked.jobs()
+    for data, headers in (
+        ({}, {}),
+        ({"csrf": "guess"}, {}),
+        ({"csrf": token(client.get("/destinations").text)}, {"origin": "https://evil.example"}),
+    ):
+        assert client.post(f"/jobs/{job.job_id}/resend", data=data, headers=headers).status_code == 403
+    assert "2 of 3" in client.get("/").text
+
+
+def test_a_destination_that_is_away_is_told_as_such(client) -> None:
+    page = client.get("/destinations").text
+    assert "no answer to C-ECHO" in client.post("/destinations/pacs/echo", data={"csrf": token(page)}).text
+
+
+def test_the_statistics_count_what_came_and_what_became_of_it(client, worked) -> None:
+    (line,) = csv.DictReader(io.StringIO(client.get("/statistics.csv").text))
+    assert {k: line[k] for k in ("instances", "complete", "measured", "refused", "declined", "delivered")} == {
+        "instances": "12", "complete": "1", "measured": "1", "refused": "0", "declined": "1", "delivered": "0",
+    }  # fmt: skip
+    assert line["declined_by_reason"].endswith(":1")
+    worked.archive.refuse = lambda path: None
+    worked.steps(40, each_s=300)
+    (line,) = csv.DictReader(io.StringIO(client.get("/statistics.csv").text))
+    assert line["delivered"] == "1"
+
+
+def test_no_patient_on_lists_and_metrics(client) -> None:
+    for path in ("/", "/statistics", "/receivers", "/dead-letters", "/metrics", "/status", "/ready"):
+        assert "Doe" not in client.get(path).text, path
+
+
+def test_a_broken_archive_and_an_empty_upload_are_refused(client) -> None:
+    page = client.get("/try").text
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("../../evil.dcm", b"x" * 1000)
+    damaged = whole.getvalue().replace(b"x" * 1000, b"y" * 1000)
+    for files in ([("files", ("a.zip", damaged))], [("files", ("", b""))]):
+        refused = client.post("/try", data={"csrf": token(page)}, files=files)
+        assert refused.status_code == 400
+    assert client.get("/try/0123").status_code == 404
