@@ -6,7 +6,8 @@
     +-- assembler    spool -> ledger, jobs; reconciler
     +-- deliverer    outbox -> destinations
     +-- worker       jobs -> outbox (with pool processes below it)
-    +-- web          health and status
+    +-- web          pages, health, metrics
+    +-- notifier     tells people what is wrong, when notify names a channel
 
 No child outlives the supervisor (``node.ops.lifeline``). Children read the configuration that the supervisor read, from
 ``run/config.json``: a child that is started again later does not see a file that was edited meanwhile.
@@ -34,16 +35,16 @@ from node.intake.durable_io import storage_error
 from node.ops.events import Event, emit
 from node.runtime import RunFolder, exclusive
 
-GATEWAY_ROLES = ("broker", "listener", "assembler", "deliverer", "web")
+GATEWAY_ROLES = ("broker", "listener", "assembler", "deliverer", "web", "notifier")
 ROLES_OF: Mapping[str, tuple[str, ...]] = {
     "serve": (*GATEWAY_ROLES, "worker"),
     "gateway": GATEWAY_ROLES,
     "worker": ("worker",),
 }
-"""The roles of each command; ``broker`` and ``web`` are left out where the configuration does not want them."""
+"""The roles of each command; ``broker``, ``web``, ``notifier`` are left out where the configuration does not want them."""
 
 _ROLE_PROGRAM = (sys.executable, "-m", "node.roles")
-_OPTIONAL = frozenset({"web"})  # the node works without; a taken port must not end it
+_OPTIONAL = frozenset({"web", "notifier"})  # the node works without; a taken port must not end it
 _LOOK_EVERY_S = 0.1
 _RESTART_BASE_S, _RESTART_MAX_S = 0.5, 30.0
 _HEALTHY_AFTER_S = 60.0  # a role that lived this long starts its restart waits from the beginning
@@ -193,9 +194,12 @@ def programs_for(config: Config, roles: Sequence[str]) -> list[RoleProgram]:
     Raises:
         ConfigError: workers are to run alone and there is no broker for them.
     """
-    wanted = [
-        r for r in roles if not (r == "broker" and config.broker.url) and not (r == "web" and not config.web.enabled)
-    ]
+    unwanted = {
+        "broker": config.broker.url is not None,
+        "web": not config.web.enabled,
+        "notifier": config.notify.email is None and config.notify.webhook is None,
+    }
+    wanted = [role for role in roles if not unwanted.get(role, False)]
     if "worker" in wanted and "broker" not in wanted and config.broker.url is None:
         facts = RunFolder(config.storage.root / "run").facts("broker")
         if facts is None:

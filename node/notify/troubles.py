@@ -1,0 +1,67 @@
+"""What somebody should be told of, found from the node's state. Codes, counts and job ids only."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from node.app import Node, NodeStatus
+from node.config import NoticeKind, NotifyConfig
+from node.model import JobState
+
+_LOOK_BACK = timedelta(days=1)  # a refusal older than this is no news any more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """One thing to be told; ``subject`` tells troubles of one kind apart."""
+
+    kind: NoticeKind
+    subject: str
+    text: str
+
+    @property
+    def key(self) -> str:
+        """The same trouble has the same key."""
+        return f"{self.kind} {self.subject}"
+
+
+def find_troubles(node: Node, now: datetime) -> list[Trouble]:
+    """What is wrong now, of the kinds that ``notify.events`` names."""
+    settings = node.config.notify
+    status = node.status()
+    found = [*_of_status(status, node.config.storage.min_free_mib, settings, now), *_of_jobs(node, settings, now)]
+    return [trouble for trouble in found if trouble.kind in settings.events]
+
+
+def _of_status(status: NodeStatus, min_free_mib: int, settings: NotifyConfig, now: datetime) -> Iterator[Trouble]:
+    for role, alive in status.roles.items():
+        if not alive:
+            yield Trouble(kind="role_down", subject=role, text=f"the process {role} is not running")
+    if status.free_mib < min_free_mib:
+        text = f"{status.free_mib} MiB free; instances are refused below {min_free_mib} MiB"
+        yield Trouble(kind="disk_low", subject="storage", text=text)
+    for line in status.destinations:
+        if _too_long(line.waiting_since, settings, now):
+            text = (
+                f"{line.pending} objects wait for destination {line.name} since {line.waiting_since:%Y-%m-%d %H:%M} UTC"
+            )
+            yield Trouble(kind="delivery_stuck", subject=line.name, text=text)
+
+
+def _of_jobs(node: Node, settings: NotifyConfig, now: datetime) -> Iterator[Trouble]:
+    for job in node.figures.jobs():
+        name = job.job_id[:12]
+        if job.state == JobState.PARKED:
+            yield Trouble(
+                kind="job_parked", subject=name, text=f"job {name} is parked; see its page or `ironnode show`"
+            )
+        elif job.state != JobState.DONE and _too_long(job.accepted_at, settings, now):
+            text = f"job {name} is {job.state} since {job.accepted_at:%Y-%m-%d %H:%M} UTC"
+            yield Trouble(kind="stage_stuck", subject=name, text=text)
+        elif job.outcome == "not_measurable" and job.finished_at is not None and now - job.finished_at < _LOOK_BACK:
+            text = f"job {name} could not be measured: {', '.join(job.reasons) or 'unknown'}"
+            yield Trouble(kind="acquisition_refused", subject=name, text=text)
+
+
+def _too_long(since: datetime | None, settings: NotifyConfig, now: datetime) -> bool:
+    return since is not None and (now - since).total_seconds() > settings.stuck_after_s
