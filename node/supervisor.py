@@ -41,7 +41,7 @@ ROLES_OF: Mapping[str, tuple[str, ...]] = {
     "gateway": GATEWAY_ROLES,
     "worker": ("worker",),
 }
-"""The roles of each command; ``broker``, ``web``, ``notifier`` are left out where the configuration does not want them."""
+"""The roles of each command; ``broker``, ``web``, ``notifier`` only where the configuration wants them."""
 
 _ROLE_PROGRAM = (sys.executable, "-m", "node.roles")
 _OPTIONAL = frozenset({"web", "notifier"})  # the node works without; a taken port must not end it

@@ -68,7 +68,12 @@ async def job_action(request: Request) -> Response:
     session = require_token(request, await request.form(max_files=0, max_fields=4))
     node = node_of(request)
     action, job_id = request.path_params["action"], request.path_params["job_id"]
-    actions: dict[str, Callable[[str], str]] = {"retry": node.retry, "resend": node.send_again, "park": node.park}
+    actions: dict[str, Callable[[str], str]] = {
+        "retry": node.retry,
+        "resend": node.send_again,
+        "remeasure": node.measure_again,
+        "park": node.park,
+    }
     if action not in actions:
         raise HTTPException(404, "there is no such action")
     try:
