@@ -68,12 +68,14 @@ def test_send_again_sends_everything_once_more(client, worked) -> None:
     assert all(len(set(copies)) == 1 for copies in worked.archive.received.values())
 
 
-def test_measuring_again_without_a_change_is_refused_in_words(client, worked) -> None:
-    (job,) = worked.jobs()
+def test_measuring_again_makes_a_revision_once(client, worked) -> None:
+    (job,) = worked.jobs()  # of another method version than today's
     page = client.get(f"/jobs/{job.job_id}").text
-    refused = client.post(f"/jobs/{job.job_id}/remeasure", data={"csrf": token(page)})
-    assert refused.status_code == 409
-    assert len(worked.jobs()) == 1
+    done = client.post(f"/jobs/{job.job_id}/remeasure", data={"csrf": token(page)})
+    assert "is queued: revision 2" in done.text
+    assert [line.revision for line in worked.jobs()] == [1, 2]
+    assert client.post(f"/jobs/{job.job_id}/remeasure", data={"csrf": token(page)}).status_code == 409
+    assert len(worked.jobs()) == 2
 
 
 def test_a_waiting_job_can_be_parked_and_retried(client, worked, tmp_path) -> None:
