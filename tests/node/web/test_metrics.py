@@ -1,0 +1,128 @@
+"""Metrics against the ledger's truth; rules and dashboard name only metrics that exist."""
+
+import json
+import logging
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from node.ops.counters import UNKNOWN_PEER, EventCounter, read_counts
+from node.ops.events import Event, emit
+
+MONITORING = Path(__file__).resolve().parents[3] / "deploy" / "monitoring"
+
+
+def samples(text: str) -> dict[tuple[str, str], float]:
+    """(name, labels as text) -> value, as Prometheus' own parser reads it."""
+    return {
+        (sample.name, ",".join(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_the_metrics_count_what_happened(client, config) -> None:
+    found = samples(client.get("/metrics").text)
+    assert found["ironnode_peer_instances_total", "?"] == 12
+    assert found["ironnode_jobs", "done"] == 1
+    assert found["ironnode_destination_objects", "pacs,pending"] == 1
+    assert found["ironnode_destination_objects", "pacs,sent"] == 2
+    assert found["ironnode_outcomes_total", "measured,"] == 1
+    assert (
+        sum(v for (name, labels), v in found.items() if name == "ironnode_outcomes_total" and "declined" in labels) == 1
+    )
+    assert found["ironnode_stage_latency_seconds_count", "process"] == 1
+    assert found["ironnode_stage_latency_seconds_count", "deliver"] == 0
+    assert found["ironnode_disk_min_free_bytes", ""] == config.storage.min_free_mib << 20
+    assert found["ironnode_events_total", "job_done"] == 1
+
+
+def test_lic_is_counted_in_its_band(client, worked) -> None:
+    from sqlalchemy import update
+
+    from node.jobs import schema
+
+    with worked.ledger.database.writing() as connection:
+        record = {"status": "measured", "lic_mg_per_g": {"median": 2.5}, "reasons": [], "objects": []}
+        connection.execute(update(schema.job).values(record=record))
+    found = samples(client.get("/metrics").text)
+    bands = {labels: value for (name, labels), value in found.items() if name == "ironnode_lic_mg_per_g_bucket"}
+    assert (bands["1.8"], bands["3.2"], bands["+Inf"]) == (0, 1, 1)
+    assert found["ironnode_lic_mg_per_g_sum", ""] == 2.5
+
+
+def test_associations_are_counted_over_restarts_and_invented_titles_together(tmp_path) -> None:
+    logging.getLogger("ironnode").setLevel(logging.INFO)
+    for _ in range(2):
+        counter = EventCounter(tmp_path, {"MRSCANNER"})
+        counter.start()
+        emit(Event.ASSOCIATION_ENDED, calling_ae_title="MRSCANNER")
+        for number in range(3):
+            emit(Event.ASSOCIATION_REJECTED, calling_ae_title=f"INVENTED{number}")
+        counter.close()
+    assert read_counts(tmp_path) == {("association_ended", "MRSCANNER"): 2, ("association_rejected", UNKNOWN_PEER): 6}
+
+
+@pytest.mark.parametrize("name", ["alerts.yaml", "grafana-dashboard.json"])
+def test_monitoring_names_metrics_that_exist(client, name) -> None:
+    text = client.get("/metrics").text
+    families = [f for f in text_string_to_metric_families(text)]
+    exposed = {f.name for f in families} | {s.name for f in families for s in f.samples}
+    exposed |= set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+    exposed |= {f"{f.name}_total" for f in families if f.type == "counter"}
+    named = set(re.findall(r"\bironnode_[a-z_]+", (MONITORING / name).read_text()))
+    assert len(named) > 4
+    assert named <= exposed
+
+
+def test_the_dashboard_covers_every_family(client) -> None:
+    shown = json.loads((MONITORING / "grafana-dashboard.json").read_text())
+    queries = " ".join(t["expr"] for panel in shown["panels"] for t in panel["targets"])
+    families = {f.name for f in text_string_to_metric_families(client.get("/metrics").text)}
+    not_drawn = {"ironnode_disk_min_free_bytes", "ironnode_events", "ironnode_destination_oldest_age_seconds",
+                 "ironnode_peer_refused_instances"}  # fmt: skip
+    assert {f for f in families if f not in queries} == not_drawn
+
+
+@pytest.mark.peer
+def test_prometheus_takes_metrics_and_rules(client, peer: Callable[[str], Path]) -> None:
+    promtool = peer("promtool")
+    rules = subprocess.run([promtool, "check", "rules", MONITORING / "alerts.yaml"], capture_output=True, check=False)
+    assert rules.returncode == 0, rules.stderr
+    text = client.get("/metrics").content
+    metrics = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    assert metrics.returncode == 0, metrics.stderr + metrics.stdout
+
+
+@pytest.mark.peer
+def test_alerts_fire_in_a_simulated_outage(peer: Callable[[str], Path], tmp_path) -> None:
+    cases = tmp_path / "cases.yaml"
+    cases.write_text(
+        f"""
+rule_files: [{MONITORING / "alerts.yaml"}]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {{series: 'ironnode_role_alive{{role="worker"}}', values: '1 1 0x20'}}
+      - {{series: 'ironnode_destination_oldest_age_seconds{{destination="pacs"}}', values: '0+300x20'}}
+    alert_rule_test:
+      - {{eval_time: 1m, alertname: IronnodeRoleDown, exp_alerts: []}}
+      - eval_time: 5m
+        alertname: IronnodeRoleDown
+        exp_alerts:
+          - exp_labels: {{severity: critical, role: worker}}
+            exp_annotations: {{summary: The process worker is not running}}
+      - eval_time: 15m
+        alertname: IronnodeDeliveryStuck
+        exp_alerts:
+          - exp_labels: {{severity: warning, destination: pacs}}
+            exp_annotations: {{summary: Results wait for pacs for more than half an hour}}
+"""
+    )
+    done = subprocess.run([peer("promtool"), "test", "rules", cases], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
