@@ -100,6 +100,7 @@ class InstanceHeader:
     declined: tuple[str, str] | None = None
     map_of: str = ""
     frame_of_reference_uid: str = ""
+    bare_patient_id_hash: str = ""  # without the issuer, which some workstations drop
     region: RegionReference | None = None
 
 

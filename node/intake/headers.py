@@ -108,17 +108,19 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
         declined=declined,
         map_of=_map_of(ds, declined),
         frame_of_reference_uid=text(ds, "FrameOfReferenceUID"),
+        bare_patient_id_hash=patient_id_hash(ds, with_issuer=False),
         region=region_reference(ds) if declined is not None and declined[0] == "region_object" else None,
     )
 
 
-def patient_id_hash(ds: Dataset) -> str:
-    """Pseudonym of the patient: 16 hexadecimal digits of SHA-256 over issuer and patient identifier.
+def patient_id_hash(ds: Dataset, *, with_issuer: bool = True) -> str:
+    """Pseudonym of the patient: 16 hexadecimal digits of SHA-256 over issuer and patient identifier, or over the
+    identifier as if nobody had issued it.
 
     It lets records of one patient be recognised without showing the identifier. It is no anonymisation: who can
     list a site's identifiers can compute it.
     """
-    parts = ("ironnode", text(ds, "IssuerOfPatientID"), text(ds, "PatientID"))
+    parts = ("ironnode", text(ds, "IssuerOfPatientID") if with_issuer else "", text(ds, "PatientID"))
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
 
 

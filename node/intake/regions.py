@@ -31,6 +31,12 @@ def region_reference(ds: Dataset) -> RegionReference:
     )
 
 
+def same_patient(ours: tuple[str, str], theirs: tuple[str, str]) -> bool:
+    """Whether two pairs of pseudonyms (with the issuer of the identifier, without it) are one patient's: where one side
+    names no issuer, the identifier alone decides."""
+    return ours == theirs or (ours[1] == theirs[1] and (ours[0] == ours[1] or theirs[0] == theirs[1]))
+
+
 def _frame_of_reference(ds: Dataset) -> str:
     """Of the object, or of the structure set's contours (PS3.3 C.8.8.5)."""
     holders = (ds, *items(ds, "StructureSetROISequence"), *items(ds, "ReferencedFrameOfReferenceSequence"))

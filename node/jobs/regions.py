@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from node.intake.assembly import AcquisitionPlan
+from node.intake.regions import same_patient
 from node.jobs.studies import AcquisitionOutcome
 from node.model import AcquisitionState, InstanceHeader
 from sr_templates.evidence import EarlierResult
@@ -58,7 +59,9 @@ def _plan_of(
     if len(found) > 1:
         text = f"The drawn region fits {len(found)} acquisitions of the study; nobody can tell which one is meant."
         return None, ("region_not_matched", text)
-    if found[0].headers[0].patient_id_hash != header.patient_id_hash:
+    image = found[0].headers[0]
+    ours = (image.patient_id_hash, image.bare_patient_id_hash)
+    if not same_patient(ours, (header.patient_id_hash, header.bare_patient_id_hash)):
         return None, ("region_other_patient", "The drawn region names another patient than the images.")
     return found[0], ("", "")
 

@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 
 from node.errors import DeclinedError, InputError
 from node.intake.headers import header_of, quiet_pydicom, read_dataset
+from node.intake.regions import same_patient
 from node.intake.tags import text, words
 from node.model import InstanceHeader
 from node.process.drawn_choice import Candidate
@@ -39,7 +40,7 @@ class Place:
     shape: tuple[int, int, int]
     frame_of_reference_uids: frozenset[str]
     sop_instance_uids: frozenset[str]
-    patient_id_hash: str
+    patient_id_hashes: tuple[str, str]  # with and without the issuer
 
 
 def read_region(path: Path, place: Place) -> DrawnRegion:
@@ -81,7 +82,7 @@ def _region(ds: Dataset, header: InstanceHeader, place: Place) -> DrawnRegion:
 
 def _require_same_place(header: InstanceHeader, place: Place) -> None:
     assert header.region is not None
-    if header.patient_id_hash != place.patient_id_hash:
+    if not same_patient(place.patient_id_hashes, (header.patient_id_hash, header.bare_patient_id_hash)):
         raise DeclinedError("region_other_patient", "The drawn region names another patient than the images.")
     same_frame = header.region.frame_of_reference_uid in place.frame_of_reference_uids
     if not (same_frame or place.sop_instance_uids & {*header.region.sop_instance_uids}):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from node.errors import DeclinedError
+from node.intake.headers import patient_id_hash
 from node.intake.tags import text
 from node.process.drawn_region import DrawnRegion, Place, read_region
 from node.process.measured import Measured
@@ -57,13 +58,14 @@ def place_of(loaded: LoadedAcquisition) -> Place:
     source = loaded.study.source
     told = frozenset(text(ds, "FrameOfReferenceUID") for ds in source.datasets) - {""}
     derived = frozenset(frame_of_reference_uid(uid) for uid in loaded.study.series_instance_uids)
+    first = source.datasets[source.frames[0][0].dataset_index]
     z, y, x, _ = loaded.acquisition.signal.shape
     return Place(
         geometry=source.geometry,
         shape=(z, y, x),
         frame_of_reference_uids=told or derived,
         sop_instance_uids=frozenset() if told else frozenset(text(ds, "SOPInstanceUID") for ds in source.datasets),
-        patient_id_hash=loaded.study.patient_id_hash,
+        patient_id_hashes=(loaded.study.patient_id_hash, patient_id_hash(first, with_issuer=False)),
     )
 
 

@@ -18,6 +18,7 @@ from quant.wording import (
 RESEARCH_ONLY = "For research use only. Not for diagnosis."
 DECISION_SUPPORT = "Decision support, not a diagnosis."
 _LOWER_BOUND = "lower bound, no upper limit"
+_REGION_WORDS = {"automatic": "automatic", "seg": "drawn (segmentation)", "rtstruct": "drawn (contours)"}
 _TOLD_ELSEWHERE = frozenset({"echo_count", "region_size"})  # by the rows of the report, when nothing is wrong with them
 
 
@@ -96,10 +97,15 @@ def report_content(result: LiverIronResult) -> ReportContent:
         follow_up_text=follow_up_text,
         prior=_prior(result),
         warnings=tuple(line.text for line in result.qc if line.severity != "info"),
-        notes=tuple(line.text for line in result.qc if line.severity == "info" and _says_something(line)),
+        notes=(*_revision(result), *(q.text for q in result.qc if q.severity == "info" and _says_something(q))),
         scanner=_scanner(result),
         method=f"ironnode {result.software_version}, method {result.method_version}",
     )
+
+
+def _revision(result: LiverIronResult) -> tuple[str, ...]:
+    """Why there is a later result than the first."""
+    return () if result.revision is None or result.revision.number == 1 else (result.revision.text,)
 
 
 def _says_something(note: QcLine) -> bool:
@@ -208,7 +214,7 @@ def _numbers(result: LiverIronResult) -> tuple[tuple[str, str], ...]:
         rows.append(("Fat fraction", "not available from these data" if pdff is None else f"{pdff.median:.1f} %"))
     if result.roi is not None:
         roi = result.roi
-        source = {"automatic": "automatic", "seg": "from a segmentation", "rtstruct": "from contours"}[roi.source]
+        source = _REGION_WORDS[roi.source]
         rows.append(("Region", f"{roi.volume_ml:.0f} mL, {roi.n_voxels} voxels, {roi.n_slices} slices; {source}"))
     return tuple(rows)
 

@@ -11,6 +11,7 @@ from pydicom.sr.codedict import codes
 
 from node.errors import DeclinedError
 from node.intake.headers import read_header
+from node.intake.regions import same_patient
 from node.process.drawn_region import DrawnRegion, Place, read_region
 from quant.acquisition import Geometry
 from tests.node.drawn_regions import FRAME, STUDY, plane_images, segment, write_rtstruct, write_seg
@@ -34,7 +35,7 @@ def place(orientation: tuple[float, ...] = AXIAL, *, frame: str = FRAME) -> Plac
     header = plane_images(orientation, tuple(middle), SPACING, SHAPE)[0]
     return Place(
         geometry=geometry, shape=SHAPE, frame_of_reference_uids=frozenset({frame}), sop_instance_uids=frozenset(),
-        patient_id_hash=_hash(header.PatientID),
+        patient_id_hashes=(_hash(header.PatientID),) * 2,
     )  # fmt: skip
 
 
@@ -247,3 +248,12 @@ def test_references_are_found_at_any_depth(tmp_path: Path) -> None:
     assert contours.region.sop_instance_uids == ("1.2.3.1.4",)
     assert contours.region.frame_of_reference_uid == FRAME
     assert contours.study_instance_uid == STUDY
+
+
+def test_an_issuer_that_a_workstation_dropped_does_not_make_another_patient() -> None:
+    full, bare, other = "issuer and id", "id", "another id"
+    assert same_patient((full, bare), (full, bare))
+    assert same_patient((full, bare), (bare, bare))
+    assert same_patient((bare, bare), (full, bare))
+    assert not same_patient((full, bare), ("another issuer and id", bare))
+    assert not same_patient((full, bare), (other, other))
