@@ -137,11 +137,19 @@ class GradingConfig(Section):
     scheme: str = Field("guglielmo-2023", description="grade scheme id")
 
 
+class OrderReason(Section):
+    """A reason that an order gives, as the site writes it: a code ``SCHEME:VALUE``, or the whole text."""
+
+    reason: str = Field(pattern=r"\S", max_length=10240, description="code (SCT:127040003) or whole text of the reason")
+    indication: str = Field(description="indication id of the policy")
+
+
 class FollowUpConfig(Section):
     """The follow-up policy."""
 
+    order_reasons: tuple[OrderReason, ...] = Field((), description="which reason of an order is which indication")
     default_indication: str | None = Field(
-        None, description="indication id when the order gives none; null = not given"
+        None, description="indication id when the order gives no reason; null = not given"
     )
     policy_file: Path | None = Field(None, description="a site's own policy table; null = the shipped one")
     signed_off_by: str | None = Field(None, description="name of the person who approved the policy for this site")

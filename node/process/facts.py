@@ -60,8 +60,6 @@ _REASON_TEXTS = (
     "ReasonForVisit",
     "ReasonForStudy",
     "AdmittingDiagnosesDescription",
-    "RequestedProcedureDescription",
-    "AdditionalPatientHistory",
 )
 _REASON_CODES = (
     "ReasonForRequestedProcedureCodeSequence",

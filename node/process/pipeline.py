@@ -16,6 +16,7 @@ from node.model import JobInput, PipelineOutput
 from node.ops.events import Event, emit
 from node.policy import load_policy
 from node.process.facts import StudyFacts
+from node.process.indication import IndicationFound, indication_of_order
 from node.process.measured import Measured
 from node.process.outputs import Material, folder_of, folder_without_objects
 from node.process.overrule import compared, overruled
@@ -122,6 +123,8 @@ def settings_of(config: Config) -> AssessmentSettings:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     _known_indication(settings, follow_up.default_indication, "follow_up.default_indication")
+    for entry in follow_up.order_reasons:
+        _known_indication(settings, entry.indication, f"follow_up.order_reasons.{entry.reason}")
     return settings
 
 
@@ -206,13 +209,14 @@ def _assessed(
     settings: AssessmentSettings,
 ) -> LiverIronResult:
     assert measured.fit is not None  # there is a measurement
+    indication = _indication(measured.loaded, job, config)
     assessment = assess(
         measurement,
         field_t=measured.loaded.acquisition.field_t,
         fit=_fit_facts(measured.fit, measured.loaded.summary.echo_times_s),
         settings=settings,
         study_date=measured.loaded.study.study_date,
-        indication=job.indication or config.follow_up.default_indication,
+        indication=indication.indication,
     )
     earlier = (line for line in base.qc if line.code != "few_echoes")  # the assessment counts the echoes as well
     ours = {
@@ -222,7 +226,7 @@ def _assessed(
     assert measured.region is not None  # there is a measurement
     assert measured.region.mask is not None
     scanner = comparison_lines(measured.loaded.vendor_maps, measured.region.mask, ours)
-    base = replace(base, qc=(*earlier, *assessment.qc, *scanner), follow_up=assessment.follow_up)
+    base = replace(base, qc=(*earlier, *assessment.qc, *scanner, *indication.qc), follow_up=assessment.follow_up)
     if assessment.refusals:
         return replace(base, reasons=assessment.refusals)
     return replace(
@@ -240,6 +244,14 @@ def _assessed(
         grade=assessment.grade,
         views=assessment.views,
     )
+
+
+def _indication(loaded: LoadedAcquisition, job: JobInput, config: Config) -> IndicationFound:
+    """What the caller names, else what the order's reasons mean to the site."""
+    if job.indication is not None:
+        return IndicationFound(indication=job.indication)
+    follow_up = config.follow_up
+    return indication_of_order(loaded.indication, follow_up.order_reasons, follow_up.default_indication)
 
 
 def _fit_facts(fit: R2StarMap, echo_times_s: Sequence[float]) -> FitFacts:
