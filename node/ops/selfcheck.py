@@ -8,7 +8,7 @@ from typing import Literal
 
 from node.app import open_node, wall_clock
 from node.config import Config, DestinationConfig
-from node.deliver.objects import RESULT_CLASSES
+from node.deliver.objects import ALTERNATIVES, RESULT_CLASSES
 from node.dimse.requestor import Peer
 from node.dimse.scu import accepted_classes, echo
 from node.errors import IronnodeError
@@ -135,6 +135,11 @@ def _echo(config: Config, destination: DestinationConfig) -> Finding:
     return Finding(part="destination", verdict="ok", text=f"{destination.name}: {peer} answered C-ECHO")
 
 
+def _is_taken(role: str, taken: frozenset[str]) -> bool:
+    """Whether an object of the role arrives, itself or by what stands in for it."""
+    return any(RESULT_CLASSES[name][0] in taken for name in (role, *ALTERNATIVES.get(role, ())))
+
+
 def _classes(config: Config, destination: DestinationConfig) -> Finding:
     """What the destination takes of what is configured for it; kinds that can stand in count."""
     wanted = {role: found for role, found in RESULT_CLASSES.items() if destination.wants(role)}
@@ -143,14 +148,14 @@ def _classes(config: Config, destination: DestinationConfig) -> Finding:
     try:
         taken = accepted_classes(
             peer,
-            list(dict.fromkeys(uid for uid, _ in wanted.values())),
+            list(dict.fromkeys(uid for uid, _ in RESULT_CLASSES.values())),
             calling_ae_title=calling,
             timeout_s=destination.timeout_s,
         )
     except IronnodeError as error:
         return Finding(part="destination", verdict="FAILED", text=f"{destination.name}: {error}", fix=error.hint)
     lines = [f"{role} ({name}) {'yes' if uid in taken else 'NO'}" for role, (uid, name) in wanted.items()]
-    refused = [role for role, (uid, _) in wanted.items() if uid not in taken and "." not in role]
+    refused = [role for role in wanted if "." not in role and not _is_taken(role, taken)]
     text = f"{destination.name} takes: {'; '.join(lines)}"
     if not refused:
         return Finding(part="destination", verdict="ok", text=text)
