@@ -16,7 +16,7 @@ from node.errors import InputError, StorageError
 MAX_FILES = 20000
 _KEPT = 5  # trials whose results can still be looked at
 _BLOCK = 1 << 20
-_LONGEST_SAID = 2000
+_LONGEST_SAID = 200_000  # characters; a report has a few thousand
 SHOWN = {
     "report.html": "text/html; charset=utf-8",
     "map.png": "image/png",
@@ -86,7 +86,7 @@ class Trials:
                 stdin=subprocess.DEVNULL, capture_output=True, timeout=self._timeout_s, check=False,
             )  # fmt: skip
             said = done.stdout if done.returncode in (0, 3) else done.stderr
-            text = said.decode(errors="replace").replace(str(folder), "")[-_LONGEST_SAID:].strip()
+            text = said.decode(errors="replace").replace(str(folder), "")[:_LONGEST_SAID].strip()
             self._said[name] = text or f"the measurement ended with status {done.returncode}"
         except subprocess.TimeoutExpired:
             self._said[name] = "The measurement took too long and was ended (web.upload_timeout_s)."
