@@ -272,12 +272,21 @@ def _fat_in_units(rows: Single, setup: Setup) -> VoxelFit:
 
 
 def _fit_with_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
-    """Water and fat where a voxel can tell them, the fraction of the surroundings (or 0) elsewhere."""
+    """Water and fat where a voxel can tell them, the fraction of the surroundings (or 0) elsewhere.
+
+    Unless that fraction does not explain the echoes and another one does: then R2*, by which it was judged, is wrong.
+    """
     local = None if setup.local_pdff is None else np.nan_to_num(setup.local_pdff[voxels])
     law = noise_law(setup.noise.coils)
     rows = _mono_rows(signal, voxels, setup, law, pdff=local, height=fit_fat_kernels.FAT_ROWS)
     told = np.flatnonzero(_tells_fat(rows, setup))
     row_kernels.put(_free_fat_rows(signal, voxels[told], setup), told, rows)
+    unexplained = rows[rows_of.CHI2] > chi_squared.isf(NOISE_ONLY_LEVEL, setup.echo_times_s.size - 2)
+    unexplained[told] = False
+    others = np.flatnonzero(unexplained)
+    freed = _free_fat_rows(signal, voxels[others], setup)
+    better = freed[rows_of.CHI2] < rows[rows_of.CHI2, others] - FAT_MARGIN
+    row_kernels.put(np.ascontiguousarray(freed[:, better]), others[better], rows)
     return _fat_in_units(rows, setup)
 
 
