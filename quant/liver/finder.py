@@ -1,20 +1,22 @@
 """Finds measurable liver parenchyma without a human, or says why not."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from quant.acquisition import BoolArray, MultiEcho
 from quant.fit import R2StarMap
-from quant.liver.checks import Measures, measure, refused_by
+from quant.liver.checks import CHECKS, refused_by
 from quant.liver.ghosts import ghost_level
-from quant.liver.images import prepare
+from quant.liver.images import WorkingImages, prepare
+from quant.liver.left_lobe import LEFT_LOBE_CHECKS, left_lobe_warning, measure_left_lobe
+from quant.liver.measures import Measures, measure
 from quant.liver.native import NativeRegion, to_native, to_working
-from quant.liver.orientation import axial_axes
+from quant.liver.orientation import PatientAxes, axial_axes
 from quant.liver.parameters import DEFAULTS, FinderParameters
 from quant.liver.parts import measure_parts
 from quant.liver.search import Search, Stability, search, search_within, stability
-from quant.liver.tissue import fit_body
-from quant.liver.torso import find_torso
+from quant.liver.tissue import FittedBody, fit_body
+from quant.liver.torso import Torso, find_torso, liver_prior
 from quant.liver.types import LiverRegion, RegionNotFoundError
 from quant.result import QcLine, Reason
 
@@ -23,22 +25,30 @@ _MIN_ECHOES = 3  # S0, R2* and a check of the model
 _MAX_UNMEASURABLE = 0.5  # share of the region without a usable fit
 _MAX_R2STAR_CHANGE, _MIN_OVERLAP = 0.05, 0.4
 _NOISY_R2STAR_CHANGE, _NOISY_R2STAR_PER_S = 0.10, 600.0  # above this R2* noise alone shifts the median more
-_FINAL = ("roi_too_few_echoes", "roi_not_axial", "roi_no_torso")  # no other smoothing helps
+_DARK_R2STAR_PER_S, _LEAST_DARK_MM2 = 300.0, 500.0  # half of what counts there, since noise makes some of it brighter
 _SECOND_OPINION_CHANGE, _SECOND_OPINION_OVERLAP = 0.10, 0.6  # either is enough, where the two regions meet at all
 _HIGH_R2STAR_PER_S = 1200.0  # above: regions are found less often and vary more
 
 
 def find_liver(acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParameters = DEFAULTS) -> LiverRegion:
-    """Region of right-lobe parenchyma, or coded refusals.
+    """Region of right-lobe parenchyma (or of a dark left lobe, where that is all there is), or coded refusals.
 
     The search works in patient coordinates, so the same anatomy gives the same region however it was stored.
     """
-    region = _refused_or(lambda: _find(acquisition, fit, parameters, None))
-    if region.mask is not None or any(reason.code in _FINAL for reason in region.refusals):
+    try:
+        scene = _seen(acquisition, fit, parameters)
+    except RegionNotFoundError as error:
+        return _refused(error)
+    region = _refused_or(lambda: _find(scene, parameters))
+    if region.mask is not None:
         return region
-    coarser = _refused_or(lambda: _find(acquisition, fit, parameters.coarser(), None))
-    dark = coarser.mask is not None and coarser.checks["r2star_per_s"] > _NOISY_R2STAR_PER_S
-    return coarser if dark else region
+    if _shows_dark_tissue(scene, parameters):
+        coarser = parameters.coarser()
+        second = _refused_or(lambda: _find(_seen(acquisition, fit, coarser), coarser))
+        if second.mask is not None and second.checks["r2star_per_s"] > _NOISY_R2STAR_PER_S:
+            return second
+    left = _refused_or(lambda: _find(scene, parameters.left_lobe(), left_lobe=True))
+    return region if left.mask is None else left
 
 
 def judge_liver(
@@ -54,7 +64,7 @@ def judge_liver(
     if not outline.any():
         reason = Reason(code="roi_no_liver", text="The segmentation model found no liver.")
         return LiverRegion(mask=None, organ=None, candidate=None, refusals=(reason,))
-    judged = _refused_or(lambda: _find(acquisition, fit, parameters, outline))
+    judged = _refused_or(lambda: _find(_seen(acquisition, fit, parameters, outline), parameters))
     return judged if judged.mask is None else _with_second_opinion(judged, find_liver(acquisition, fit, parameters))
 
 
@@ -62,7 +72,7 @@ def check_region(
     acquisition: MultiEcho, fit: R2StarMap, drawn: BoolArray, parameters: FinderParameters = DEFAULTS
 ) -> tuple[QcLine, ...]:
     """What the self-checks say of the region (z, y, x) that a person drew: warnings, for the person decides."""
-    judged = _refused_or(lambda: _find(acquisition, fit, parameters, drawn))
+    judged = _refused_or(lambda: _find(_seen(acquisition, fit, parameters, drawn), parameters))
     refused = {reason.code: reason.text for reason in judged.refusals}
     return tuple(
         QcLine(code=code, severity="warning", text=f"Self-check of the drawn region: {text}")
@@ -70,16 +80,35 @@ def check_region(
     )
 
 
+def _refused(error: RegionNotFoundError) -> LiverRegion:
+    return LiverRegion(mask=None, organ=None, candidate=None, refusals=(error.reason,))
+
+
 def _refused_or(found: Callable[[], LiverRegion]) -> LiverRegion:
     try:
         return found()
     except RegionNotFoundError as error:
-        return LiverRegion(mask=None, organ=None, candidate=None, refusals=(error.reason,))
+        return _refused(error)
 
 
-def _find(
-    acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParameters, outline: BoolArray | None
-) -> LiverRegion:
+@dataclass(frozen=True, kw_only=True)
+class _Scene:
+    """What searches share; ``given`` (z, y, x) on the working grid is the outline of another program, if any."""
+
+    acquisition: MultiEcho
+    fit: R2StarMap
+    axes: PatientAxes
+    images: WorkingImages
+    torso: Torso
+    body: FittedBody
+    ghosts: float
+    given: BoolArray | None
+
+
+def _seen(
+    acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParameters, outline: BoolArray | None = None
+) -> _Scene:
+    """The images prepared; raises RegionNotFoundError where nothing can be looked for in them."""
     if len(acquisition.echo_times_s) < _MIN_ECHOES:
         raise RegionNotFoundError("roi_too_few_echoes", f"The automatic region needs at least {_MIN_ECHOES} echoes.")
     axes = axial_axes(acquisition.geometry, acquisition.signal.shape[:3])
@@ -89,30 +118,58 @@ def _find(
     box = torso.box(_MARGIN)
     given = None if outline is None else to_working(outline, images, axes)[:, box[0], box[1]]
     images, torso = images.cropped(*box), torso.cropped(*box)
-    body = fit_body(images, torso, parameters)
+    return _Scene(
+        acquisition=acquisition,
+        fit=fit,
+        axes=axes,
+        images=images,
+        torso=torso,
+        body=fit_body(images, torso, parameters),
+        ghosts=ghosts,
+        given=given,
+    )
+
+
+def _shows_dark_tissue(scene: _Scene, parameters: FinderParameters) -> bool:
+    """Whether the second search, for dark livers only, may find one."""
+    dark = (scene.body.r2star_per_s > _DARK_R2STAR_PER_S) & (liver_prior(scene.torso, parameters) > 0)
+    return bool(dark.sum() * scene.images.plane.pixel_mm2 > _LEAST_DARK_MM2)
+
+
+def _find(scene: _Scene, parameters: FinderParameters, *, left_lobe: bool = False) -> LiverRegion:
+    images, torso, fit, geometry = scene.images, scene.torso, scene.fit, scene.acquisition.geometry
 
     def again(varied: FinderParameters) -> Search:
-        if given is None:
-            return search(body, torso, images, varied)
-        return search_within(given, body, torso, images, varied)
+        if scene.given is None:
+            return search(scene.body, torso, images, varied)
+        return search_within(scene.given, scene.body, torso, images, varied)
 
     found = again(parameters)
-    measures = measure(found, torso, images, ghosts, parameters)
-    native = to_native(found, torso, images, axes, acquisition, fit)
-    refusals, qc = refused_by(measures)
+    measures = measure(found, torso, images, scene.ghosts, parameters)
+    if left_lobe:
+        measures = measure_left_lobe(measures, found, torso, images, parameters)
+        refusals, qc = refused_by(measures, LEFT_LOBE_CHECKS)
+    else:
+        refusals, qc = refused_by(measures, CHECKS)
+    native = to_native(found, torso, images, scene.axes, scene.acquisition, fit)
     checks = measures.as_dict() | {"unmeasurable_share": native.unmeasurable_share}
     if not refusals:
         stable = stability(found, again, parameters)
         checks |= {"stability_r2star_change": stable.r2star_change, "stability_overlap": stable.overlap}
         refusals, qc = _late_refusals(stable, native, measures)
-    parts = None if refusals else measure_parts(native.measurable, native.right, fit, acquisition.geometry)
+    parts = None if refusals else measure_parts(native.measurable, native.right, fit, geometry)
     return LiverRegion(
         mask=None if refusals else native.measurable,
         organ=native.organ,
         candidate=native.found,
         excluded=native.excluded,
         refusals=refusals,
-        qc=(*qc, *_warnings(measures, native), *(() if parts is None else (parts.line(),))),
+        qc=(
+            *qc,
+            *_warnings(measures, native),
+            *((left_lobe_warning(),) if left_lobe else ()),
+            *(() if parts is None else (parts.line(),)),
+        ),
         checks=checks,
         parts=parts,
     )

@@ -15,7 +15,6 @@ from quant.liver.torso import Torso, liver_prior
 from quant.liver.types import RegionNotFoundError
 
 _PRIOR_CORE = 0.2  # the organ's deepest point lies where the prior exceeds this
-_MIN_R2STAR_PER_S = 15.0  # below: fluid, not parenchyma
 _MAX_FAT_FRACTION = 0.5
 _MIN_DENSITY = 0.5
 _MIN_RADIUS_SCALED_MM = 9.0
@@ -149,10 +148,11 @@ def _candidates(
     organ_of = join_pieces(pieces, prior, images.plane, parameters)
     volume = _organ_volumes(pieces, organ_of, prior, images.voxel_mm3)
     enough = max(parameters.min_candidate_mm3, parameters.min_candidate_share * float(volume.max(initial=0)))
-    candidates = [
-        _candidate(organ_of[pieces.labels] == number, float(volume[number]), tissue, torso, images, parameters, prior)
-        for number in np.flatnonzero(volume > enough)
-    ]
+    candidates = []
+    for number in np.flatnonzero(volume > enough):
+        members = organ_of[pieces.labels] == number
+        if np.median(tissue.r2star_per_s[members]) > parameters.min_candidate_r2star_per_s:
+            candidates.append(_candidate(members, float(volume[number]), tissue, torso, images, parameters, prior))
     return sorted((c for c in candidates if _plausible(c, torso.scale)), key=lambda c: -c.score)
 
 
@@ -273,7 +273,6 @@ def _plausible(candidate: Candidate, scale: float) -> bool:
     return (
         candidate.fat_fraction < _MAX_FAT_FRACTION
         and candidate.density > _MIN_DENSITY
-        and candidate.r2star_per_s > _MIN_R2STAR_PER_S
         and candidate.radius_mm > _MIN_RADIUS_SCALED_MM * scale
     )
 

@@ -54,6 +54,7 @@ class FinderParameters:
     slice_overlap: float = 0.15  # of the smaller piece, for pieces in adjacent slices
     prior_right: tuple[float, float, float, float] = (0.04, 0.11, 0.40, 0.54)  # rise and fall, right (0) to left (1)
     prior_front: tuple[float, float, float, float] = (0.06, 0.17, 0.74, 0.86)  # rise and fall, front (0) to back (1)
+    min_candidate_r2star_per_s: float = 15.0  # below: fluid, not parenchyma
     min_candidate_mm3: float = 400.0
     min_candidate_share: float = 0.05  # of the largest prior-weighted volume: smaller ones cannot win or rival
 
@@ -79,6 +80,15 @@ class FinderParameters:
     def coarser(self) -> "FinderParameters":
         """The same search with fewer, more strongly smoothed images: for livers hardly above the noise."""
         return replace(self, vessel_median_mm=7.0, max_echoes=6, node_depth_mm=2.0)
+
+    def left_lobe(self) -> "FinderParameters":
+        """The same search where a left lobe alone lies: about the middle, at the front."""
+        return replace(
+            self,
+            prior_right=(0.22, 0.32, 0.64, 0.76),
+            prior_front=(0.04, 0.10, 0.50, 0.66),
+            min_candidate_r2star_per_s=150.0,  # stomach and bowel content, heart and pancreas stay below
+        )
 
     def perturbed(self, edge_factor: float, core_depth_scaled_mm: float) -> "FinderParameters":
         """The same search with looser (> 1) or tighter edges and joins and another depth of the region."""

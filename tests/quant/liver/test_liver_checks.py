@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quant.liver.checks import Measures, bimodality, refused_by
+from quant.liver.checks import CHECKS, refused_by
+from quant.liver.measures import Measures, bimodality
 
 GOOD = Measures(
     area_mm2=9000,
@@ -37,7 +38,7 @@ GOOD = Measures(
 
 
 def test_a_good_region_passes() -> None:
-    assert refused_by(GOOD) == ((), ())
+    assert refused_by(GOOD, CHECKS) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_a_good_region_passes() -> None:
     ],
 )
 def test_one_bad_measure_refuses_with_one_reason(changes: dict[str, float], code: str) -> None:
-    reasons, lines = refused_by(replace(GOOD, **changes))
+    reasons, lines = refused_by(replace(GOOD, **changes), CHECKS)
     assert [reason.code for reason in reasons] == [code]
     assert reasons[0].text.endswith(".")
     assert lines[0].severity == "failure"
@@ -88,7 +89,7 @@ def test_one_bad_measure_refuses_with_one_reason(changes: dict[str, float], code
 
 
 def test_wide_r2star_is_no_fault_where_noise_explains_it() -> None:
-    assert refused_by(replace(GOOD, r2star_sd=0.3, r2star_sd_expected=0.2)) == ((), ())
+    assert refused_by(replace(GOOD, r2star_sd=0.3, r2star_sd_expected=0.2), CHECKS) == ((), ())
 
 
 def test_a_gaussian_has_one_mode_and_two_clusters_have_two() -> None:
@@ -101,16 +102,16 @@ def test_a_gaussian_has_one_mode_and_two_clusters_have_two() -> None:
 
 
 def test_a_spleen_as_dark_as_the_liver_is_no_fault() -> None:
-    assert refused_by(replace(GOOD, mirror_likeness=0.6, r2star_per_s=200)) == ((), ())
+    assert refused_by(replace(GOOD, mirror_likeness=0.6, r2star_per_s=200), CHECKS) == ((), ())
 
 
 def test_faint_tissue_passes_where_its_pooled_decay_is_not_that_of_lung() -> None:
     faint = replace(GOOD, first_echo_snr=4.5, r2star_per_s=1500, pooled_r2star_per_s=1500)
-    assert refused_by(faint) == ((), ())
-    assert refused_by(replace(faint, pooled_density=0.55))[0][0].code == "roi_low_signal"
+    assert refused_by(faint, CHECKS) == ((), ())
+    assert refused_by(replace(faint, pooled_density=0.55), CHECKS)[0][0].code == "roi_low_signal"
 
 
 def test_the_organ_opposite_counts_more_the_further_forward_it_reaches() -> None:
     beside_spleen = replace(GOOD, right_over_left=0.9, front=0.2, opposite_front=0.4)
-    assert refused_by(beside_spleen) == ((), ())
-    assert refused_by(replace(beside_spleen, opposite_front=0.25))[0][0].code == "roi_wrong_side"
+    assert refused_by(beside_spleen, CHECKS) == ((), ())
+    assert refused_by(replace(beside_spleen, opposite_front=0.25), CHECKS)[0][0].code == "roi_wrong_side"

@@ -1,0 +1,127 @@
+"""A left lobe alone, as after resection of the right one: looked for where no liver was found at the right.
+
+The lobe lies across the midline at the front, where stomach, heart and bowel lie too, and where a liver with situs
+inversus or in mirrored images reaches over to. It is reported only where it holds more iron than any of the former,
+ends before the left wall, and nothing as dark lies where a right lobe would or at the left in front of the spleen.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from quant.acquisition import BoolArray
+from quant.liver.checks import CHECKS, Check
+from quant.liver.images import WorkingImages
+from quant.liver.measures import Measures, share_elsewhere
+from quant.liver.parameters import DEFAULTS, FinderParameters
+from quant.liver.search import Search
+from quant.liver.torso import Torso
+from quant.result import QcLine
+
+_LEAST_R2STAR_PER_S = DEFAULTS.left_lobe().min_candidate_r2star_per_s
+_AS_DARK = 0.6  # of the organ's R2*
+_SPLEEN_AND_SPINE = 0.42  # of the torso's width and depth: left of it and behind it these may be as dark as the liver
+_SPLEEN = 0.62  # of the torso's width: left of it and behind lies the spleen alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftLobeMeasures(Measures):
+    """And where the organ as a whole lies, in units of the torso's width from the right."""
+
+    rightmost: float
+    middle: float
+    leftmost: float
+    elsewhere: float  # tissue as dark, over the organ's area, that is neither spleen nor spine
+    behind_left: float  # the same where the spleen lies
+
+
+def measure_left_lobe(
+    measures: Measures, search: Search, torso: Torso, images: WorkingImages, parameters: FinderParameters
+) -> LeftLobeMeasures:
+    """Adds what tells a left lobe alone."""
+    across = torso.right_left[search.organ.filled]
+    rightmost, middle, leftmost = (float(np.percentile(across, share)) for share in (1, 50, 99))
+    behind = torso.front_back > _SPLEEN_AND_SPINE
+
+    def as_dark(within: BoolArray) -> float:
+        above = _AS_DARK * measures.pooled_r2star_per_s
+        return share_elsewhere(search, torso, images, parameters, above_per_s=above, within=within)
+
+    return LeftLobeMeasures(
+        **measures.as_dict(),
+        rightmost=rightmost,
+        middle=middle,
+        leftmost=leftmost,
+        elsewhere=as_dark(~(behind & (torso.right_left > _SPLEEN_AND_SPINE))),
+        behind_left=as_dark(behind & (torso.right_left > _SPLEEN)),
+    )
+
+
+LEFT_LOBE_CHECKS: tuple[Check[LeftLobeMeasures], ...] = (
+    *(check for check in CHECKS if check.anywhere),
+    Check(
+        code="roi_position",
+        shown="middle",
+        limit=0.62,
+        hit=lambda m: not 0.42 < m.middle < 0.62 or m.rightmost < 0.22,
+        text="The organ found does not lie about the midline as a left lobe does.",
+    ),
+    Check(
+        code="roi_wrong_side",
+        shown="leftmost",
+        limit=0.82,
+        hit=lambda m: m.leftmost > 0.82,
+        text="The organ found reaches to the left wall, as a liver with situs inversus or in mirrored images does.",
+    ),
+    Check(
+        code="roi_position",
+        shown="front_back",
+        limit=0.42,
+        hit=lambda m: m.front_back > 0.42 or m.front > 0.30,
+        text="The organ found lies too far back for a left lobe.",
+    ),
+    Check(
+        code="roi_too_small",
+        shown="radius_scaled_mm",
+        limit=14.0,
+        hit=lambda m: m.radius_scaled_mm < 14,
+        text="The organ found is too thin for a left lobe.",
+    ),
+    Check(
+        code="roi_position",
+        shown="body_share",
+        limit=0.30,
+        hit=lambda m: m.body_share > 0.30,
+        text="The organ found fills more of the body than a left lobe can.",
+    ),
+    Check(
+        code="roi_no_liver",
+        shown="pooled_r2star_per_s",
+        limit=_LEAST_R2STAR_PER_S,
+        hit=lambda m: min(m.r2star_per_s, m.pooled_r2star_per_s) < _LEAST_R2STAR_PER_S,
+        text="An organ about the midline may be stomach or heart: with so little iron they look the same.",
+    ),
+    Check(
+        code="roi_rival",
+        shown="elsewhere",
+        limit=0.10,
+        hit=lambda m: m.elsewhere > 0.10,
+        text="Tissue as dark as the organ found lies where a right lobe would, or at the left.",
+    ),
+    Check(
+        code="roi_wrong_side",
+        shown="behind_left",
+        limit=0.50,
+        hit=lambda m: m.behind_left > 0.50,
+        text="Tissue as dark as the organ found lies behind at the left: a spleen or the liver of a situs inversus.",
+    ),
+)
+
+
+def left_lobe_warning() -> QcLine:
+    """What a reader should know of a left lobe that is reported."""
+    return QcLine(
+        code="roi_left_lobe",
+        severity="warning",
+        text="Only a left lobe was found, where heart beat and stomach gas raise R2*: look at the region.",
+    )
