@@ -16,7 +16,7 @@ from node.dimse.acceptor import Rejection, StoringAssociation
 from node.dimse.access import AllowList
 from node.dimse.contexts import supported_contexts
 from node.dimse.store import Caller, Received, ReceivedCounter, StoreProvider
-from node.errors import PeerError
+from node.errors import DiskFullError, PeerError
 from node.intake.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.intake.spool import Spool
 from node.ops.events import Event, emit
@@ -25,6 +25,7 @@ from node.ops.events import Event, emit
 _UNKNOWN_CALLER = Rejection(result=1, source=1, diagnostic=3, text="calling AE title not recognised")
 _UNKNOWN_HOST = Rejection(result=1, source=1, diagnostic=3, text="this calling AE title is not allowed from this host")
 _UNKNOWN_CALLED = Rejection(result=1, source=1, diagnostic=7, text="called AE title not recognised")
+_NO_SPACE = Rejection(result=2, source=3, diagnostic=2, text="the disk has less free space than storage.min_free_mib")
 _TOO_MANY = Rejection(result=2, source=3, diagnostic=2, text="the limit of associations is reached")
 
 _WAITING_CONNECTIONS = 128  # in the system's queue, and beyond the association limit before they have said anything
@@ -48,7 +49,7 @@ class Listener:
         self._config = config
         self._spool = spool
         self._received = ReceivedCounter()
-        self._desk = _AdmissionDesk(config)
+        self._desk = _AdmissionDesk(config, spool)
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -114,7 +115,8 @@ class Listener:
 class _AdmissionDesk:
     """Who is connected, who is associated, and who may be."""
 
-    def __init__(self, config: ReceiveConfig) -> None:
+    def __init__(self, config: ReceiveConfig, spool: Spool) -> None:
+        self._spool = spool
         self.allow = AllowList(config.allow)
         self._config = config
         self._change = threading.Condition()
@@ -167,6 +169,12 @@ class _AdmissionDesk:
             return _UNKNOWN_HOST
         if caller.called_ae_title != self._config.ae_title.strip():
             return _UNKNOWN_CALLED
+        try:
+            self._spool.check_space()
+        except DiskFullError:
+            return _NO_SPACE
+        except OSError:  # each instance is answered by what it meets
+            return None
         return None
 
     def leave(self, association: StoringAssociation, caller: Caller | None) -> None:

@@ -229,13 +229,33 @@ def test_a_disk_that_is_really_full(start_listener: StartListener, associate: As
     assert store(association).status == Status.SUCCESS
 
 
-def test_the_watermark_refuses_before_the_disk_is_full(
-    start_listener: StartListener, associate: Associate, tmp_path: Path
+class FillingDisk(DurableIo):
+    """A disk whose free space the test sets."""
+
+    free = 1 << 40
+
+    def free_bytes(self, folder: Path) -> int:
+        return self.free
+
+
+def test_the_watermark_refuses_before_the_disk_is_full_and_recovers(
+    start_listener: StartListener, associate: Associate, peer: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    association = associate(start_listener(into=Spool(tmp_path / "reserve", 1 << 60)))
+    disk = FillingDisk()
+    listener = start_listener(into=Spool(tmp_path / "reserve", 512 << 20, disk=disk))
+    association = associate(listener)
+    disk.free = (512 << 20) - 1
     answer = store(association)
     assert answer.status == Status.OUT_OF_RESOURCES
     assert "kept in reserve" in answer.comment
+    ask = [peer("echoscu"), "-aet", "MR1", "-aec", "IRONNODE", "127.0.0.1", str(listener.port)]
+    refused = subprocess.run(ask, capture_output=True, text=True, timeout=20, check=False)
+    assert refused.returncode != 0
+    assert "Rejected Transient" in refused.stderr
+    assert "Local Limit Exceeded" in refused.stderr
+    disk.free = 512 << 20
+    assert store(association).status == Status.SUCCESS
+    assert store(associate(listener), encoded(image("1.2.9")), sop_instance_uid="1.2.9").status == Status.SUCCESS
 
 
 def test_a_spool_that_was_taken_away(start_listener: StartListener, associate: Associate, tmp_path: Path) -> None:
