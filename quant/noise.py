@@ -72,7 +72,7 @@ def estimate_noise(magnitude: npt.NDArray[Any], echo_times_s: npt.ArrayLike) -> 
     """
     data = _whole(np.asarray(_some_slices(magnitude), dtype=np.float32))
     air, body = _air_of(data), _body_sigma(data, np.asarray(echo_times_s, dtype=np.float64))
-    if air is not None and (body is None or air.sigma < _LARGEST_OVER_BODY * body):
+    if air is not None and not _contradicted(air.sigma, body):
         return NoiseModel(sigma=air.sigma, coils=air.coils, source="background")
     return _from_body(body, FROM_MAGNITUDES_OF_TISSUE)
 
@@ -88,7 +88,7 @@ def estimate_complex_noise(signal: npt.NDArray[Any], echo_times_s: npt.ArrayLike
     air, body = side_by_side(lambda: _air_of(data), lambda: _body_sigma(data, times))
     if air is not None and air.coils > _SEVERAL_COILS:
         return estimate_noise(data, echo_times_s)
-    if air is not None and (body is None or air.rician_sigma < _LARGEST_OVER_BODY * body):
+    if air is not None and not _contradicted(air.rician_sigma, body):
         return NoiseModel(sigma=air.rician_sigma, coils=1.0, source="background of the complex image")
     return _from_body(body, "body residual of the complex image")
 
@@ -105,10 +105,23 @@ def _whole(data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.where(broken, np.float32(0), data) if broken.any() else data
 
 
-def _from_body(sigma: float | None, source: str) -> NoiseModel:
-    if sigma is None:
+@dataclass(frozen=True, kw_only=True)
+class _Body:
+    """Sigma seen in tissue; ``certain`` where enough of it stays well above that sigma at every echo."""
+
+    sigma: float
+    certain: bool
+
+
+def _contradicted(air_sigma: float, body: _Body | None) -> bool:
+    """Whether the tissue shows that what looks like air varies more than noise."""
+    return body is not None and body.certain and air_sigma >= _LARGEST_OVER_BODY * body.sigma
+
+
+def _from_body(body: _Body | None, source: str) -> NoiseModel:
+    if body is None or not body.certain:
         raise ValueError("the signal holds neither air nor enough tissue above its noise to estimate it; pass noise=")
-    return NoiseModel(sigma=sigma, coils=1.0, source=source, from_background=False)
+    return NoiseModel(sigma=body.sigma, coils=1.0, source=source, from_background=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +227,7 @@ def _is_even(power: Array, air: BoolArray) -> bool:
     return in_space < _LARGEST_UNEVENNESS * in_time
 
 
-def _body_sigma(data: npt.NDArray[np.float32], times: Array) -> float | None:
+def _body_sigma(data: npt.NDArray[np.float32], times: Array) -> _Body | None:
     """Sigma from tissue well above the noise floor; ``None`` where there is too little of it.
 
     Each voxel's logarithm is freed of a low polynomial in echo time, the rest scaled to the sigma of one sample and
@@ -247,14 +260,18 @@ def _corners(values: npt.NDArray[np.float32], along: np.ufunc, across: np.ufunc)
     return joined
 
 
-def _low_quantile_sigma(energy: npt.NDArray[np.float32], floor: npt.NDArray[np.float32], dof: int) -> float | None:
-    """Sigma from the mean square of residuals (z, y, x) where the weakest echo is far above sigma, iterated."""
+def _low_quantile_sigma(energy: npt.NDArray[np.float32], floor: npt.NDArray[np.float32], dof: int) -> _Body | None:
+    """Sigma from the mean square of residuals (z, y, x) where the weakest echo is far above sigma, iterated.
+
+    It begins with the brighter half of the voxels. Where these, too, decay into the noise, what they give is too low.
+    """
     expected = np.sqrt(chi_squared.ppf(_BODY_QUANTILE, dof) / dof)
     usable = floor > (np.quantile(floor[floor > 0], 0.5) if np.any(floor > 0) else 0)
-    sigma = np.nan
+    sigma, enough = np.nan, True
     for _ in range(_BODY_ROUNDS):
-        if np.count_nonzero(usable) < _LEAST_BODY_SAMPLES:
+        enough = int(np.count_nonzero(usable)) >= _LEAST_BODY_SAMPLES
+        if not enough:
             break
         sigma = float(np.sqrt(np.quantile(energy[usable], _BODY_QUANTILE)) / expected)
         usable = floor > _BODY_SNR * sigma
-    return sigma if sigma > 0 else None  # NaN compares false
+    return _Body(sigma=sigma, certain=enough) if sigma > 0 else None  # NaN compares false

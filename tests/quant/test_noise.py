@@ -48,6 +48,32 @@ def test_without_any_air_sigma_comes_from_the_body() -> None:
     assert noise.sigma == pytest.approx(SIGMA, rel=0.05)
 
 
+@pytest.mark.parametrize(("r2star", "snr"), [(370, 20), (508, 17), (917, 25)])
+def test_air_is_believed_where_all_tissue_decays_into_the_noise(r2star: float, snr: float) -> None:
+    """The spread of such tissue is that of the floor, which is far less than sigma."""
+    signal = only_dark_tissue(r2star, sigma=100 / snr)
+    noise = estimate_noise(signal, TIMES)
+    assert noise.source == "background"
+    assert noise.sigma == pytest.approx(100 / snr, rel=0.05)
+
+
+def test_dark_tissue_without_air_has_no_known_noise() -> None:
+    signal = only_dark_tissue(917, sigma=4)[:, 12:52, 12:52]
+    with pytest.raises(ValueError, match="neither air nor enough tissue"):
+        estimate_noise(signal, TIMES)
+
+
+def only_dark_tissue(r2star: float, sigma: float) -> np.ndarray:
+    """A block (3, 64, 64, e) of S0 100 in air, one coil."""
+    rng = np.random.default_rng(3)
+    tissue = np.zeros((3, 64, 64), bool)
+    tissue[:, 12:52, 12:52] = True
+    rate = r2star * (1 + 0.05 * rng.standard_normal(tissue.shape))
+    clean = np.where(tissue[..., None], 100 * np.exp(-rate[..., None] * TIMES), 0)
+    noise = rng.standard_normal((2, *clean.shape)) * sigma
+    return np.hypot(clean + noise[0], noise[1]).astype(np.float32)
+
+
 def test_the_floor_of_dark_decays_tells_the_coils_where_the_background_is_zeroed() -> None:
     signal = body_in_air(TIMES, coils=8)
     signal[:, :, 32:] = body_in_air(TIMES, coils=8, r2star=900.0, seed=2)[:, :, 32:]
