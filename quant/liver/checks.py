@@ -25,6 +25,7 @@ _MIDDLE, _MIDDLE_EXPLAINED = 0.30, 0.32  # towards the middle only an organ that
 # the two reaches: a spleen lies behind.
 _CLEARLY_RIGHT, _PER_FORWARD, _FORWARD = 1.25, 3.0, (-0.3, 0.2)
 _ALIKE_FORWARD = 0.08  # of the torso's depth
+_REACHES_FORWARD = 0.30  # of the torso's depth: most livers do
 _BEHIND, _BEHIND_CLEARLY_RIGHT = 0.57, 4.0  # a region as far back as a spleen, and what then tells that it is none
 
 
@@ -225,6 +226,13 @@ CHECKS: tuple[Check[Measures], ...] = (
         hit=lambda m: m.dark_share > 0.60,
         text="A large, much darker organ lies elsewhere in the same slices and may be the liver.",
         anywhere=True,
+    ),
+    Check(
+        code="roi_dark_organ",
+        shown="darker_in_front",
+        limit=0.10,
+        hit=lambda m: m.front > _REACHES_FORWARD and m.darker_in_front > 0.10,
+        text="The organ found lies behind as a spleen does, and a darker one lies in front at the left.",
     ),
     Check(
         code="roi_rival",

@@ -33,6 +33,7 @@ class LeftLobeMeasures(Measures):
     leftmost: float
     elsewhere: float  # tissue as dark, over the organ's area, that is neither spleen nor spine
     behind_left: float  # the same where the spleen lies
+    slices: float  # that the region has
 
 
 def measure_left_lobe(
@@ -54,6 +55,7 @@ def measure_left_lobe(
         leftmost=leftmost,
         elsewhere=as_dark(~(behind & (torso.right_left > _SPLEEN_AND_SPINE))),
         behind_left=as_dark(behind & (torso.right_left > _SPLEEN)),
+        slices=float(search.parenchyma.region.any((1, 2)).sum()),
     )
 
 
@@ -102,17 +104,24 @@ LEFT_LOBE_CHECKS: tuple[Check[LeftLobeMeasures], ...] = (
         text="An organ about the midline may be stomach or heart: with so little iron they look the same.",
     ),
     Check(
+        code="roi_wrong_side",
+        shown="slices",
+        limit=2.0,
+        hit=lambda m: m.slices < 2,
+        text="One slice does not tell a left lobe from the edge of a liver with situs inversus.",
+    ),
+    Check(
         code="roi_rival",
         shown="elsewhere",
-        limit=0.10,
-        hit=lambda m: m.elsewhere > 0.10,
+        limit=0.05,
+        hit=lambda m: m.elsewhere > 0.05,
         text="Tissue as dark as the organ found lies where a right lobe would, or at the left.",
     ),
     Check(
         code="roi_wrong_side",
         shown="behind_left",
-        limit=0.50,
-        hit=lambda m: m.behind_left > 0.50,
+        limit=0.25,
+        hit=lambda m: m.behind_left > 0.25,
         text="Tissue as dark as the organ found lies behind at the left: a spleen or the liver of a situs inversus.",
     ),
 )

@@ -40,6 +40,7 @@ class Measures:
     density: float
     first_echo_snr: float
     dark_share: float  # dark tissue elsewhere over the organ's area
+    darker_in_front: float  # darker tissue about the middle and the left, in front, over the organ's area
     pooled_r2star_per_s: float  # of the region's decay as a whole, which noise hardly touches
     pooled_density: float
     ghosts: float  # in the air beside the body, over the region's first echo
@@ -53,6 +54,8 @@ class Measures:
 _RIVAL_RADIUS = 0.6  # of the organ's: thinner rivals do not count
 _DARK_R2STAR_PER_S, _DARK_OVER_REGION, _DARK_DENSITY = 400.0, 2.0, 0.3
 _DARK_CLEARANCE_MM, _DARK_OPENING_SCALED_MM = 6.0, 8.0
+_DARKER_R2STAR_PER_S, _DARKER_OVER_REGION = 120.0, 1.5
+_MIDDLE, _FRONT = 0.35, 0.42  # of the torso's width and depth: the spleen lies behind
 _NOISE_MARGIN, _NATURAL_SD = 1.3, 0.09  # expected SD = margin x noise + spread of healthy texture
 
 
@@ -88,6 +91,14 @@ def measure(
         first_echo_snr=first_echo / images.sigma,
         dark_share=share_elsewhere(
             search, torso, images, parameters, above_per_s=max(_DARK_R2STAR_PER_S, _DARK_OVER_REGION * r2star)
+        ),
+        darker_in_front=share_elsewhere(
+            search,
+            torso,
+            images,
+            parameters,
+            above_per_s=max(_DARKER_R2STAR_PER_S, _DARKER_OVER_REGION * r2star),
+            within=(torso.right_left > _MIDDLE) & (torso.front_back < _FRONT),
         ),
         pooled_r2star_per_s=parenchyma.pooled.r2star_per_s,
         pooled_density=parenchyma.pooled.density,

@@ -28,7 +28,8 @@ LOBE = LeftLobeMeasures(
     middle=0.53,
     leftmost=0.73,
     elsewhere=0.0,
-    behind_left=0.2,
+    behind_left=0.1,
+    slices=3,
 )
 
 
@@ -46,8 +47,9 @@ def test_a_good_left_lobe_passes() -> None:
         ({"radius_scaled_mm": 12}, "roi_too_small"),
         ({"body_share": 0.35}, "roi_position"),
         ({"r2star_per_s": 120, "pooled_r2star_per_s": 120}, "roi_no_liver"),
-        ({"elsewhere": 0.2}, "roi_rival"),
-        ({"behind_left": 0.8}, "roi_wrong_side"),
+        ({"elsewhere": 0.1}, "roi_rival"),
+        ({"behind_left": 0.4}, "roi_wrong_side"),
+        ({"slices": 1}, "roi_wrong_side"),
         ({"ghosts": 0.4}, "roi_ghosts"),
         ({"density": 0.5}, "roi_low_density"),
     ],
