@@ -26,6 +26,9 @@ _MIDDLE, _MIDDLE_EXPLAINED = 0.30, 0.32  # towards the middle only an organ that
 _CLEARLY_RIGHT, _PER_FORWARD, _FORWARD = 1.25, 3.0, (-0.3, 0.2)
 _ALIKE_FORWARD = 0.08  # of the torso's depth
 _REACHES_FORWARD = 0.30  # of the torso's depth: most livers do
+_ALIKE_CLEARLY_RIGHT = (
+    2.0  # right over left, where both sides look alike: either may be the liver, the other its spleen
+)
 _BEHIND, _BEHIND_CLEARLY_RIGHT = 0.57, 4.0  # a region as far back as a spleen, and what then tells that it is none
 
 
@@ -39,6 +42,8 @@ def _most_alike(m: Measures) -> float:
 def _other_side(m: Measures) -> bool:
     """Whether the organ opposite is rather the liver than the one found."""
     if m.front_back > _BEHIND and m.right_over_left < _BEHIND_CLEARLY_RIGHT:
+        return True
+    if m.mirror_likeness > _ALIKE_PAIR and m.right_over_left < _ALIKE_CLEARLY_RIGHT:
         return True
     forward = float(np.clip(m.opposite_front - m.front, *_FORWARD))
     return m.right_over_left < _CLEARLY_RIGHT * float(np.exp(-_PER_FORWARD * forward))

@@ -57,6 +57,7 @@ def test_a_good_region_passes() -> None:
         ({"right_over_left": 3.5, "front_back": 0.6}, "roi_wrong_side"),
         ({"right_over_left": 2.0, "front": 0.29, "opposite_front": 0.09}, "roi_wrong_side"),
         ({"right_over_left": 0.75, "front": 0.3, "opposite_front": 0.4}, "roi_wrong_side"),
+        ({"right_over_left": 1.3, "mirror_likeness": 0.47, "r2star_per_s": 280}, "roi_wrong_side"),
         ({"explained": 0.15}, "roi_position"),
         ({"explained": 0.25, "right_left": 0.35}, "roi_position"),
         ({"body_share": 0.6}, "roi_position"),
