@@ -1,0 +1,87 @@
+"""Every output of one job states the same numbers: each is read as its reader sees it and compared with the record."""
+
+import html
+import re
+import zlib
+from collections.abc import Callable
+
+import pytest
+from pydicom.uid import ParametricMapStorage
+
+from node.model import PipelineOutput
+from sr_templates.agreement import median_bounds, median_in_report, parametric_planes, segment_planes
+from sr_templates.quantities import QUANTITIES
+from tests.node.process.test_outputs import measured, objects_of
+
+PRINTED = {  # without white space, which a PDF file does not keep
+    "r2star": r"R2\*(\d+\.?\d*)/s",
+    "t2star": r"T2\*(\d+\.?\d*)ms",
+    "lic": r"(?:LIC,dryweight|Liverironconcentration)(\d+\.?\d*)mg/g",
+    "pdff": r"Fatfraction(\d+\.?\d*)%",
+}
+RECORD = {"r2star": "r2star_per_s", "t2star": "t2star_ms", "lic": "lic_mg_per_g", "pdff": "pdff_percent"}
+
+
+def words_of_text(output: PipelineOutput) -> str:
+    return output.files["report.txt"].decode()
+
+
+def words_of_html(output: PipelineOutput) -> str:
+    return html.unescape(re.sub(r"<[^>]*>", " ", output.files["report.html"].decode()))
+
+
+def words_of_pdf(output: PipelineOutput) -> str:
+    """The strings that the file draws, in the order of drawing."""
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", output.files["report.pdf"], re.DOTALL)
+    drawn = []
+    for stream in streams:
+        try:
+            content = zlib.decompress(stream)
+        except zlib.error:
+            continue
+        for shown in re.findall(rb"BT(.*?)ET", content, re.DOTALL):
+            drawn.append(b"".join(re.findall(rb"\(((?:\\.|[^\\)])*)\)", shown)).decode("latin-1"))
+    return "".join(drawn).replace("\\", "").replace("\0", "")  # two bytes a letter
+
+
+WORDS: dict[str, Callable[[PipelineOutput], str]] = {
+    "text": words_of_text,
+    "HTML": words_of_html,
+    "PDF": words_of_pdf,
+}
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> PipelineOutput:
+    return measured(tmp_path_factory.mktemp("study"), 200.0, 1.5)
+
+
+@pytest.mark.parametrize("form", WORDS)
+def test_printed_numbers_are_those_of_the_record(output: PipelineOutput, form: str) -> None:
+    """The half of the last printed digit is all that may lie between them."""
+    words = re.sub(r"\s+", "", WORDS[form](output))
+    for quantity, pattern in PRINTED.items():
+        printed = set(re.findall(pattern, words))
+        assert len(printed) == 1, (quantity, printed)
+        (number,) = printed
+        decimals = len(number.partition(".")[2])
+        stated = output.record[RECORD[quantity]]["median"]
+        assert float(number) == pytest.approx(stated, abs=0.5001 * 10.0**-decimals), quantity
+
+
+def test_report_and_maps_under_the_region_state_the_record(output: PipelineOutput) -> None:
+    objects = objects_of(output)
+    reports = [ds for role, ds in objects if role == "sr" or role.startswith("sr.")]
+    assert len(reports) == 3
+    (region,) = [segment_planes(ds) for role, ds in objects if role == "seg"]
+    floats = {role.partition(".")[2]: ds for role, ds in objects if ds.SOPClassUID == ParametricMapStorage}
+    assert floats.keys() == RECORD.keys()
+    for quantity in QUANTITIES:
+        stated = output.record[RECORD[quantity.key]]["median"]
+        half_digit = 0.5001 * 10.0**-quantity.decimals
+        for report in reports:
+            assert median_in_report(report, quantity) == pytest.approx(stated, abs=half_digit), quantity.label
+    for key, ds in floats.items():
+        low, high = median_bounds(parametric_planes(ds), region)
+        stated = output.record[RECORD[key]]["median"]
+        assert low * (1 - 1e-6) <= stated <= high * (1 + 1e-6), key
