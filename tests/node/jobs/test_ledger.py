@@ -13,6 +13,7 @@ from node.jobs.database import LEDGER_FILE, set_sqlite_aside
 from node.jobs.deliveries import PlannedDelivery
 from node.jobs.ledger import Ledger
 from node.jobs.overview import Overview
+from node.jobs.schema import LEDGER_VERSION
 from node.model import JobState
 
 RECORD = {"status": "measured", "objects": []}
@@ -211,7 +212,9 @@ def test_a_ledger_of_another_version_is_refused_by_name(tmp_path) -> None:
     with sqlite3.connect(tmp_path / LEDGER_FILE) as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'ledger_version'")
     connection.close()
-    with pytest.raises(ConfigError, match=r"ledger\.sqlite has version 99, this software needs 1.*rebuild"):
+    with pytest.raises(
+        ConfigError, match=rf"ledger\.sqlite has version 99, this software needs {LEDGER_VERSION}: .*rebuild"
+    ):
         Ledger(tmp_path)
 
 
