@@ -79,8 +79,10 @@ class InstanceHeader:
     echoes, slices, and images of all kinds in this series. ``variant`` names what the reconstruction added
     (NORM, DIS2D ...), ``repeat`` tells repetitions inside one series apart, ``coil`` names the receive elements,
     ``acquired_s`` is the acquisition's date and time on the scanner's clock, in seconds. ``map_of`` names the quantity
-    (r2star, t2star, fat_fraction) when the object is declined for being the scanner's own map of it. ``region``
-    is there when the object is a region drawn on images (declined as ``region_object``: it is no image to measure).
+    (r2star, t2star, fat_fraction) when the object is declined for being the scanner's own map of it, and
+    ``told_echo_times_s`` the echo times of one that is declined for being computed from others and names no map.
+    ``region`` is there when the object is a region drawn on images (declined as ``region_object``: it is no image to
+    measure).
     """
 
     sop_instance_uid: str
@@ -99,6 +101,7 @@ class InstanceHeader:
     acquired_s: float | None = None
     declined: tuple[str, str] | None = None
     map_of: str = ""
+    told_echo_times_s: tuple[float, ...] = ()
     frame_of_reference_uid: str = ""
     bare_patient_id_hash: str = ""  # without the issuer, which some workstations drop
     region: RegionReference | None = None

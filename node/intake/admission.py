@@ -71,11 +71,23 @@ _FIELD_MAP_WORDS = frozenset({"FIELD_MAP", "FIELD MAP", "FIELDMAP", "B0 MAP", "B
 _LARGEST_MATRIX = 4096  # no MR image is larger; above it the number is damage, and memory is not to be filled with it
 RIDES_ALONG = frozenset(
     {
-        *("derived_map", "field_map", "mean_echo", "diffusion", "localiser", "own_result", "single_channel"),
+        *(
+            "derived_map",
+            "derived_image",
+            "field_map",
+            "mean_echo",
+            "diffusion",
+            "localiser",
+            "own_result",
+            "single_channel",
+        ),
         *("second_reconstruction", "phase_difference", "region_object", "not_an_image"),
     }
 )
 """Reasons of images that may lie beside an acquisition, even in its series, and are missed by nobody."""
+
+SEVERAL_PATIENTS = "several_patients"
+"""Code of images that name different patients: nothing may then be filed under either."""
 
 _FIELD_MAP_ECHOES = 3  # a field map is made of one or two echoes; with more it rides along
 _DIFFUSION_WORDS = frozenset({"DIFFUSION", "ADC", "TRACEW", "DWI"})
@@ -151,7 +163,7 @@ def _type_words(image_type: tuple[str, ...], *, lossy: bool) -> Reason | None:
         ("derived_map", _MAP_WORDS, "a map or separated image that the scanner computed"),
         ("mean_echo", _MEAN_WORDS, "a combination of echoes"),
         ("derived_map", _PROJECTION_WORDS, "a projection or other computed image"),
-        ("derived_map", frozenset({"DERIVED"}), "an image that was computed from others"),
+        ("derived_image", frozenset({"DERIVED"}), "an image that was computed from others"),
     ):
         if told & listed or (listed is _MAP_WORDS and map_quantity(image_type)):
             return code, f"Image type {written} is {meaning}, not a measured echo."

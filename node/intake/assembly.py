@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from node.intake.admission import RIDES_ALONG
-from node.intake.grid import ECHO_TIME_TOLERANCE_S, EchoGrid, build_grid
+from node.intake.admission import SEVERAL_PATIENTS
+from node.intake.grid import EchoGrid, build_grid
 from node.intake.stacks import (
     Assembly,
     Copy,
@@ -21,16 +21,14 @@ from node.intake.stacks import (
     cluster_directions,
     one_origin,
     orientations,
-    same_frame,
     slabs,
 )
+from node.intake.strays import missed
 from node.intake.vendors import one_element
 from node.model import InstanceHeader
 
 MIN_ECHOES = 3
 """Signal at TE 0, R2* and one echo to see a deviation (reference: a constant or noise floor needs a third)."""
-
-_UNPAIRED = frozenset({"ambiguous_planes", "equal_echo_times", "no_magnitude", "too_few_echoes"})
 
 Reason = tuple[str, str]
 
@@ -83,7 +81,8 @@ def plan_study(headers: Iterable[InstanceHeader]) -> tuple[AcquisitionPlan, ...]
     """The plans of one study (or several), sorted by key; duplicates of an instance change nothing."""
     unique = {header.sop_instance_uid: header for header in headers}
     usable, declined = _screen(unique.values())
-    plans = [_declined(group, reason) for group, reason in declined]
+    usable, mixed = _of_one_patient(usable)
+    plans = [_declined(group, reason) for group, reason in (*declined, *mixed)]
     groups: defaultdict[tuple[str, str], list[InstanceHeader]] = defaultdict(list)
     for header in usable:
         groups[header.study_instance_uid, header.group_key].append(header)
@@ -126,6 +125,35 @@ def _screen(
     return usable, [(group, _common_reason(group)) for _, group in sorted(declined.items())]
 
 
+def _of_one_patient(
+    usable: list[InstanceHeader],
+) -> tuple[list[InstanceHeader], list[tuple[list[InstanceHeader], Reason]]]:
+    """The images of studies that name one patient, and by series those of studies that name several: whose liver such
+    images show, and whose study a result would lie in, nobody can tell."""
+    studies: defaultdict[str, list[InstanceHeader]] = defaultdict(list)
+    for header in usable:
+        studies[header.study_instance_uid].append(header)
+    kept: list[InstanceHeader] = []
+    mixed: defaultdict[tuple[str, str], list[InstanceHeader]] = defaultdict(list)
+    counts: dict[str, int] = {}
+    for study, members in studies.items():
+        counts[study] = _patients(members)
+        for header in members:
+            if counts[study] > 1:
+                mixed[study, header.series_instance_uid].append(header)
+            else:
+                kept.append(header)
+    text = "The images of this study carry {} different Patient IDs (0010,0020); whose they are is not told."
+    return kept, [(group, (SEVERAL_PATIENTS, text.format(counts[key[0]]))) for key, group in sorted(mixed.items())]
+
+
+def _patients(headers: list[InstanceHeader]) -> int:
+    """How many patients are named; an identifier with its issuer and the same without are one."""
+    bare = {header.bare_patient_id_hash for header in headers}
+    issued = {h.patient_id_hash for h in headers if h.patient_id_hash != h.bare_patient_id_hash}
+    return max(len(bare), len(issued))
+
+
 def _common_reason(group: list[InstanceHeader]) -> Reason:
     first = min(group, key=lambda header: header.sop_instance_uid)
     candidates = [header for header in group if header.declined is None]
@@ -160,11 +188,12 @@ def _plan_slab(slab: list[InstanceHeader]) -> Iterable[AcquisitionPlan]:
 
 
 def _with_strays(plan: AcquisitionPlan, plans: list[AcquisitionPlan]) -> AcquisitionPlan:
-    """The plan, incomplete when its own series holds images that would have filled its grid but do not fit into it."""
+    """The plan, incomplete when images that would have filled its grid are there and do not fit into it."""
     if plan.declined is not None:
         return plan
     others = (other for other in plans if other is not plan and other.study_instance_uid == plan.study_instance_uid)
-    lines = [words for other in others if (words := _stray(plan, other) or _unusable_kind(plan, other))]
+    found = (missed(plan.headers, other.headers, other.declined, final=other.final) for other in others)
+    lines = [words for words in found if words]
     missing = (*plan.missing, *sorted(lines))
     return replace(plan, missing=missing, complete=plan.complete and not lines, promised=plan.promised and not lines)
 
@@ -175,46 +204,6 @@ def _with_maps(plan: AcquisitionPlan, headers: Iterable[InstanceHeader]) -> Acqu
         return plan
     maps = (h.sop_instance_uid for h in headers if h.map_of and h.study_instance_uid == plan.study_instance_uid)
     return replace(plan, companions=tuple(sorted({*plan.companions, *maps})))
-
-
-def _stray(plan: AcquisitionPlan, other: AcquisitionPlan) -> str:
-    """What images of the same series are, in words; empty when nothing is amiss with them."""
-    series = {header.series_instance_uid for header in plan.headers}
-    count = sum(header.series_instance_uid in series for header in other.headers)
-    if not count:
-        return ""
-    if other.declined is not None and (other.final or other.declined[0] != "too_few_echoes"):
-        code, text = other.declined
-        return "" if code in RIDES_ALONG else f"{count} images of the same series ({code}): {text}"
-    if other.headers[0].group_key != plan.headers[0].group_key:
-        differ = "matrix, pixel spacing, frame of reference, field strength, repetition time or flip angle"
-        return f"{count} images of the same series that differ in {differ}"
-    if not same_frame(plan.headers[0], other.headers[0]):
-        return f"{count} images of the same series that lie in another plane"
-    known = _echo_times_s(plan)
-    if all(min(abs(t - k) for k in known) <= ECHO_TIME_TOLERANCE_S for t in _echo_times_s(other)):
-        return ""
-    return f"{count} images of the same series with other echo times"
-
-
-def _unusable_kind(plan: AcquisitionPlan, other: AcquisitionPlan) -> str:
-    """Images of another kind, for the same slices, that cannot be paired with the plan's; empty when there are none."""
-    if other.declined is None or other.declined[0] not in _UNPAIRED or not any(h.planes for h in other.headers):
-        return ""
-    same_place = other.headers[0].group_key == plan.headers[0].group_key
-    unpaired = _kinds(other) - _kinds(plan)
-    if not same_place or not same_frame(plan.headers[0], other.headers[0]) or not unpaired:
-        return ""
-    code, text = other.declined
-    return f"{len(other.headers)} objects with {' and '.join(sorted(unpaired))} ({code}): {text}"
-
-
-def _kinds(plan: AcquisitionPlan) -> set[str]:
-    return {plane.kind for header in plan.headers for plane in header.planes}
-
-
-def _echo_times_s(plan: AcquisitionPlan) -> set[float]:
-    return {plane.echo_time_s for header in plan.headers for plane in header.planes}
 
 
 def _frame_label(header: InstanceHeader) -> str:

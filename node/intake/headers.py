@@ -107,6 +107,7 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
         acquired_s=_acquired_s(layers),
         declined=declined,
         map_of=_map_of(ds, declined),
+        told_echo_times_s=_told_echo_times_s(ds, declined),
         frame_of_reference_uid=text(ds, "FrameOfReferenceUID"),
         bare_patient_id_hash=patient_id_hash(ds, with_issuer=False),
         region=region_reference(ds) if declined is not None and declined[0] == "region_object" else None,
@@ -145,6 +146,12 @@ def _map_of(ds: Dataset, declined: tuple[str, str] | None) -> str:
     if declined is None or declined[0] != "derived_map":
         return ""
     return map_quantity(tuple(word.upper() for word in words(ds, "ImageType")))
+
+
+def _told_echo_times_s(ds: Dataset, declined: tuple[str, str] | None) -> tuple[float, ...]:
+    if declined is None or declined[0] != "derived_image":
+        return ()
+    return tuple(sorted({plane.echo_time_s for plane in planes_of(ds) if plane.echo_time_s is not None}))
 
 
 def _group_keys(ds: Dataset, planes: tuple[Plane, ...]) -> set[str]:

@@ -27,7 +27,8 @@ _COSINE_TOLERANCE = 1e-3  # 0.06 degrees: far above rounding, far below any pres
 _ORIGIN_TOLERANCE_MM = 0.1
 _WIDEST_GAP_MM = 20.0  # slices farther apart are not one stack
 _UNIFORM_FRACTION = 0.02  # of the spacing
-_SAME_MOMENT_S = 0.05  # clocks are written to the millisecond; two acquisitions are further apart
+SAME_MOMENT_S = 0.05
+"""Moments nearer than this are one: clocks are written to the millisecond, and two acquisitions are further apart."""
 
 
 @dataclass(kw_only=True)
@@ -50,6 +51,12 @@ class Stack:
     def reshaped(self) -> frozenset[str]:
         """The corrections that moved its pixels: images with and without do not lie on each other."""
         return frozenset(word for header in self.headers for word in header.variant.split("\\") if word in RESHAPED)
+
+    @property
+    def filters(self) -> frozenset[str]:
+        """What changed the values of its magnitudes after reconstruction."""
+        magnitudes = (h for h in self.headers if any(plane.kind == "magnitude" for plane in h.planes))
+        return frozenset(word for header in magnitudes for word in header.variant.split("\\") if word in FILTERED)
 
     @property
     def slices(self) -> frozenset[int]:
@@ -240,16 +247,23 @@ def _complements(known: Stack, stack: Stack, positions: Sequence[float]) -> bool
     """Whether two stacks fill different cells of what can be one grid."""
     if known.cells.keys() & stack.cells.keys():
         return False
+    if known.reshaped != stack.reshaped or not _alike_filtered(known, stack):
+        return False
     if known.series & stack.series:
         return True
-    if known.reshaped != stack.reshaped:
-        return False
     other_echoes = known.echoes("magnitude") != stack.echoes("magnitude")
     if other_echoes and known.self_sufficient and stack.self_sufficient:
         return False
     if known.slices & stack.slices:
         return True
     return not other_echoes and _uniform([positions[z] for z in sorted(known.slices | stack.slices)])
+
+
+def _alike_filtered(known: Stack, stack: Stack) -> bool:
+    """Whether magnitudes of both went through the same filters: an echo that was evened out decays by another factor.
+    Phase is not filtered so, and pairs with either."""
+    filters = [one.filters for one in (known, stack) if one.echoes("magnitude")]
+    return len(filters) < 2 or filters[0] == filters[1]
 
 
 def _uniform(positions: Sequence[float]) -> bool:
@@ -268,7 +282,7 @@ def _same_echoes(known: Stack, stack: Stack) -> bool:
     moments = [(known.cells[cell], stack.cells[cell]) for cell in both]
     if all(a is None or b is None for a, b in moments):
         return {h.variant for h in known.headers}.isdisjoint(h.variant for h in stack.headers)
-    return all(a is not None and b is not None and abs(a - b) <= _SAME_MOMENT_S for a, b in moments)
+    return all(a is not None and b is not None and abs(a - b) <= SAME_MOMENT_S for a, b in moments)
 
 
 def _apart(known: Stack, stack: Stack) -> float:

@@ -120,6 +120,10 @@ SIEMENS_PHASE_STEPS = 4096
 """Siemens phase images divide the full turn into this many steps, with or without rescale tags
 (dcm_qa_fmap: slope 2, intercept -4096; shimming-toolbox/data-testing: no tags)."""
 
+PHASE_SEEN = ("SIEMENS", "PHILIPS")
+"""How Manufacturer begins where phase images were read from real files (dcm_qa_fmap, dcm_qa_xa30, dcm_qa_philips_enh).
+GE writes real and imaginary instead; of others no multi-echo file with phase is known."""
+
 NORMALISED = frozenset({"NORM", "NORMALIZED"})
 """ImageType values of an intensity-normalised second copy (seen: dcm_qa_fmap, Siemens)."""
 

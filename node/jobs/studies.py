@@ -147,6 +147,7 @@ def header_from_record(record: dict[str, Any]) -> InstanceHeader:
             **record,
             "planes": planes,
             "declined": None if declined is None else tuple(declined),
+            "told_echo_times_s": tuple(record["told_echo_times_s"]),
             "region": None if region is None else RegionReference(**{**region, **lists}),
         }
     )

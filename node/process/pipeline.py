@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from node.config import Config
 from node.errors import ConfigError, DeclinedError, InputError
+from node.intake.admission import SEVERAL_PATIENTS
 from node.intake.assembly import AcquisitionPlan
 from node.model import JobInput, PipelineOutput
 from node.ops.events import Event, emit
@@ -87,9 +88,10 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
 
 def _unusable(error: InputError, job: JobInput, config: Config) -> PipelineOutput:
     """The refusal of an acquisition that was to be measured and whose pixels or geometry cannot be used: it goes into
-    the study like any other, for a study that gets no answer looks like one that was never sent."""
+    the study like any other, for a study that gets no answer looks like one that was never sent. Where it is not told
+    whose images they are, there is no patient whose study it could go into."""
     reason = refusal_reason(error)
-    study = study_of_headers(job.files)
+    study = None if reason.code == SEVERAL_PATIENTS else study_of_headers(job.files)
     if study is None:
         if isinstance(error, DeclinedError):
             return folder_without_objects(_declined([reason], config))
@@ -303,7 +305,9 @@ def _roi_summary(measured: Measured, measurement: RegionMeasurement) -> RoiSumma
 def _missing_line(missing: tuple[str, ...]) -> tuple[QcLine, ...]:
     if not missing:
         return ()
-    named = "; ".join(missing[:5]) + (f"; and {len(missing) - 5} more" if len(missing) > 5 else "")
+    named = "; ".join(words.rstrip(".") for words in missing[:5]) + (
+        f"; and {len(missing) - 5} more" if len(missing) > 5 else ""
+    )
     text = f"The acquisition is incomplete. Missing or not usable: {named}."
     return (QcLine(code="incomplete_acquisition", severity="warning", value=len(missing), text=text),)
 

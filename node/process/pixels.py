@@ -27,7 +27,7 @@ from node.process.facts import (
     study_facts,
 )
 from node.process.geometry import StackGeometry, stack_geometry
-from node.process.quality import check_planes, quality_lines
+from node.process.quality import check_planes, moment_lines, quality_lines
 from node.process.selection import Selection, select
 from node.process.signal import Signal, SourceFile, read_signal, read_source
 from node.process.vendor_maps import VendorMap, found_lines, vendor_maps
@@ -104,7 +104,7 @@ def prepare(files: Sequence[Path]) -> Prepared:
         first_number(layers, "SpacingBetweenSlices"),
     )
     chosen = (QcLine(code="input_chosen", severity="info", text=words) for words in plan.choice)
-    qc = (*chosen, *selection.qc, *field_qc, *located.qc)
+    qc = (*chosen, *selection.qc, *moment_lines(plan.headers, selection), *field_qc, *located.qc)
     return Prepared(selection=selection, sources=sources, header=header, field_t=field_t, located=located, qc=qc)
 
 
@@ -175,7 +175,7 @@ def _loaded(
     maps: tuple[VendorMap, ...],
 ) -> LoadedAcquisition:
     kind: Literal["magnitude", "complex"] = "complex" if acquisition.is_complex else "magnitude"
-    agent = contrast_given(header)
+    agent = next((found for ds in source.datasets if (found := contrast_given(ds)) is not None), None)
     n_slices, rows, columns, _ = acquisition.signal.shape
     contrast = "" if agent is None else f"A contrast agent was given ({agent}); it changes R2* and hides iron."
     return LoadedAcquisition(

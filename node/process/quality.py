@@ -10,13 +10,15 @@ from typing import Literal
 import numpy as np
 
 from node.errors import DeclinedError
-from node.intake.admission import RIDES_ALONG, decline_plane
+from node.intake.admission import RIDES_ALONG, SEVERAL_PATIENTS, decline_plane
 from node.intake.grid import PlaneRef
 from node.intake.planes import Plane, first_number, layers_of
-from node.intake.tags import number
+from node.intake.tags import number, text
 from node.intake.vendors import NORMALISED
+from node.model import InstanceHeader
 from node.process.frames import is_lossy
 from node.process.scaling import scale_untold, scales_disagree
+from node.process.selection import Selection
 from node.process.signal import Signal, SourceFile
 from quant.acquisition import MultiEcho
 from quant.result import QcLine
@@ -26,6 +28,7 @@ _SATURATED_WARNING = 0.001  # of all voxels
 _UNEVEN_ECHOES = 0.02  # of the mean echo spacing
 _SLOPE_TOLERANCE = 1e-6
 _FIELD_TOLERANCE = 1e-3
+_ONE_BREATH_S = 5.0  # two breath-holds begin further apart; clocks of one run may be written by slice or by echo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +43,11 @@ def check_planes(sources: Mapping[str, SourceFile], refs: Iterable[PlaneRef]) ->
     """Refuse planes whose headers contradict each other in what the signal is made with.
 
     Raises:
-        DeclinedError: scaling is told for some images only or is no scale, field strengths differ, or an echo comes
-            after the next pulse.
+        DeclinedError: scaling is told for some images only or is no scale, field strengths or patients differ, or an
+            echo comes after the next pulse.
     """
     used = _used(sources, refs)
+    _check_patient(used)
     for kind in ("magnitude", "real", "imaginary"):
         _check_scaling(kind, [entry.plane for entry in used if entry.plane.kind == kind])
     _check_field(used)
@@ -56,6 +60,20 @@ def _used(sources: Mapping[str, SourceFile], refs: Iterable[PlaneRef]) -> list[_
         _Used(source=sources[ref.sop_instance_uid], plane=sources[ref.sop_instance_uid].planes[ref.frame_number])
         for ref in sorted(refs)
     ]
+
+
+def _check_patient(used: list[_Used]) -> None:
+    """One acquisition is of one person: a scanner writes the same name and birth date into each of its images."""
+    headers = list({id(entry.source): entry.source.header for entry in used}.values())
+    for keyword, name in (
+        ("PatientID", "Patient ID (0010,0020)"),
+        ("PatientName", "Patient's Name (0010,0010)"),
+        ("PatientBirthDate", "Patient's Birth Date (0010,0030)"),
+    ):
+        told = {text(header, keyword).casefold().rstrip("^ ") for header in headers} - {""}
+        if len(told) > 1:
+            words = f"Images of one acquisition differ in {name}; whose they are is not told."
+            raise DeclinedError(SEVERAL_PATIENTS, words)
 
 
 def _check_scaling(kind: str, planes: list[Plane]) -> None:
@@ -111,6 +129,26 @@ def quality_lines(acquisition: MultiEcho, sources: Mapping[str, SourceFile], sig
         lines.append(QcLine(code="kind_assumed", severity="info", text=text))
     lines += _scaling_lines([plane for plane in planes if plane.kind == "magnitude"])
     return [*lines, *_frames_left_out(sources)]
+
+
+def moment_lines(headers: Iterable[InstanceHeader], selection: Selection) -> list[QcLine]:
+    """Echoes of one slice that the scanner acquired at different moments: in breath-holds of their own, or because one
+    of two runs was lost. Echoes of one train lie milliseconds apart."""
+    acquired = {header.sop_instance_uid: header.acquired_s for header in headers}
+    apart_s = 0.0
+    for z in range(len(selection.slices)):
+        refs = (
+            selection.plane("magnitude", z, e) or selection.plane("real", z, e) for e in range(len(selection.echoes))
+        )
+        told = [moment for ref in refs if ref is not None and (moment := acquired[ref.sop_instance_uid]) is not None]
+        apart_s = max(apart_s, max(told, default=0.0) - min(told, default=0.0))
+    if apart_s <= _ONE_BREATH_S:
+        return []
+    words = (
+        f"Echoes of one slice were acquired up to {apart_s:.0f} s apart. What moved or was adjusted "
+        "between them counts as decay."
+    )
+    return [QcLine(code="echoes_apart", severity="warning", text=words, value=apart_s, limit=_ONE_BREATH_S)]
 
 
 def _scaling_lines(planes: list[Plane]) -> list[QcLine]:

@@ -14,6 +14,8 @@ from node.errors import DeclinedError
 from node.intake.grid import PlaneRef
 from node.intake.headers import read_dataset
 from node.intake.planes import Plane, planes_of
+from node.intake.tags import text
+from node.intake.vendors import PHASE_SEEN
 from node.process.frames import StoredPlane, at_limit, read_planes, stored_limit
 from node.process.scaling import modality_values, phase_unit_rad
 from node.process.selection import Phase, Selection
@@ -149,7 +151,7 @@ class _Reader:
     def complex_of_phase(self, magnitude: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.complex64] | None, str]:
         """magnitude x exp(i phase), (z, y, x, e); ``None`` and why when the phase has no known unit."""
         values = magnitude.astype(np.complex64)
-        scales = set()
+        scales, maker = set(), ""
         for wanted, source, plane, stored in self._planes(lambda _z, _e: ("phase",)):
             unit = phase_unit_rad(source.header, plane)
             if unit is None:
@@ -161,7 +163,18 @@ class _Reader:
             if float(np.abs(phase).max()) > _MAX_PHASE_RAD:
                 return None, "the phase images exceed one turn in their own unit"
             values[wanted.z, :, :, wanted.e] *= np.exp(1j * phase)
+            maker = text(source.header, "Manufacturer")
+        self._say_assumption(maker)
         return values, ""
+
+    def _say_assumption(self, maker: str) -> None:
+        if maker.upper().startswith(PHASE_SEEN):
+            return
+        words = (
+            f"Phase was read by the unit or full scale that the images state; that {maker or 'an unnamed maker'} "
+            "writes it so is assumed, for no such file is known."
+        )
+        self.qc.append(QcLine(code="phase_unit_assumed", severity="info", text=words))
 
     def _magnitude_or_parts(self, z: int, e: int) -> tuple[str, ...]:
         return ("magnitude",) if self.selection.plane("magnitude", z, e) else ("real", "imaginary")

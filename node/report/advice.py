@@ -43,6 +43,7 @@ _ADVICE = {
     "no_field_strength": "Check what removes Magnetic Field Strength (0018,0087) on the way from the scanner.",
     "irregular_slices": "Repeat with one stack of slices at equal distances, and send that stack alone.",
     "internal_check_failed": "Tell whoever runs ironnode: its log names the fault. Measure the images by other means.",
+    "several_patients": "Check at the scanner whose images they are, correct the study, and send it again.",
     "several_acquisitions": "Send each acquisition in a series of its own.",
 }
 _GENERAL = (

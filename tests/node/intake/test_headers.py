@@ -120,7 +120,7 @@ def test_philips_private_kind_serves_where_image_type_does_not(tmp_path: Path) -
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MEAN"]}, "mean_echo"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]}, "epi_mosaic"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER", "M"]}, "localiser"),
-        ({"ImageType": ["DERIVED", "PRIMARY", "M"]}, "derived_map"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "M"]}, "derived_image"),
         ({"ImageType": ["DERIVED", "PRIMARY", "M"], "LossyImageCompression": "01"}, None),
         ({"ImageType": ["DERIVED", "PRIMARY", "R2 MAP"], "LossyImageCompression": "01"}, "derived_map"),
         ({"DiffusionBValue": 800.0}, "diffusion"),
@@ -309,7 +309,7 @@ def test_philips_enhanced(shared_data: SharedData) -> None:
         ("transfer-syntaxes", {"epi_mosaic": 9}),
         ("nist-t2-ge", {"spin_echo": 8}),
         ("nist-t2-siemens", {"spin_echo": 32}),
-        ("compressed-and-odd", {"no_functional_groups": 4, "not_mr": 5, "derived_map": 4, "spin_echo": 1}),
+        ("compressed-and-odd", {"no_functional_groups": 4, "not_mr": 5, "derived_image": 4, "spin_echo": 1}),
     ],
 )
 def test_real_sets_that_are_not_ours(shared_data: SharedData, folder: str, codes: dict[str, int]) -> None:

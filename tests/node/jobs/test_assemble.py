@@ -129,7 +129,7 @@ def test_own_results_coming_back_are_declined_with_a_code_and_told_once(quiet_no
     quiet_node.receive(study[:1])
     quiet_node.settle()
     ((state, code, _),) = states(quiet_node)
-    assert (state, code) == (AcquisitionState.DECLINED, "derived_map")
+    assert (state, code) == (AcquisitionState.DECLINED, "derived_image")
     assert quiet_node.jobs() == []
     assert [r.message for r in caplog.records].count("acquisition_declined") == 1
     assert quiet_node.ledger.studies.open_studies() == []

@@ -255,6 +255,18 @@ def test_contrast_agent_forbids_a_number(tmp_path: Path) -> None:
     assert [reason.code for reason in loaded.refusals] == ["contrast_given"]
     assert _codes(loaded) == {"contrast_given"}
     assert _read(classics(Scan(extra={"ContrastBolusAgent": "NONE"})), tmp_path / "none").refusals == ()
+    every = classics(Scan())
+    every[-1].ContrastBolusAgent = "Gadovist"  # any one image is enough
+    assert [reason.code for reason in _read(every, tmp_path / "last").refusals] == ["contrast_given"]
+
+
+@pytest.mark.parametrize(("maker", "assumed"), [("CANON_MEC", True), ("UIH", True), ("SIEMENS", False)])
+def test_phase_of_a_maker_never_seen_is_an_assumption_that_is_said(tmp_path: Path, maker: str, assumed: bool) -> None:
+    loaded = _read(classics(Scan(kinds=("magnitude", "phase"), extra={"Manufacturer": maker})), tmp_path)
+    assert loaded.acquisition.is_complex
+    assert [line.code for line in loaded.qc if line.code == "phase_unit_assumed" and maker in line.text] == (
+        ["phase_unit_assumed"] if assumed else []
+    )
 
 
 def test_saturated_voxels_are_marked(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from node.config import Config
 from node.errors import DeclinedError, InputError
+from node.process.batch import process_files
 from node.process.pixels import LoadedAcquisition, read_acquisition
 from tests.node.mr_images import Scan, classics, enhanced, save_all
 
@@ -112,6 +114,45 @@ def test_modality_lut_is_no_linear_signal(tmp_path: Path) -> None:
     assert caught.value.code == "modality_lut"
 
 
+@pytest.mark.parametrize(
+    ("element", "value"),
+    [("PatientID", "P2"), ("PatientName", "Roe^Richard"), ("PatientBirthDate", "19200101")],
+)
+def test_images_of_two_people_are_no_acquisition(tmp_path: Path, element: str, value: str) -> None:
+    every = classics(Scan())
+    setattr(every[7], element, value)
+    with pytest.raises(DeclinedError) as caught:
+        read(every, tmp_path)
+    assert caught.value.code == "several_patients"
+    assert value not in caught.value.text
+
+
+def test_one_spelling_of_a_name_or_another_is_one_person(tmp_path: Path) -> None:
+    every = classics(Scan())
+    every[7].PatientName, every[8].PatientName, every[9].PatientBirthDate = "DOE^JANE^^", None, None
+    assert lines(read(every, tmp_path)) == {}
+
+
+def test_refusal_for_two_people_is_filed_under_neither(tmp_path: Path) -> None:
+    every = classics(Scan())
+    every[7].PatientName = "Roe^Richard"
+    (result,) = process_files(
+        [save_all(every, tmp_path / "in")[0].parent], tmp_path / "out", Config(), indication=None, show=lambda _: None
+    )
+    assert result.record["status"] == "declined"
+    assert [reason["code"] for reason in result.record["reasons"]] == ["several_patients"]
+    assert not list((tmp_path / "out").rglob("*.dcm"))
+    written = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert b"Roe" not in written
+    assert b"Doe" not in written
+
+
+def late_echo(every: list[Dataset]) -> None:
+    """Two echoes from another breath-hold, ten minutes later."""
+    for ds in every:
+        ds.AcquisitionTime = "102500.25" if float(ds.EchoTime) > 5 else "101500.25"
+
+
 def swapped_numbers(every: list[Dataset]) -> None:
     for ds in every:
         ds.EchoNumbers = {1.2: 1, 2.4: 3, 3.6: 2, 4.8: 4, 6.0: 5, 7.2: 6}[float(ds.EchoTime)]
@@ -133,6 +174,7 @@ def two_scalings(every: list[Dataset]) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
+        (late_echo, {"echoes_apart": "warning"}),
         (swapped_numbers, {"echo_numbers_disagree": "warning"}),
         (counted_with_maps, {}),
         (set_on(slice(None), EchoNumbers=1), {}),

@@ -25,6 +25,7 @@ from node.report.page_style import AMBER
 from node.report.picture_files import picture_files
 from node.report.pictures import ShownSlice
 from node.report.plots import COLOUR_MARGIN_MM, coloured_part, draw_map, map_caption
+from node.report.text import render_text
 from quant.result import QcLine
 from tests.node.report.report_cases import CASES, PATIENT, measured, refused
 
@@ -59,6 +60,19 @@ def test_smallest_type_stays_legible(name: str) -> None:
 
 def words_on(sheet: Sheet) -> str:
     return " ".join(text.get_text() for text in sheet.figure.texts)
+
+
+def test_which_images_were_chosen_is_in_the_report_in_words() -> None:
+    """As the planner words it: on the drawn page, in the HTML report and in the text."""
+    case = CASES["mild"]()
+    chosen = (
+        "Of two reconstructions of the same echoes one was used because it is less filtered; 24 objects marked NORM"
+    )
+    line = QcLine(code="input_chosen", severity="info", text=chosen)
+    result = replace(case.result, qc=(*case.result.qc, line))
+    assert chosen in " ".join(words_on(draw_page(result, case.pictures)).split())
+    assert chosen in " ".join(render_html(result, case.pictures).split())
+    assert chosen in " ".join(render_text(result).split())
 
 
 def test_the_verdict_is_on_the_page() -> None:
