@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from node.config import load_config
+from node.config import CallerTls, load_config
 from node.errors import InputError
 from node.model import StoreOutcome
 
+_pem = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXIT_MEASURED, EXIT_NOT_MEASURED = 0, 3
 
 
@@ -110,8 +111,14 @@ def phantom(**options: Any) -> None:
 @click.option(
     "--timeout-s", default=30.0, show_default=True, type=click.FloatRange(1), help="Connect and answer timeout."
 )
+@click.option("--tls-ca", type=_pem, help="Send over TLS; PEM file with the authority of the peer's certificate.")
+@click.option("--tls-certificate", type=_pem, help="Our certificate (PEM), where the peer asks for one.")
+@click.option("--tls-key", type=_pem, help="Its key (PEM).")
 @click.pass_context
-def send(context: click.Context, paths: tuple[Path, ...], target: str, calling: str, timeout_s: float) -> None:
+def send(
+    context: click.Context, paths: tuple[Path, ...], target: str, calling: str, timeout_s: float,
+    tls_ca: Path | None, tls_certificate: Path | None, tls_key: Path | None,
+) -> None:  # fmt: skip
     """Send DICOM files or folders to another system by C-STORE.
 
     Exit status: 0 everything was stored, 3 something was refused (each refusal is printed), 2 wrong usage or no
@@ -124,6 +131,9 @@ def send(context: click.Context, paths: tuple[Path, ...], target: str, calling: 
     from node.process.found import dicom_files
 
     peer = parse_target(target)
+    if (tls_certificate is None) != (tls_key is None) or (tls_key is not None and tls_ca is None):
+        raise InputError("--tls-certificate and --tls-key go together, and with --tls-ca")
+    tls = None if tls_ca is None else CallerTls(ca=tls_ca, certificate=tls_certificate, key=tls_key)
     files = dicom_files(paths)
     if not files:
         raise InputError(f"no DICOM file in {', '.join(map(str, paths))}")
@@ -132,10 +142,8 @@ def send(context: click.Context, paths: tuple[Path, ...], target: str, calling: 
         def advance(_outcome: StoreOutcome) -> None:
             bar.update()
 
-        outcomes = send_files(
-            files, Peer(ae_title=peer[0], host=peer[1], port=peer[2]), calling_ae_title=calling, timeout_s=timeout_s,
-            on_outcome=advance,
-        )  # fmt: skip
+        target_peer = Peer(ae_title=peer[0], host=peer[1], port=peer[2], tls=tls)
+        outcomes = send_files(files, target_peer, calling_ae_title=calling, timeout_s=timeout_s, on_outcome=advance)
     refused = [o for o in outcomes if not o.stored]
     for outcome in refused:
         click.echo(f"{outcome.path}: {outcome.status}: {outcome.detail}", err=True)

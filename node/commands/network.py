@@ -14,10 +14,13 @@ def _run(config_path: Path | None, part: str) -> None:
     from node.ops.events import configure_logging
     from node.process.pipeline import settings_of
     from node.supervisor import ROLES_OF, run_node
+    from node.tls import context_of, tls_sections
 
     config = load_config(config_path)
     os.umask(0o027)  # patient data: not for every user of this machine
     settings_of(config)  # a calibration or policy that does not exist must not wait for the first patient
+    for key, tls in tls_sections(config):  # nor a certificate without its key
+        context_of(tls, key)
     configure_logging()
     raise SystemExit(run_node(config, config_path, ROLES_OF[part]))
 

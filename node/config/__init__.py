@@ -1,4 +1,4 @@
-"""The configuration: sections (``sections``, ``web``), and how the file is read (``loading``)."""
+"""The configuration: sections (``sections``, ``tls``, ``web``), and how the file is read (``loading``)."""
 
 from node.config.loading import config_schema, load_config
 from node.config.parts import OBJECT_ROLES, AeTitle, ObjectRole, Port, Seconds
@@ -20,6 +20,7 @@ from node.config.sections import (
     StorageConfig,
     UncertaintyConfig,
 )
+from node.config.tls import CallerTls, ListenerTls
 from node.config.web import NOTICE_KINDS, EmailConfig, NoticeKind, NotifyConfig, WebConfig, WebhookConfig, WebUser
 
 __all__ = [
@@ -30,12 +31,14 @@ __all__ = [
     "AssembleConfig",
     "BrokerConfig",
     "CalibrationConfig",
+    "CallerTls",
     "Config",
     "DatabaseConfig",
     "DestinationConfig",
     "EmailConfig",
     "FollowUpConfig",
     "GradingConfig",
+    "ListenerTls",
     "NoticeKind",
     "NotifyConfig",
     "ObjectRole",

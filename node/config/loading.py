@@ -4,14 +4,19 @@ Unknown keys and wrong values are errors that name the key and the line.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
+from node.config.parts import Section
 from node.config.sections import Config
 from node.errors import ConfigError
+
+_FOLDERS = ("storage.root", "segmenter.model")  # every other path names a file
+_S = TypeVar("_S", bound=Section)
 
 
 def load_config(path: Path | None) -> Config:
@@ -55,27 +60,32 @@ def _anchored(config: Config, path: Path | None, root_of_environment: str | None
     """Relative paths of a configuration file are relative to its folder, wherever the command is run."""
     folder = Path.cwd() if path is None else path.absolute().parent
     root = (Path.cwd() if root_of_environment else folder) / config.storage.root
-    policy, model = config.follow_up.policy_file, config.segmenter.model
-    email = config.notify.email
+    return _beside(config.model_copy(update={"storage": config.storage.model_copy(update={"root": root})}), folder)
 
-    def beside(path: Path | None) -> Path | None:
-        return None if path is None else folder / path
 
-    return config.model_copy(
-        update={
-            "storage": config.storage.model_copy(update={"root": root}),
-            "follow_up": config.follow_up.model_copy(update={"policy_file": beside(policy)}),
-            "segmenter": config.segmenter.model_copy(update={"model": beside(model)}),
-            "web": config.web.model_copy(
-                update={"tls_certificate": beside(config.web.tls_certificate), "tls_key": beside(config.web.tls_key)}
-            ),
-            "notify": config.notify.model_copy(
-                update={
-                    "email": email and email.model_copy(update={"password_file": beside(email.password_file)}),
-                }
-            ),
-        }
-    )
+def _beside(section: _S, folder: Path) -> _S:
+    """The section with every path in it taken as relative to a folder."""
+
+    def anchored(value: Any) -> Any:
+        if isinstance(value, Path):
+            return folder / value
+        if isinstance(value, Section):
+            return _beside(value, folder)
+        return tuple(anchored(item) for item in value) if isinstance(value, tuple) else value
+
+    return section.model_copy(update={name: anchored(value) for name, value in section})
+
+
+def _paths(value: Any, key: str) -> Iterator[tuple[str, Path]]:
+    """Every path in a section, with its key."""
+    if isinstance(value, Path):
+        yield key, value
+    elif isinstance(value, Section):
+        for name, inner in value:
+            yield from _paths(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, tuple):
+        for number, inner in enumerate(value):
+            yield from _paths(inner, f"{key}.{number}")
 
 
 def _refuse_duplicates(node: yaml.Node | None, path: Path) -> None:
@@ -93,20 +103,11 @@ def _refuse_duplicates(node: yaml.Node | None, path: Path) -> None:
 
 
 def _check_files(config: Config) -> None:
-    policy = config.follow_up.policy_file
-    if policy is not None and not policy.is_file():
-        raise ConfigError(f"follow_up.policy_file: {policy} is not a file")
     model = config.segmenter.model
     if model is not None and not (model / "model.json").is_file():
         raise ConfigError(f"segmenter.model: {model} holds no model.json")
-    email = config.notify.email
-    named = {
-        "web.tls_certificate": config.web.tls_certificate,
-        "web.tls_key": config.web.tls_key,
-        "notify.email.password_file": None if email is None else email.password_file,
-    }
-    for key, path in named.items():
-        if path is not None and not path.is_file():
+    for key, path in _paths(config, ""):
+        if key not in _FOLDERS and not path.is_file():
             raise ConfigError(f"{key}: {path} is not a file")
 
 

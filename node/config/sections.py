@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from node.config.parts import AeTitle, ObjectRole, Port, Seconds, Section
+from node.config.tls import CallerTls, ListenerTls
 from node.config.web import NotifyConfig, WebConfig
 
 _OF_ALL = frozenset({"map", "page", "sr", "seg", "pm"})  # the others only where the site names them
@@ -40,6 +41,7 @@ class ReceiveConfig(Section):
     ae_title: AeTitle = Field("IRONNODE", description="called AE title; other titles are rejected")
     host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - guarded by the allow-list
     port: Port = Field(11112, description="port to listen on; 0 takes a free one (written to run/listener.json)")
+    tls: ListenerTls | None = Field(None, description="null = plain DICOM; given: TLS only")
     allow: tuple[AllowedPeer, ...] = Field((), description="who may send; empty means nobody")
     max_associations: int = Field(32, ge=1, description="associations at the same time")
     max_pdu_bytes: int = Field(131072, ge=4096, le=4194304, description="largest PDU offered and accepted")
@@ -98,9 +100,15 @@ class DestinationConfig(Section):
         description="all = map (classic MR maps), page (picture), sr, seg, pm (float maps); or a list of these, pdf, "
         "pr (outline), ko (key objects), rejection (takes replaced objects back), e.g. [all, rejection]",
     )
+    tls: CallerTls | None = Field(None, description="null = plain DICOM")
     timeout_s: Seconds = Field(30, description="connect and answer timeout")
     retry_base_s: Seconds = Field(5, description="wait after the first failure; doubles with jitter")
     retry_max_s: Seconds = Field(900, description="longest wait between tries; tries never end")
+
+    @property
+    def tls_key(self) -> str:
+        """What stands before the names of the keys of ``tls`` in errors."""
+        return f"destinations.{self.name}.tls."
 
     def wants(self, role: str) -> bool:
         """Whether an object with this role (its part before the first dot) is sent here."""

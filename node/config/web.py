@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from node.config.parts import Port, Seconds, Section
+from node.config.tls import ListenerTls
 
 Role = Literal["viewer", "operator"]
 NoticeKind = Literal["job_parked", "delivery_stuck", "disk_low", "role_down", "acquisition_refused", "stage_stuck"]
@@ -57,6 +58,13 @@ class WebConfig(Section):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+    @property
+    def tls(self) -> ListenerTls | None:
+        """Certificate and key as one section, where there are any."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        return ListenerTls(certificate=self.tls_certificate, key=self.tls_key)
 
     @property
     def encrypted(self) -> bool:

@@ -2,6 +2,7 @@
 
 import queue
 import socket
+import ssl
 import threading
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ from pynetdicom.transport import AddressInformation
 
 from node.dimse.store import Caller, Negotiated, StoreProvider
 from node.dimse.upper_layer import PromptSocket, StreamingProvider
+from node.ops.events import Event, emit
+from node.tls import tls_fault
 
 _IDLE_WAIT_S = 0.5
 
@@ -87,8 +90,10 @@ class StoringAssociation(Association):
         remote: AddressInformation,
         admission: Admission,
         pdu_timeout_s: float,
+        tls: ssl.SSLContext | None,
     ) -> None:
         super().__init__(ae, "acceptor")
+        self._tls = tls
         self._notice = threading.Event()
         self._admission = admission
         self._caller: Caller | None = None
@@ -134,12 +139,40 @@ class StoringAssociation(Association):
     def run_reactor(self) -> None:
         """Serve the connection to its end."""
         try:
+            if self._secure():
+                self._serve_to_the_end()
+        finally:
+            self.connection.release()
+            self._admission.leave(self, self._caller)
+
+    def _secure(self) -> bool:
+        """The TLS handshake, here rather than in the accepting thread: a silent caller must hold up nobody."""
+        if self._tls is None:
+            return True
+        try:
+            self.connection.secure(self._tls)
+        except OSError as error:
+            self._tell_tls(tls_fault(error))
+            return False
+        return True
+
+    def _serve_to_the_end(self) -> None:
+        try:
             super().run_reactor()
         finally:
             self.dul.kill_dul()
             self.dul.join()
-            self.connection.release()
-            self._admission.leave(self, self._caller)
+        if self.connection.spoke_tls and self._tls is None:
+            self._tell_tls("it speaks TLS, and this port does not (receive.tls)")
+
+    def _tell_tls(self, text: str) -> None:
+        emit(Event.TLS_FAILED, address=self._address, text=text)
+
+    def end(self) -> None:
+        """Abort; a handshake that is under way is cut off."""
+        self.abort(block=False)
+        if self.connection.securing:
+            self.connection.cut()
 
     def _run_reactor(self) -> None:
         while not self._kill:

@@ -7,6 +7,7 @@ PDU through two threads and a millisecond's sleep. TCP_NODELAY and TCP_QUICKACK 
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -23,6 +24,7 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext
 
+from node.config import CallerTls, DestinationConfig
 from node.dimse.command import (
     ERROR_COMMENT,
     MESSAGE_ID_RESPONDED_TO,
@@ -32,10 +34,11 @@ from node.dimse.command import (
     command_pdu,
     data_pdu_head,
 )
-from node.dimse.transport import Pdu, PduReader
-from node.errors import PeerError
+from node.dimse.transport import Pdu, PduReader, TlsSpokenError, close
+from node.errors import ConfigError, PeerError
 from node.intake.dataset_walk import EncodedDataSet
 from node.intake.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.tls import caller_context, tls_fault
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 A.2.1
 MOST_CONTEXTS = 128  # PS3.8 9.3.2.2: odd identifiers from 1 to 255
@@ -53,6 +56,19 @@ class Peer:
     ae_title: str
     host: str
     port: int
+    tls: CallerTls | None = None
+    tls_key: str = "--tls-"  # what stands before the names of the keys of ``tls``, for errors
+
+    @classmethod
+    def of(cls, destination: DestinationConfig) -> "Peer":
+        """The peer of a configured destination."""
+        return cls(
+            ae_title=destination.ae_title,
+            host=destination.host,
+            port=destination.port,
+            tls=destination.tls,
+            tls_key=destination.tls_key,
+        )
 
     def __str__(self) -> str:
         return f"{self.ae_title}@{self.host}:{self.port}"
@@ -133,7 +149,7 @@ class Requestor:
             self._socket.sendall(A_RELEASE_RQ(A_RELEASE()).encode())
             while (pdu := self._reader.read_pdu(_OFFERED_PDU_BYTES)) is not None and pdu.kind == _P_DATA:
                 continue  # a late answer
-        self._socket.close()
+        close(self._socket)
 
     def abort(self) -> None:
         """End at once (PS3.8 7.3)."""
@@ -141,14 +157,15 @@ class Requestor:
         primitive.abort_source = 0
         with contextlib.suppress(OSError):
             self._socket.sendall(A_ABORT_RQ(primitive).encode())
-        self._socket.close()
+        close(self._socket)
 
     def _negotiate(self, contexts: Sequence[Context], calling_ae_title: str) -> None:
         numbered = {2 * index + 1: context for index, context in enumerate(contexts)}
         self._socket.sendall(_encode_request(self.peer, numbered, calling_ae_title))
         pdu = self._reader.read_pdu(_OFFERED_PDU_BYTES)
         if pdu is None:
-            raise PeerError(f"{self.peer}: closed the connection instead of answering the association request")
+            hint = "; a port for TLS does that to callers without" if self.peer.tls is None else ""
+            raise PeerError(f"{self.peer}: closed the connection instead of answering the association request{hint}")
         encoded = bytes((pdu.kind, 0)) + len(pdu.body).to_bytes(4, "big") + bytes(pdu.body)
         if pdu.kind == _ASSOCIATE_RJ:
             raise PeerError(f"{self.peer}: association rejected: {_rejection(encoded, self.peer, calling_ae_title)}")
@@ -201,19 +218,43 @@ class Requestor:
                     if control & _PDV_LAST:
                         return encoded
 
+    def _lost(self, error: OSError) -> str:
+        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+            return f"TLS: {tls_fault(error)},"
+        asked = self.peer.tls is not None and self.peer.tls.certificate is None
+        hint = "; it may ask for a certificate of ours:" if asked else ""
+        return f"connection lost ({error.strerror or error}){hint}"
+
     @contextlib.contextmanager
     def _errors_named(self, when: str) -> Iterator[None]:
         try:
             yield
         except TimeoutError as error:
             raise PeerError(f"{self.peer}: no answer in time {when}") from error
+        except TlsSpokenError as error:
+            raise PeerError(f"{self.peer}: {error}: give {self.peer.tls_key.rstrip('.')}") from error
         except OSError as error:
-            raise PeerError(f"{self.peer}: connection lost {when}: {error.strerror or error}") from error
+            raise PeerError(f"{self.peer}: {self._lost(error)} {when}") from error
         except ProtocolError as error:
             raise PeerError(f"{self.peer}: {error} {when}") from error
 
 
 def _connect(peer: Peer, timeout_s: float) -> socket.socket:
+    plain = _connect_plain(peer, timeout_s)
+    if peer.tls is None:
+        return plain
+    try:
+        return caller_context(peer.tls, peer.tls_key).wrap_socket(plain, server_hostname=peer.host)
+    except ConfigError as error:
+        plain.close()
+        raise PeerError(str(error)) from error
+    except (OSError, ValueError) as error:  # ValueError: a host that is no name for a certificate
+        plain.close()
+        text = tls_fault(error) if isinstance(error, OSError) else str(error)
+        raise PeerError(f"{peer}: TLS: {text}") from error
+
+
+def _connect_plain(peer: Peer, timeout_s: float) -> socket.socket:
     try:
         return socket.create_connection((peer.host, peer.port), timeout=timeout_s)
     except TimeoutError as error:

@@ -20,6 +20,7 @@ from node.errors import DiskFullError, PeerError
 from node.intake.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.intake.spool import Spool
 from node.ops.events import Event, emit
+from node.tls import RECEIVE_KEY, FollowedContext
 
 # PS3.8 table 9-21: result, source, diagnostic.
 _UNKNOWN_CALLER = Rejection(result=1, source=1, diagnostic=3, text="calling AE title not recognised")
@@ -58,15 +59,17 @@ class Listener:
 
         Raises:
             PeerError: the address cannot be listened on.
+            ConfigError: a file of ``receive.tls`` cannot be used.
             StorageError: the spool cannot be used.
         """
+        tls = None if self._config.tls is None else FollowedContext(self._config.tls, RECEIVE_KEY)
         self._spool.sweep()
         # The node logs events of its own; the library's lines would repeat every PDU and every scanned port.
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
         if self._desk.allow.open_to_all:
             emit(Event.LISTENER_OPEN, logging.WARNING, text='receive.allow holds "*" at "*": anybody may store')
         try:
-            self._server = _Server(self._application_entity(), self._config, self._new_store, self._desk)
+            self._server = _Server(self._application_entity(), self._config, self._new_store, self._desk, tls)
         except OSError as error:
             text = f"cannot listen on {self._config.host} port {self._config.port}: {error.strerror or error}"
             raise PeerError(text) from error
@@ -202,7 +205,7 @@ class _AdmissionDesk:
                 late = time.monotonic() >= deadline
                 for association in self._connected - aborted:
                     if late or not association.store.busy:
-                        association.abort(block=False)
+                        association.end()
                         aborted.add(association)
                 if late:
                     break
@@ -225,9 +228,11 @@ class _Server(ThreadedAssociationServer):
         config: ReceiveConfig,
         new_store: Callable[[], StoreProvider],
         desk: _AdmissionDesk,
+        tls: FollowedContext | None,
     ) -> None:
         self.desk = desk
         self.new_store = new_store
+        self.tls = tls
         self.pdu_timeout_s = config.pdu_timeout_s
         address = (config.host, config.port)
         super().__init__(entity, address, config.ae_title, supported_contexts(), request_handler=_Handler)
@@ -258,6 +263,7 @@ class _Handler(RequestHandler):
             remote=AddressInformation.from_tuple(self.client_address),
             admission=self.server.desk,
             pdu_timeout_s=self.server.pdu_timeout_s,
+            tls=None if self.server.tls is None else self.server.tls.current(),
         )
         association._server = self.server
         acceptor = association.acceptor

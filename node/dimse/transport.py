@@ -5,10 +5,14 @@ each instance then waits for the delayed ACK. Asking for an immediate one (TCP_Q
 the wait for senders we do not control; TCP_NODELAY removes it on our side.
 """
 
+import contextlib
 import socket
+import ssl
 import struct
 import time
 from typing import NamedTuple
+
+from node.tls import looks_like_tls
 
 PDU_HEAD_BYTES = 6
 _SMALLEST_BUFFER_BYTES = 1 << 16
@@ -26,6 +30,21 @@ class PduTooLongError(OSError):
     """The peer announced a PDU longer than is accepted."""
 
 
+class TlsSpokenError(OSError):
+    """The peer speaks TLS where we do not."""
+
+
+def close(connection: socket.socket) -> None:
+    """Close a connection, over TLS with our good-bye (RFC 8446 6.1); the peer's is not waited for."""
+    if isinstance(connection, ssl.SSLSocket):
+        with contextlib.suppress(OSError, ValueError):
+            connection.settimeout(0)
+            connection.unwrap()
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
 class PduReader:
     """Reads whole PDUs from a connected socket."""
 
@@ -40,13 +59,14 @@ class PduReader:
 
     @property
     def buffered(self) -> bool:
-        """Whether bytes have been read that were not asked for yet."""
-        return self._end > self._start
+        """Whether bytes are at hand that poll(2) does not see: read and not asked for yet, or decrypted by TLS."""
+        return self._end > self._start or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0)
 
     def read_pdu(self, longest_bytes: int) -> Pdu | None:
         """The next PDU; None when the peer closed the connection between two.
 
         Raises:
+            TlsSpokenError: it is no PDU but a TLS record.
             PduTooLongError: it is longer than ``longest_bytes``; nothing of it was kept in memory.
             TimeoutError: it did not arrive whole in time.
             OSError: the connection broke, or was closed inside the PDU.
@@ -55,6 +75,8 @@ class PduReader:
         if not self._fill(PDU_HEAD_BYTES, deadline):
             return None
         kind, _, length = struct.unpack_from(">BBL", self._buffer, self._start)
+        if looks_like_tls(self._buffer[self._start : self._start + 2]):
+            raise TlsSpokenError("it speaks TLS, and this side does not")
         if length > longest_bytes:
             raise PduTooLongError(f"a PDU of {length} bytes; {longest_bytes} are accepted")
         self._fill(PDU_HEAD_BYTES + length, deadline)

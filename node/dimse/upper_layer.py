@@ -11,6 +11,7 @@ import contextlib
 import os
 import select
 import socket
+import ssl
 import time
 from typing import Any
 
@@ -23,7 +24,8 @@ from pynetdicom.transport import AssociationSocket
 
 from node.dimse.command import P_DATA_TF, CommandSet, ProtocolError
 from node.dimse.store import StoreProvider
-from node.dimse.transport import PduReader
+from node.dimse.transport import PDU_HEAD_BYTES, PduReader, close
+from node.tls import looks_like_tls
 
 # PS3.8 9.3.2: 128 contexts of 11 transfer syntaxes each come to about 60 kB.
 LONGEST_ASSOCIATE_BYTES = 1 << 18
@@ -67,13 +69,38 @@ class PromptSocket(AssociationSocket):
     ) -> None:
         super().__init__(association, client_socket=connection)
         self._provider = provider
-        self.reader = PduReader(connection, timeout_s=pdu_timeout_s)
+        self._pdu_timeout_s = pdu_timeout_s
+        self.securing = False
+        self.spoke_tls = False  # the first bytes began a TLS record where none was expected
         self._wake_read, self._wake_write = os.pipe()
         for descriptor in (self._wake_read, self._wake_write):
             os.set_blocking(descriptor, False)
+        self._begin(connection)
+
+    def _begin(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.reader = PduReader(connection, timeout_s=self._pdu_timeout_s)
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Do the server's part of a TLS handshake, in the time that a PDU may take.
+
+        Raises:
+            OSError: it failed; the connection is closed.
+        """
+        assert self.socket is not None
+        self.securing = True
+        try:
+            secured = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+            self._begin(secured)
+            secured.do_handshake()
+        except OSError:
+            self.close()
+            raise
+        finally:
+            self.securing = False
 
     @property
     def ready(self) -> bool:
@@ -98,13 +125,21 @@ class PromptSocket(AssociationSocket):
         """Bytes of a PDU outside data transfer, where only short ones are expected."""
         if nr_bytes > LONGEST_ASSOCIATE_BYTES:
             raise OSError(f"a PDU of {nr_bytes} bytes before data transfer")
-        return self.reader.read_bytes(nr_bytes)
+        read = self.reader.read_bytes(nr_bytes)
+        if nr_bytes == PDU_HEAD_BYTES and looks_like_tls(read):
+            self.spoke_tls = True
+        return read
 
     def send_all(self, data: bytes) -> None:
         """Send bytes now, past the state machine."""
         if self.socket is None:
             raise ConnectionError("the connection is closed")
         self.socket.sendall(data)
+
+    def _shutdown_socket(self) -> None:
+        """Close in any case; pynetdicom leaves the descriptor open when the peer was first."""
+        if self.socket is not None:
+            close(self.socket)
 
     def cut(self) -> None:
         """Close the connection without a word, to free a thread that waits for the peer."""

@@ -24,6 +24,9 @@ class Event(StrEnum):
     LISTENER_OPEN = "listener_open"  # the allow-list lets anybody store
     ASSOCIATION_ENDED = "association_ended"  # a sender is gone; what it stored, in numbers
     ASSOCIATION_REJECTED = "association_rejected"  # a caller was not let in; the reason says why
+    TLS_FAILED = "tls_failed"  # a caller and this node did not come together over TLS; the text says why
+    CERTIFICATE_RENEWED = "certificate_renewed"  # changed certificate files are in use
+    CERTIFICATE_UNUSABLE = "certificate_unusable"  # changed certificate files cannot be used; the earlier stay in use
     INSTANCE_STORED = "instance_stored"  # an instance is durable and was acknowledged
     INSTANCE_REFUSED = "instance_refused"  # an instance was answered with a failure status
     INSTANCE_CONFLICT = "instance_conflict"  # known UID, other bytes: kept in quarantine
@@ -82,10 +85,10 @@ def configure_logging(level: int = logging.INFO) -> None:
 _WARNINGS = frozenset(
     {
         *(Event.ROLE_DIED, Event.JOB_FAILED, Event.DELIVERY_FAILED, Event.DELIVERY_UNSUPPORTED),
-        *(Event.BROKER_AWAY, Event.LEASE_EXPIRED),
+        *(Event.BROKER_AWAY, Event.LEASE_EXPIRED, Event.TLS_FAILED),
     }
 )
-_ERRORS = frozenset({Event.JOB_PARKED, Event.STORAGE_TROUBLE})
+_ERRORS = frozenset({Event.JOB_PARKED, Event.STORAGE_TROUBLE, Event.CERTIFICATE_UNUSABLE})
 
 
 def emit(event: Event, level: int | None = None, *, exc_info: bool = False, **fields: Any) -> None:

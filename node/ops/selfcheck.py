@@ -3,7 +3,8 @@
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Literal
 
 from node.app import open_node, wall_clock
@@ -16,8 +17,11 @@ from node.jobs.broker import reach
 from node.jobs.durable import write_durably
 from node.process.pipeline import settings_of
 from node.runtime import RunFolder
+from node.tls import context_of, expires_at, tls_sections
 
 Verdict = Literal["ok", "warning", "FAILED"]
+_RENEW_WITHIN = timedelta(days=30)
+_OTHERS_MAY_READ = 0o007
 _RELEASED = datetime(2026, 11, 1, tzinfo=UTC)  # no clock that is right shows an earlier time
 
 
@@ -111,6 +115,31 @@ def _port(host: str, port: int) -> Finding:
     return Finding(part="listener", verdict="ok", text=f"{host}:{port} can be opened")
 
 
+def _certificates(config: Config) -> Iterator[Finding]:
+    for key, tls in tls_sections(config):
+        try:
+            context_of(tls, key)
+        except IronnodeError as error:
+            yield Finding(part="certificate", verdict="FAILED", text=str(error), fix=error.hint)
+            continue
+        if tls.certificate is not None:
+            yield _lifetime(f"{key}certificate", tls.certificate)
+        if tls.key is not None and tls.key.stat().st_mode & _OTHERS_MAY_READ:
+            text = f"{key}key: {tls.key} can be read by every user of this machine"
+            fix = "Let only the service user read it (chmod 600)."
+            yield Finding(part="certificate", verdict="warning", text=text, fix=fix)
+
+
+def _lifetime(key: str, certificate: Path) -> Finding:
+    end = expires_at(certificate)
+    text = f"{key}: {certificate} ends on {end:%Y-%m-%d}"
+    fix = "Replace certificate and key; running nodes take the new files by themselves."
+    if end <= wall_clock():
+        return Finding(part="certificate", verdict="FAILED", text=text, fix=fix)
+    soon = end <= wall_clock() + _RENEW_WITHIN
+    return Finding(part="certificate", verdict="warning" if soon else "ok", text=text, fix=fix if soon else "")
+
+
 def _broker(config: Config) -> Iterator[Finding]:
     yield Finding(part="broker", verdict="ok", text=reach(config.broker.url))
 
@@ -126,7 +155,7 @@ def _destinations(config: Config) -> Iterator[Finding]:
 
 
 def _echo(config: Config, destination: DestinationConfig) -> Finding:
-    peer = Peer(ae_title=destination.ae_title, host=destination.host, port=destination.port)
+    peer = Peer.of(destination)
     calling = destination.calling_ae_title or config.receive.ae_title
     try:
         echo(peer, calling_ae_title=calling, timeout_s=destination.timeout_s)
@@ -144,7 +173,7 @@ def _classes(config: Config, destination: DestinationConfig) -> Finding:
     """What the destination takes of what is configured for it; kinds that can stand in count."""
     wanted = {role: found for role, found in RESULT_CLASSES.items() if destination.wants(role)}
     calling = destination.calling_ae_title or config.receive.ae_title
-    peer = Peer(ae_title=destination.ae_title, host=destination.host, port=destination.port)
+    peer = Peer.of(destination)
     try:
         taken = accepted_classes(
             peer,
@@ -171,6 +200,7 @@ _CHECKS: tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...] = (
     ("clock", _clock),
     ("method", _method),
     ("receive", _receiving),
+    ("certificate", _certificates),
     ("broker", _broker),
     ("destination", _destinations),
 )

@@ -27,7 +27,7 @@ def dicom_sender(config: Config) -> Sender:
     def send(files: Sequence[Path], destination: DestinationConfig, on_outcome: OnOutcome) -> Sequence[StoreOutcome]:
         return send_files(
             files,
-            Peer(ae_title=destination.ae_title, host=destination.host, port=destination.port),
+            Peer.of(destination),
             calling_ae_title=destination.calling_ae_title or config.receive.ae_title,
             timeout_s=destination.timeout_s,
             on_outcome=on_outcome,

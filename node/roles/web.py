@@ -7,8 +7,9 @@ import threading
 import uvicorn
 
 from node.app import open_node
-from node.errors import ConfigError, PeerError
+from node.errors import PeerError
 from node.roles.stage import Stage
+from node.tls import WEB_KEY, FollowedContext
 from node.web.application import make_application
 
 
@@ -20,6 +21,7 @@ def play(stage: Stage) -> None:
         ConfigError: certificate or key cannot be used.
     """
     web = stage.config.web
+    tls = None if web.tls is None else FollowedContext(web.tls, WEB_KEY)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     with open_node(stage.config) as node, _listening(web.host, web.port) as listening:
         settings = uvicorn.Config(
@@ -28,16 +30,11 @@ def play(stage: Stage) -> None:
             access_log=False,  # addresses hold job ids, and nobody needs them twice
             server_header=False,
             proxy_headers=web.behind_proxy,
-            ssl_certfile=web.tls_certificate,
-            ssl_keyfile=web.tls_key,
+            ssl_context_factory=None if tls is None else lambda *_: tls.following(),
             timeout_keep_alive=20,
             timeout_graceful_shutdown=5,
             limit_concurrency=200,
         )
-        try:
-            settings.load()
-        except OSError as error:  # ssl.SSLError is one
-            raise ConfigError(f"web.tls_certificate, web.tls_key: cannot be used: {error}") from error
         server = uvicorn.Server(settings)
         serving = threading.Thread(target=server.run, args=([listening],), name="web", daemon=True)
         serving.start()

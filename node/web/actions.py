@@ -95,7 +95,7 @@ def _echo(node: Node, name: str) -> str:
     found = next((d for d in node.config.destinations if d.name == name), None)
     if found is None:
         raise HTTPException(404, "there is no such destination")
-    peer = Peer(ae_title=found.ae_title, host=found.host, port=found.port)
+    peer = Peer.of(found)
     try:
         calling = found.calling_ae_title or node.config.receive.ae_title
         echo(peer, calling_ae_title=calling, timeout_s=min(found.timeout_s, _ECHO_TIMEOUT_S))

@@ -229,9 +229,10 @@ def test_the_peer_does_not_call_itself_that(tmp_path: Path) -> None:
         (struct.pack(">BBL", 3, 0, 4) + b"\x00\x02\x03\x02", "rejected: local limit exceeded"),
         (struct.pack(">BBL", 3, 0, 4) + b"\x00\x09\x09\x09", "rejected"),
         (struct.pack(">BBL", 2, 0, 20) + bytes(20), "cannot be decoded|neither|does not accept"),
+        (b"\x15\x03\x03\x00\x02\x02\x46", "it speaks TLS, and this side does not: give --tls"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "connection lost|no answer"),
     ],
-    ids=["silence", "close", "abort", "reject", "odd-reject", "noise", "ssh"],
+    ids=["silence", "close", "abort", "reject", "odd-reject", "noise", "tls-alert", "ssh"],
 )
 def test_a_peer_that_answers_oddly(answer: bytes | None, text: str) -> None:
     done = threading.Event()

@@ -16,7 +16,7 @@ METHODS = {
     ACSE: ("_negotiate_as_acceptor", "is_aborted", "is_release_requested", "send_accept", "send_reject"),
     Association: ("_bind_defaults", "_run_reactor", "_serve_request", "abort", "kill", "run_reactor", "set_socket"),
     AssociationServer: ("server_close", "shutdown", "verify_request"),
-    AssociationSocket: ("close", "ready", "recv"),
+    AssociationSocket: ("_shutdown_socket", "close", "ready", "recv"),
     DULServiceProvider: ("_decode_pdu", "_read_pdu_data", "idle_timer_expired", "kill_dul", "run_reactor", "send_pdu"),
     RequestHandler: ("_create_association", "local"),
     Timer: ("expired", "remaining", "start", "stop"),
