@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from node.config import AllowedPeer, ReceiveConfig
+from node.config import AllowedPeer, ListenerTls, ReceiveConfig
 from node.dimse.access import ANY
 from node.dimse.scp import Listener
 from node.errors import PeerError
@@ -31,11 +31,11 @@ class _NotifyingSpool(Spool):
 class StorePeer:
     """A storage provider on loopback that takes anything from anybody; a context manager that starts and stops it."""
 
-    def __init__(self, folder: Path, ae_title: str = "PACS", *, port: int = 0) -> None:
+    def __init__(self, folder: Path, ae_title: str = "PACS", *, port: int = 0, tls: ListenerTls | None = None) -> None:
         self.ae_title = ae_title
         self._spool = _NotifyingSpool(folder)
         everybody = (AllowedPeer(ae_title=ANY, host="127.0.0.1"),)
-        config = ReceiveConfig(ae_title=ae_title, host="127.0.0.1", port=port, allow=everybody)
+        config = ReceiveConfig(ae_title=ae_title, host="127.0.0.1", port=port, allow=everybody, tls=tls)
         self._listener = Listener(config, self._spool)
 
     def __enter__(self) -> "StorePeer":
