@@ -44,10 +44,12 @@ class ReceiveConfig(Section):
     tls: ListenerTls | None = Field(None, description="null = plain DICOM; given: TLS only")
     allow: tuple[AllowedPeer, ...] = Field((), description="who may send; empty means nobody")
     max_associations: int = Field(32, ge=1, description="associations at the same time")
+    max_associations_per_host: int = Field(16, ge=1, description="of these from one address")
     max_pdu_bytes: int = Field(131072, ge=4096, le=4194304, description="largest PDU offered and accepted")
     max_instance_mib: int = Field(1024, ge=1, description="largest data set accepted")
     pdu_timeout_s: Seconds = Field(20, description="time for one whole PDU to arrive")
     idle_timeout_s: Seconds = Field(60, description="an association silent for this long is closed")
+    association_timeout_s: Seconds = Field(14400, description="an association is ended after this time, busy or not")
 
 
 class AssembleConfig(Section):

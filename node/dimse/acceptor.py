@@ -14,6 +14,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 
+from node.config import ReceiveConfig
 from node.dimse.store import Caller, Negotiated, StoreProvider
 from node.dimse.upper_layer import PromptSocket, StreamingProvider
 from node.ops.events import Event, emit
@@ -89,7 +90,7 @@ class StoringAssociation(Association):
         connection: socket.socket,
         remote: AddressInformation,
         admission: Admission,
-        pdu_timeout_s: float,
+        limits: ReceiveConfig,
         tls: ssl.SSLContext | None,
     ) -> None:
         super().__init__(ae, "acceptor")
@@ -99,16 +100,16 @@ class StoringAssociation(Association):
         self._caller: Caller | None = None
         self.store = store
         self.acse = AdmittingAcse(self)
-        provider = StreamingProvider(self, store, ae.maximum_pdu_size)
-        self.dul = provider
+        provider = StreamingProvider(self, store, ae.maximum_pdu_size, limits.association_timeout_s)
+        self._provider = self.dul = provider
         self.dul.to_user_queue = _NotifyingQueue(self._notice)
         self.dimse.msg_queue = _NotifyingQueue(self._notice)
         self.acse_timeout = ae.acse_timeout
         self.network_timeout = ae.network_timeout
-        self.connection = provider.connection = PromptSocket(self, provider, connection, pdu_timeout_s)
+        self.connection = provider.connection = PromptSocket(self, provider, connection, limits.pdu_timeout_s)
         self.set_socket(self.connection)
         self.requestor.address_info = remote
-        self._address = remote.address
+        self.address = remote.address
 
     def _bind_defaults(self) -> None:
         """Bind what answers requests; none of the handlers that format each PDU for a log."""
@@ -120,7 +121,7 @@ class StoringAssociation(Association):
         self._caller = Caller(
             calling_ae_title=calling_ae_title.strip(),
             called_ae_title=called_ae_title.strip(),
-            address=self._address,
+            address=self.address,
         )
         return self._admission.enter(self, self._caller)
 
@@ -166,7 +167,7 @@ class StoringAssociation(Association):
             self._tell_tls("it speaks TLS, and this port does not (receive.tls)")
 
     def _tell_tls(self, text: str) -> None:
-        emit(Event.TLS_FAILED, address=self._address, text=text)
+        emit(Event.TLS_FAILED, address=self.address, text=text)
 
     def end(self) -> None:
         """Abort; a handshake that is under way is cut off."""
@@ -200,7 +201,7 @@ class StoringAssociation(Association):
             return True
         if not self.dul.is_alive():
             return True
-        if self.dul.idle_timer_expired():
+        if self.dul.idle_timer_expired() or self._provider.out_of_time:
             self.abort()
             return True
         return False

@@ -28,8 +28,12 @@ _UNKNOWN_HOST = Rejection(result=1, source=1, diagnostic=3, text="this calling A
 _UNKNOWN_CALLED = Rejection(result=1, source=1, diagnostic=7, text="called AE title not recognised")
 _NO_SPACE = Rejection(result=2, source=3, diagnostic=2, text="the disk has less free space than storage.min_free_mib")
 _TOO_MANY = Rejection(result=2, source=3, diagnostic=2, text="the limit of associations is reached")
+_TOO_MANY_OF_HOST = Rejection(
+    result=2, source=3, diagnostic=2, text="this host has as many associations as receive.max_associations_per_host"
+)
 
 _WAITING_CONNECTIONS = 128  # in the system's queue, and beyond the association limit before they have said anything
+_WAITING_PER_HOST = 32  # of these
 _ACCEPT_POLL_S = 0.1
 
 
@@ -135,10 +139,14 @@ class _AdmissionDesk:
                 open=len(self._open), accepted=self._accepted, rejected=self._rejected, received=received
             )
 
-    def has_room(self) -> bool:
-        """Whether one more connection may speak at all."""
+    def has_room(self, address: str) -> bool:
+        """Whether one more connection from this address may speak at all."""
         with self._change:
-            return len(self._connected) < self._config.max_associations + _WAITING_CONNECTIONS
+            of_host = sum(association.address == address for association in self._connected)
+            return (
+                len(self._connected) < self._config.max_associations + _WAITING_CONNECTIONS
+                and of_host < self._config.max_associations_per_host + _WAITING_PER_HOST
+            )
 
     def connect(self, association: StoringAssociation) -> None:
         with self._change:
@@ -147,8 +155,7 @@ class _AdmissionDesk:
     def enter(self, association: StoringAssociation, caller: Caller) -> Rejection | None:
         rejection = self._judge(caller)
         with self._change:
-            if rejection is None and len(self._open) >= self._config.max_associations:
-                rejection = _TOO_MANY
+            rejection = rejection or self._full_for(caller.address)
             if rejection is None:
                 self._open.add(association)
                 self._accepted += 1
@@ -163,6 +170,12 @@ class _AdmissionDesk:
             text=rejection.text,
         )
         return rejection
+
+    def _full_for(self, address: str) -> Rejection | None:
+        if len(self._open) >= self._config.max_associations:
+            return _TOO_MANY
+        of_host = sum(association.address == address for association in self._open)
+        return _TOO_MANY_OF_HOST if of_host >= self._config.max_associations_per_host else None
 
     def _judge(self, caller: Caller) -> Rejection | None:
         """The caller first: who is not allowed learns nothing about our own title."""
@@ -233,13 +246,13 @@ class _Server(ThreadedAssociationServer):
         self.desk = desk
         self.new_store = new_store
         self.tls = tls
-        self.pdu_timeout_s = config.pdu_timeout_s
+        self.config = config
         address = (config.host, config.port)
         super().__init__(entity, address, config.ae_title, supported_contexts(), request_handler=_Handler)
 
-    def verify_request(self, *_: Any) -> bool:
+    def verify_request(self, _request: Any, client_address: Any) -> bool:
         """Refuse a connection when far more than the allowed associations are waiting to speak."""
-        return self.desk.has_room()
+        return self.desk.has_room(client_address[0])
 
     def service_actions(self) -> None:
         """Nothing between two connections; pynetdicom would collect garbage here, at a fixed rate."""
@@ -262,7 +275,7 @@ class _Handler(RequestHandler):
             connection=self.request,
             remote=AddressInformation.from_tuple(self.client_address),
             admission=self.server.desk,
-            pdu_timeout_s=self.server.pdu_timeout_s,
+            limits=self.server.config,
             tls=None if self.server.tls is None else self.server.tls.current(),
         )
         association._server = self.server

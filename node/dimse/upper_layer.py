@@ -32,6 +32,7 @@ LONGEST_ASSOCIATE_BYTES = 1 << 18
 # Some senders leave the head of the presentation data value out of the length they were told.
 _PDU_SLACK_BYTES = 16
 _LARGEST_OTHER_DATA_BYTES = 1 << 20  # of a data set that is not for storage; they are read into memory
+_MOST_UNANSWERED = 16  # without an asynchronous operations window it is 1 (PS3.7 D.3.3.3)
 _IDLE_POLL_MS = 500
 _PDV_COMMAND, _PDV_LAST = 1, 2
 _ESTABLISHED, _AWAITING_CLOSE = "Sta6", "Sta13"
@@ -163,8 +164,11 @@ class PromptSocket(AssociationSocket):
 class StreamingProvider(DULServiceProvider):
     """The upper layer provider; while established it hands P-DATA to the store provider without detours."""
 
-    def __init__(self, association: Association, store: StoreProvider, max_pdu_bytes: int) -> None:
+    def __init__(
+        self, association: Association, store: StoreProvider, max_pdu_bytes: int, total_timeout_s: float
+    ) -> None:
         super().__init__(association)
+        self._ends_at = time.monotonic() + total_timeout_s
         self._run_loop_delay = 0
         self._idle_timer = MonotonicTimer(None)
         self.artim_timer = MonotonicTimer(None)
@@ -173,6 +177,11 @@ class StreamingProvider(DULServiceProvider):
         self._longest_pdu_bytes = max_pdu_bytes + _PDU_SLACK_BYTES
         self._other_data_left = 0  # bytes that may follow for a message other than C-STORE
         self.daemon = True
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the association has lasted as long as it may."""
+        return time.monotonic() >= self._ends_at
 
     @property
     def has_work(self) -> bool:
@@ -226,6 +235,8 @@ class StreamingProvider(DULServiceProvider):
             if pdu is None:
                 self.event_queue.put(_EVT_CLOSED)
             elif pdu.kind == P_DATA_TF:
+                if self.out_of_time:
+                    raise ProtocolError("the association lasts too long")
                 self._take_data(pdu.body)
                 return True
             else:
@@ -279,6 +290,8 @@ class StreamingProvider(DULServiceProvider):
 
     def _pass_on(self, context_id: int, control: int, data: bytes) -> None:
         """Give a message other than C-STORE to pynetdicom's DIMSE provider."""
+        if self.assoc.dimse.msg_queue.qsize() >= _MOST_UNANSWERED:
+            raise ProtocolError("many requests that did not wait for their answers")
         if context_id not in self.assoc._accepted_cx:
             raise ProtocolError(f"presentation context {context_id} was not accepted")
         primitive = P_DATA()
