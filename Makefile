@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help install demo test check serve bench bench-fit fuzz lock peers clean
+.PHONY: help install demo test check serve bench bench-fit fuzz lock peers install-check image-check release clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -49,10 +49,20 @@ bench-fit: $(STAMP)  ## tables of the R2* fits beside scipy, ukat and mri-fatwat
 fuzz: $(STAMP)   ## thousands of header edits: a result or a refusal, no number that moves unsaid
 	$(BIN)/python -W ignore -m bench.fuzz_headers --edits $(or $(EDITS),4000)
 
+install-check:   ## the guides' commands on an empty Debian root, booted, up to a delivered report (root; minutes)
+	rm -rf build/install-check && $(PYTHON) deploy/checks/install_check.py --work build/install-check
+
+image-check:     ## the Dockerfile's steps in empty Debian roots, and the node from them (root; minutes)
+	rm -rf build/image-check && $(PYTHON) deploy/checks/image_check.py --work build/image-check
+
+release:         ## the archive that docs/installation.md unpacks
+	mkdir -p dist && git archive --prefix=ironnode/ --output dist/ironnode.tar.gz HEAD
+
 lock:            ## renew the lock files
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
 	.venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 --extra postgres --extra onnx -o requirements.lock pyproject.toml
 	.venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 --extra postgres --extra onnx --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	.venv-lock/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 --group build -c requirements-dev.lock -o requirements-build.lock
 	rm -r .venv-lock
 
 clean:           ## everything that was built

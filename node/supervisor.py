@@ -33,6 +33,7 @@ from node.deliver.backoff import doubled_s
 from node.errors import ConfigError, IronnodeError
 from node.intake.durable_io import storage_error
 from node.ops.events import Event, emit
+from node.ops.service_manager import READY, STOPPING, tell_service_manager
 from node.runtime import RunFolder, exclusive
 
 GATEWAY_ROLES = ("broker", "listener", "assembler", "deliverer", "web", "notifier")
@@ -84,6 +85,7 @@ class Supervisor:
                     on_ready({role: child.facts for role, child in self._children.items()})
                 stop.wait(_LOOK_EVERY_S)
         finally:
+            tell_service_manager(STOPPING)
             self._stop()
 
     def _look(self) -> None:
@@ -244,6 +246,7 @@ def run_node(
 def _announce(run: RunFolder, config_path: Path | None, facts: dict[str, dict[str, Any]]) -> None:
     ports = {role: found["port"] for role, found in facts.items() if "port" in found}
     run.announce("node", roles=sorted(facts), ports=ports)
+    tell_service_manager(READY)
     emit(Event.NODE_STARTED, config=str(config_path) if config_path else None, roles=sorted(facts), ports=ports)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from node.commands.options import config_option
 from node.config import CallerTls, load_config
 from node.errors import InputError
 from node.model import StoreOutcome
@@ -17,7 +18,7 @@ EXIT_MEASURED, EXIT_NOT_MEASURED = 0, 3
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file (YAML).")
+@config_option
 @click.option("--indication", help="Indication id of the follow-up policy, e.g. scd-chronic-transfusion.")
 @click.option(
     "--region",

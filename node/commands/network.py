@@ -5,9 +5,8 @@ from pathlib import Path
 
 import click
 
+from node.commands.options import config_option
 from node.config import load_config
-
-_config = click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file (YAML).")
 
 
 def _run(config_path: Path | None, part: str) -> None:
@@ -26,7 +25,7 @@ def _run(config_path: Path | None, part: str) -> None:
 
 
 @click.command()
-@_config
+@config_option
 def serve(config_path: Path | None) -> None:
     """Run the whole node on this machine: listener, assembler, worker, delivery, and a private broker.
 
@@ -37,7 +36,7 @@ def serve(config_path: Path | None) -> None:
 
 
 @click.command()
-@_config
+@config_option
 def gateway(config_path: Path | None) -> None:
     """Run the half that talks DICOM: listener, assembler, delivery. Workers run elsewhere (`ironnode worker`).
 
@@ -47,7 +46,7 @@ def gateway(config_path: Path | None) -> None:
 
 
 @click.command()
-@_config
+@config_option
 def worker(config_path: Path | None) -> None:
     """Run the half that measures: takes jobs from the broker, reads the spool, writes the outbox.
 
@@ -57,7 +56,7 @@ def worker(config_path: Path | None) -> None:
 
 
 @click.command()
-@_config
+@config_option
 @click.pass_context
 def check(context: click.Context, config_path: Path | None) -> None:
     """Validate the configuration and try everything it names; say what to fix.

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
+from node.commands.options import config_option
 from node.config import config_schema, load_config
 from node.model import DeliveryState, JobState
 
-_config = click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration file (YAML).")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _LINES = 20
 
@@ -25,7 +25,7 @@ def _when(moment: datetime | None) -> str:
 
 
 @click.command()
-@_config
+@config_option
 @_json
 def status(config_path: Path | None, as_json: bool) -> None:
     """Show the node at a glance: processes, what is coming in, jobs, backlog of each destination, declined series.
@@ -67,7 +67,7 @@ def status(config_path: Path | None, as_json: bool) -> None:
 
 
 @click.command()
-@_config
+@config_option
 @_json
 @click.option("--state", type=click.Choice([s.value for s in JobState]), help="Only jobs in this state.")
 def jobs(config_path: Path | None, as_json: bool, state: str | None) -> None:
@@ -92,7 +92,7 @@ def jobs(config_path: Path | None, as_json: bool, state: str | None) -> None:
 
 @click.command()
 @click.argument("job")
-@_config
+@config_option
 @_json
 def show(job: str, config_path: Path | None, as_json: bool) -> None:
     """Show everything about one JOB (the first characters of its id are enough): result, deliveries, history."""
@@ -125,7 +125,7 @@ def show(job: str, config_path: Path | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("job")
-@_config
+@config_option
 def retry(job: str, config_path: Path | None) -> None:
     """Do what is left of a JOB now: run a parked one again, send a finished one's undelivered objects at once."""
     from node.app import open_node
@@ -137,7 +137,7 @@ def retry(job: str, config_path: Path | None) -> None:
 @click.command()
 @click.argument("job", required=False)
 @click.option("--outdated", is_flag=True, help="Every acquisition whose latest result other software or settings made.")
-@_config
+@config_option
 def remeasure(job: str | None, outdated: bool, config_path: Path | None) -> None:
     """Measure the images of a JOB again with this software and these settings.
 
@@ -154,7 +154,7 @@ def remeasure(job: str | None, outdated: bool, config_path: Path | None) -> None
 
 
 @click.command()
-@_config
+@config_option
 def rebuild(config_path: Path | None) -> None:
     """Make the ledger anew from the files on disk; the node must not run.
 

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from node.config.parts import Section
+from node.config.parts import PlacedError, Section
+from node.config.secrets import SecretError, with_secrets
 from node.config.sections import Config
 from node.errors import ConfigError
 
@@ -22,7 +23,8 @@ _S = TypeVar("_S", bound=Section)
 def load_config(path: Path | None) -> Config:
     """Read a configuration file; ``None`` gives the defaults.
 
-    The environment variable ``IRONNODE_STORAGE_ROOT`` overrides ``storage.root``, so that a container can place it.
+    The environment variable ``IRONNODE_STORAGE_ROOT`` overrides ``storage.root``, so that a container can place it;
+    those of ``node.config.secrets`` override URLs that hold passwords.
 
     Raises:
         ConfigError: the file cannot be read, is not YAML, or a key is unknown or wrong (the text names key and line).
@@ -48,11 +50,14 @@ def load_config(path: Path | None) -> Config:
     if root:
         tree = {**tree, "storage": {**(tree.get("storage") or {}), "root": root}}
     try:
+        tree = with_secrets(tree, Path.cwd() if path is None else path.absolute().parent, os.environ)
         config = Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(_explain(error, node, path)) from error
+    except SecretError as error:
+        raise ConfigError(f"{_place(node, path, error.location)}: {error}") from error
     config = _anchored(config, path, root)
-    _check_files(config)
+    _check_files(config, node, path)
     return config
 
 
@@ -102,24 +107,31 @@ def _refuse_duplicates(node: yaml.Node | None, path: Path) -> None:
             _refuse_duplicates(item, path)
 
 
-def _check_files(config: Config) -> None:
+def _check_files(config: Config, node: yaml.Node | None, path: Path | None) -> None:
     model = config.segmenter.model
     if model is not None and not (model / "model.json").is_file():
-        raise ConfigError(f"segmenter.model: {model} holds no model.json")
-    for key, path in _paths(config, ""):
-        if key not in _FOLDERS and not path.is_file():
-            raise ConfigError(f"{key}: {path} is not a file")
+        raise ConfigError(f"{_place(node, path, ('segmenter', 'model'))}: {model} holds no model.json")
+    for key, file in _paths(config, ""):
+        if key not in _FOLDERS and not file.is_file():
+            location = tuple(int(part) if part.isdigit() else part for part in key.split("."))
+            raise ConfigError(f"{_place(node, path, location)}: {file} is not a file")
 
 
 def _explain(error: ValidationError, node: yaml.Node | None, path: Path | None) -> str:
     lines = []
     for item in error.errors():
-        where = ".".join(str(p) for p in item["loc"]) or "configuration"
-        line = _line_of(node, item["loc"])
-        place = f"{path}, line {line}: " if line else (f"{path}: " if path else "")
+        cause = item.get("ctx", {}).get("error")
+        location = (*item["loc"], *(cause.location if isinstance(cause, PlacedError) else ()))
         message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
-        lines.append(f"{place}{where}: {message}")
+        lines.append(f"{_place(node, path, location)}: {message}")
     return "; ".join(lines)
+
+
+def _place(node: yaml.Node | None, path: Path | None, location: tuple[int | str, ...]) -> str:
+    """File, line (where the file has one) and key."""
+    key = ".".join(str(part) for part in location) or "configuration"
+    line = _line_of(node, location)
+    return f"{path}, line {line}: {key}" if line else (f"{path}: {key}" if path else key)
 
 
 def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int | None:

@@ -1,5 +1,6 @@
 """What the sections of the configuration are made of."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,3 +16,18 @@ class Section(BaseModel):
     """A mapping of the configuration: its keys are fixed, its values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PlacedError(ValueError):
+    """What is wrong with a section stands at ``location`` below it: the message can name the line."""
+
+    def __init__(self, location: tuple[int | str, ...], text: str) -> None:
+        super().__init__(text)
+        self.location = location
+
+
+def refuse_twice(key: str, names: Sequence[str]) -> None:
+    """Raise for the first of ``names``, the names of the items of the list ``key``, that stands there already."""
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise PlacedError((key, index, "name"), f"{name}: every name may stand once")

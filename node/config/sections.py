@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from node.config.parts import AeTitle, ObjectRole, Port, Seconds, Section
+from node.config.parts import AeTitle, ObjectRole, PlacedError, Port, Seconds, Section, refuse_twice
 from node.config.tls import CallerTls, ListenerTls
 from node.config.web import NotifyConfig, WebConfig
 
@@ -84,7 +84,8 @@ class QueueConfig(Section):
     @model_validator(mode="after")
     def _limits(self) -> Self:
         if self.time_limit_s >= self.visibility_timeout_s:
-            raise ValueError("time_limit_s must be below visibility_timeout_s, or a long job would run twice")
+            text = "time_limit_s must be below visibility_timeout_s, or a long job would run twice"
+            raise PlacedError(("time_limit_s",), text)
         return self
 
 
@@ -92,10 +93,10 @@ class DestinationConfig(Section):
     """A system that gets the results."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="short name, used in status and logs")
-    kind: Literal["dicom"] = "dicom"
+    kind: Literal["dicom"] = Field("dicom", description="how it is reached: dicom is C-STORE")
     ae_title: AeTitle = Field(description="called AE title of the destination")
-    host: str
-    port: Annotated[int, Field(ge=1, le=65535)]
+    host: str = Field(description="address or name of the destination")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(description="its DICOM port")
     calling_ae_title: AeTitle | None = Field(None, description="AE title we call ourselves; null = receive.ae_title")
     objects: Literal["all"] | tuple[ObjectRole | Literal["all"], ...] = Field(
         "all",
@@ -122,14 +123,16 @@ class BrokerConfig(Section):
     """The Celery broker."""
 
     url: Annotated[str, Field(pattern=r"^(rediss?|redis\+socket)://.+")] | None = Field(
-        None, description="redis:// URL; null starts a private Valkey server under storage.root"
+        None, description="redis:// URL; null starts a private Valkey server under storage.root", repr=False
     )
+    url_file: Path | None = Field(None, description="file that holds the URL and nothing else, instead of url")
 
 
 class DatabaseConfig(Section):
     """The ledger."""
 
-    url: str | None = Field(None, description="SQLAlchemy URL; null = SQLite under storage.root")
+    url: str | None = Field(None, description="SQLAlchemy URL; null = SQLite under storage.root", repr=False)
+    url_file: Path | None = Field(None, description="file that holds the URL and nothing else, instead of url")
 
 
 class CalibrationConfig(Section):
@@ -168,7 +171,8 @@ class FollowUpConfig(Section):
     @model_validator(mode="after")
     def _both(self) -> Self:
         if (self.signed_off_by is None) != (self.signed_off_on is None):
-            raise ValueError("signed_off_by and signed_off_on go together")
+            given = "signed_off_by" if self.signed_off_on is None else "signed_off_on"
+            raise PlacedError((given,), "signed_off_by and signed_off_on go together")
         return self
 
 
@@ -201,9 +205,9 @@ class SegmenterConfig(Section):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.kind == "onnx" and self.model is None:
-            raise ValueError("segmenter.model: kind onnx needs the folder of the model")
+            raise PlacedError(("kind",), "kind onnx needs the folder of the model (model)")
         if self.kind == "command" and not any("{output}" in part for part in self.argv):
-            raise ValueError("segmenter.argv: kind command needs a program that is told {output}")
+            raise PlacedError(("kind",), "kind command needs a program that is told {output} (argv)")
         return self
 
 
@@ -239,7 +243,7 @@ class Config(Section):
     receive: ReceiveConfig = ReceiveConfig()
     assemble: AssembleConfig = AssembleConfig()
     queue: QueueConfig = QueueConfig()
-    destinations: tuple[DestinationConfig, ...] = ()
+    destinations: tuple[DestinationConfig, ...] = Field((), description="systems that get the results")
     broker: BrokerConfig = BrokerConfig()
     database: DatabaseConfig = DatabaseConfig()
     web: WebConfig = WebConfig()
@@ -253,9 +257,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        names = [d.name for d in self.destinations]
-        if len(set(names)) != len(names):
-            raise ValueError("destinations: every name may stand once")
+        refuse_twice("destinations", [d.name for d in self.destinations])
         return self
 
     def method_digest(self) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from node.config.parts import Port, Seconds, Section
+from node.config.parts import PlacedError, Port, Seconds, Section, refuse_twice
 from node.config.tls import ListenerTls
 
 Role = Literal["viewer", "operator"]
@@ -33,7 +33,7 @@ class WebUser(Section):
 class WebConfig(Section):
     """The web page, health and metrics."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="false: no page, no health and no metrics")
     host: str = Field("127.0.0.1", description="address to listen on; other than loopback needs users and TLS or proxy")
     port: Port = Field(8080, description="0 takes a free port (written to run/web.json)")
     allowed_hosts: tuple[str, ...] = Field(
@@ -74,16 +74,21 @@ class WebConfig(Section):
     @model_validator(mode="after")
     def _guarded(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key go together")
-        names = [user.name for user in self.users]
-        if len(set(names)) != len(names):
-            raise ValueError("users: every name may stand once")
+            given = "tls_certificate" if self.tls_key is None else "tls_key"
+            raise PlacedError((given,), "tls_certificate and tls_key go together")
+        refuse_twice("users", [user.name for user in self.users])
         if not self.on_loopback and not self.users:
-            raise ValueError("users: somebody must be able to log in before the page may listen beyond loopback")
+            raise PlacedError(
+                ("host",), "users: somebody must be able to log in before the page may listen beyond loopback"
+            )
         if not self.on_loopback and not self.encrypted:
-            raise ValueError("host: beyond loopback the page needs tls_certificate and tls_key, or behind_proxy: true")
+            raise PlacedError(
+                ("host",), "beyond loopback the page needs tls_certificate and tls_key, or behind_proxy: true"
+            )
         if self.behind_proxy and not self.users:
-            raise ValueError("users: behind a proxy the page is not local any more; somebody must log in")
+            raise PlacedError(
+                ("behind_proxy",), "users: behind a proxy the page is not local any more; somebody must log in"
+            )
         return self
 
 
@@ -91,20 +96,29 @@ class EmailConfig(Section):
     """Notices by e-mail."""
 
     host: str = Field(description="mail server")
-    port: Annotated[int, Field(ge=1, le=65535)] = 587
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(587, description="its port")
     starttls: bool = Field(True, description="encrypt before anything is said; the certificate is checked")
     user: str | None = Field(None, description="log-in name at the mail server; null: none")
     password_file: Path | None = Field(None, description="file that holds the password and nothing else")
-    sender: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
-    to: tuple[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")], ...] = Field(min_length=1)
+    sender: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", description="address that the notices come from")
+    to: tuple[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")], ...] = Field(
+        min_length=1, description="addresses of those who are told"
+    )
 
 
 class WebhookConfig(Section):
     """Notices as JSON to a URL."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", repr=False)] = Field(
-        description="POST target; it may hold a secret and is never shown"
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] = Field(
+        "", description="POST target; it may hold a secret and is never shown", repr=False
     )
+    url_file: Path | None = Field(None, description="file that holds the URL and nothing else, instead of url")
+
+    @model_validator(mode="after")
+    def _given(self) -> Self:
+        if not self.url:
+            raise ValueError("give url or url_file")
+        return self
 
 
 class NotifyConfig(Section):
@@ -113,8 +127,8 @@ class NotifyConfig(Section):
     events: tuple[NoticeKind, ...] = Field(
         ("job_parked", "delivery_stuck", "disk_low", "role_down", "stage_stuck"), description="what is told"
     )
-    email: EmailConfig | None = None
-    webhook: WebhookConfig | None = None
+    email: EmailConfig | None = Field(None, description="null: nothing is told by e-mail")
+    webhook: WebhookConfig | None = Field(None, description="null: nothing is told to a URL")
     stuck_after_s: Seconds = Field(1800, description="a delivery or job that waits longer than this is told")
     repeat_after_s: Seconds = Field(14400, description="the same trouble is told again after this time")
     max_per_hour: int = Field(20, ge=1, description="notices in one hour to one channel; the rest waits")
