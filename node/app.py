@@ -16,6 +16,7 @@ from node.deliver.outbox import Outbox, plan_deliveries
 from node.errors import InputError
 from node.intake.spool import Spool
 from node.jobs.assemble import Assembler
+from node.jobs.commitments import Commitment, CommitmentCounts
 from node.jobs.database import set_sqlite_aside
 from node.jobs.deliveries import Delivery
 from node.jobs.figures import Figures
@@ -38,7 +39,7 @@ def wall_clock() -> datetime:
 @dataclass(frozen=True, kw_only=True)
 class DestinationStatus:
     """What waits for a destination; ``configured`` is false when the configuration no longer names it; ``unsupported``
-    counts by role the objects whose SOP class it does not take."""
+    counts by role the objects whose SOP class it does not take; ``commitment`` is ``None`` where it was never asked."""
 
     name: str
     configured: bool
@@ -47,6 +48,7 @@ class DestinationStatus:
     unsupported: Mapping[str, int]
     waiting_since: datetime | None
     last_detail: str | None
+    commitment: CommitmentCounts | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,7 @@ class JobDetails:
     line: JobLine
     record: dict[str, object] | None
     deliveries: tuple[Delivery, ...]
+    commitments: tuple[Commitment, ...]
     trail: tuple[TrailLine, ...]
     result_folder: Path | None
 
@@ -126,6 +129,7 @@ class Node:
 
     def _destinations(self) -> Iterator[DestinationStatus]:
         backlogs = {b.destination: b for b in self.ledger.deliveries.backlogs()}
+        commitments = self.ledger.commitments.counts()
         configured = [d.name for d in self.config.destinations]
         for name in dict.fromkeys([*configured, *backlogs]):
             backlog = backlogs.get(name)
@@ -137,6 +141,7 @@ class Node:
                 unsupported=backlog.unsupported if backlog else {},
                 waiting_since=backlog.oldest_pending_at if backlog else None,
                 last_detail=backlog.last_detail if backlog else None,
+                commitment=commitments.get(name),
             )
 
     def jobs(self, state: JobState | None = None) -> list[JobLine]:
@@ -162,6 +167,7 @@ class Node:
             line=self.overview.job(full),
             record=self.overview.record(full),
             deliveries=tuple(self.ledger.deliveries.of_job(full)),
+            commitments=tuple(self.ledger.commitments.of_job(full)),
             trail=tuple(self.overview.trail(full)),
             result_folder=folder if folder.is_dir() else None,
         )
@@ -170,7 +176,7 @@ class Node:
         """Do what is left of a job now; a sentence that says what will happen.
 
         A parked or waiting job runs again; of a finished one everything that its destinations (also those added
-        since) do not have yet is sent.
+        since) do not have yet, or refused to keep for good, is sent.
 
         Raises:
             InputError: no job, or several, begin so; or a worker has it.
@@ -184,6 +190,7 @@ class Node:
             self.ledger.requeue(full, now)
             return f"job {full} is queued again"
         self.ledger.deliveries.add(full, plan_deliveries(details.record, self.config.destinations), now)
+        self.ledger.commitments.retry(full, now)
         pending = self.ledger.deliveries.make_due(full, now)
         return f"job {full} is done; {pending} objects are sent now" if pending else f"job {full} is done and delivered"
 

@@ -27,6 +27,15 @@ class DeliveryState(StrEnum):
     UNSUPPORTED = "unsupported"  # it does not take this SOP class; not tried again by itself (`ironnode retry`)
 
 
+class CommitmentState(StrEnum):
+    """How a destination stands to keeping one result object for good (storage commitment)."""
+
+    DUE = "due"  # to be asked for again at next_try_at
+    ASKED = "asked"  # its report is to come; asked again at next_try_at
+    COMMITTED = "committed"  # it has taken over the safekeeping
+    REFUSED = "refused"  # it said too often that it does not have it; waits for an operator (`ironnode retry`)
+
+
 class AcquisitionState(StrEnum):
     """Where an acquisition stands."""
 
@@ -189,3 +198,27 @@ class StoreOutcome:
     def stored(self) -> bool:
         """Whether the peer has the object."""
         return self.status in (StoreStatus.SUCCESS, StoreStatus.WARNING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SopReference:
+    """One SOP instance, as sequences of references name it."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitmentReport:
+    """What a storage commitment provider answered (PS3.4 J.3.3); ``ae_title`` is its own, ``failed`` gives reasons."""
+
+    transaction_uid: str
+    ae_title: str
+    committed: frozenset[SopReference]
+    failed: Mapping[SopReference, int]
+
+    @property
+    def kept(self) -> frozenset[SopReference]:
+        """What it names as committed, and nowhere as failed."""
+        lost = {reference.sop_instance_uid for reference in self.failed}
+        return frozenset(r for r in self.committed if r.sop_instance_uid not in lost)

@@ -10,7 +10,8 @@ import click
 
 from node.commands.options import config_option
 from node.config import config_schema, load_config
-from node.model import DeliveryState, JobState
+from node.jobs.commitments import Commitment
+from node.model import CommitmentState, DeliveryState, JobState
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _LINES = 20
@@ -48,6 +49,11 @@ def status(config_path: Path | None, as_json: bool) -> None:
         waiting = f"{line.pending} waiting since {_when(line.waiting_since)}" if line.pending else "nothing waiting"
         gone = "" if line.configured else "  (no longer configured)"
         click.echo(f"destination   {line.name}: {line.sent} sent, {waiting}{gone}")
+        if line.commitment:
+            kept = line.commitment
+            text = f"{kept.committed} committed, {kept.waiting} asked for, {kept.refused} refused"
+            text += f"; last trouble: {kept.last_detail}" if kept.last_detail else ""
+            click.echo(f"              storage commitment: {text}")
         if line.unsupported:
             kinds = ", ".join(f"{role} ({count})" for role, count in line.unsupported.items())
             click.echo(f"              does not take: {kinds}; sent without them (docs/operations.md)")
@@ -113,14 +119,26 @@ def show(job: str, config_path: Path | None, as_json: bool) -> None:
     report = details.result_folder / "report.txt" if details.result_folder else None
     if report is not None and report.is_file():
         click.echo("\n" + report.read_text(encoding="utf-8"))
+    commitments = {(c.destination, c.sop_instance_uid): c for c in details.commitments}
     for delivery in details.deliveries:
         sent = f"sent {_when(delivery.sent_at)}" if delivery.sent_at else f"next try {_when(delivery.next_try_at)}"
         sent = "not taken" if delivery.state == DeliveryState.UNSUPPORTED else sent
+        asked = commitments.get((delivery.destination, delivery.sop_instance_uid))
+        sent += _commitment(asked) if asked else ""
         click.echo(f"{delivery.destination:<12} {delivery.role:<12} {sent}, {delivery.attempts} tries, "
                    f"{delivery.last_detail or '-'}")  # fmt: skip
     click.echo("")
     for step in details.trail:
         click.echo(f"{_when(step.at)}  {step.name}  " + "  ".join(f"{k}={v}" for k, v in step.fields.items()))
+
+
+def _commitment(asked: Commitment) -> str:
+    """How storage commitment of one object stands, for the end of its line."""
+    if asked.state == CommitmentState.COMMITTED:
+        return f", committed {_when(asked.committed_at)}"
+    words = {CommitmentState.DUE: "commitment to be asked again", CommitmentState.ASKED: "commitment asked for"}
+    why = f" ({asked.last_detail})" if asked.last_detail else ""
+    return f", {words.get(asked.state, 'commitment REFUSED')}{why}"
 
 
 @click.command()

@@ -107,6 +107,12 @@ class DestinationConfig(Section):
     timeout_s: Seconds = Field(30, description="connect and answer timeout")
     retry_base_s: Seconds = Field(5, description="wait after the first failure; doubles with jitter")
     retry_max_s: Seconds = Field(900, description="longest wait between tries; tries never end")
+    commitment: bool = Field(
+        False, description="ask for storage commitment of what was sent; receive.allow must let its report in"
+    )
+    commitment_again_s: Seconds = Field(
+        3600, description="a request that is not answered is made anew after this time; doubles, up to a day"
+    )
 
     @property
     def tls_key(self) -> str:

@@ -4,6 +4,7 @@ import queue
 import socket
 import ssl
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +22,9 @@ from node.ops.events import Event, emit
 from node.tls import tls_fault
 
 _IDLE_WAIT_S = 0.5
+
+Services = Mapping[Any, Callable[[evt.Event], Any]]
+"""What answers requests beside C-ECHO and C-STORE, by pynetdicom's event."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,7 @@ class StoringAssociation(Association):
         admission: Admission,
         limits: ReceiveConfig,
         tls: ssl.SSLContext | None,
+        services: Services,
     ) -> None:
         super().__init__(ae, "acceptor")
         self._tls = tls
@@ -110,6 +115,7 @@ class StoringAssociation(Association):
         self.set_socket(self.connection)
         self.requestor.address_info = remote
         self.address = remote.address
+        self._handlers.update({event: (serve, None) for event, serve in services.items()})
 
     def _bind_defaults(self) -> None:
         """Bind what answers requests; none of the handlers that format each PDU for a log."""

@@ -9,9 +9,14 @@ from collections.abc import Mapping
 C_STORE_RQ = 0x0001
 C_STORE_RSP = 0x8001
 C_ECHO_RQ = 0x0030
+N_EVENT_REPORT_RQ = 0x0100
+N_EVENT_REPORT_RSP = 0x8100
+N_ACTION_RQ = 0x0130
+RESPONSE_BIT = 0x8000  # of a command field (PS3.7 E.1)
 _NO_DATA_SET = 0x0101
 
 AFFECTED_SOP_CLASS_UID = 0x0002
+REQUESTED_SOP_CLASS_UID = 0x0003
 COMMAND_FIELD = 0x0100
 MESSAGE_ID = 0x0110
 MESSAGE_ID_RESPONDED_TO = 0x0120
@@ -20,6 +25,9 @@ DATA_SET_TYPE = 0x0800
 STATUS = 0x0900
 ERROR_COMMENT = 0x0902
 AFFECTED_SOP_INSTANCE_UID = 0x1000
+REQUESTED_SOP_INSTANCE_UID = 0x1001
+EVENT_TYPE_ID = 0x1002
+ACTION_TYPE_ID = 0x1008
 
 LARGEST_COMMAND_BYTES = 16384
 _LONGEST_COMMENT = 64  # LO
@@ -140,6 +148,35 @@ def encode_echo_request(message_id: int, sop_class_uid: str) -> bytes:
             DATA_SET_TYPE: us(_NO_DATA_SET),
         }
     )
+
+
+def encode_action_request(message_id: int, sop_class_uid: str, sop_instance_uid: str, action_type: int) -> bytes:
+    """The command set of an N-ACTION-RQ with action information (PS3.7 10.3.4.1)."""
+    return encode_command(
+        {
+            REQUESTED_SOP_CLASS_UID: uid(sop_class_uid),
+            COMMAND_FIELD: us(N_ACTION_RQ),
+            MESSAGE_ID: us(message_id),
+            DATA_SET_TYPE: us(0x0001),
+            REQUESTED_SOP_INSTANCE_UID: uid(sop_instance_uid),
+            ACTION_TYPE_ID: us(action_type),
+        }
+    )
+
+
+def encode_event_report_response(request: CommandSet, status: int) -> bytes:
+    """The command set of an N-EVENT-REPORT-RSP without event reply (PS3.7 10.3.1.2)."""
+    elements = {
+        COMMAND_FIELD: us(N_EVENT_REPORT_RSP),
+        MESSAGE_ID_RESPONDED_TO: us(request.number(MESSAGE_ID)),
+        DATA_SET_TYPE: us(_NO_DATA_SET),
+        STATUS: us(status),
+    }
+    for element in (AFFECTED_SOP_CLASS_UID, AFFECTED_SOP_INSTANCE_UID, EVENT_TYPE_ID):
+        value = request.raw(element)
+        if 0 < len(value) <= _LONGEST_ECHOED_UID:
+            elements[element] = value
+    return encode_command(elements)
 
 
 def data_pdu_head(context_id: int, size: int, *, command: bool, last: bool) -> bytes:

@@ -8,6 +8,8 @@ scanner's whole send job. They are stored and acknowledged like the others; asse
 from pynetdicom.presentation import PresentationContext, build_context
 
 VERIFICATION_SOP_CLASS = "1.2.840.10008.1.1"
+COMMITMENT_SOP_CLASS = "1.2.840.10008.1.20.1"  # Storage Commitment Push Model (PS3.4 J.3.5)
+COMMITMENT_SOP_INSTANCE = "1.2.840.10008.1.20.1.1"  # its one well-known instance
 
 # PS3.4 B.5: processed.
 PROCESSED_SOP_CLASSES: dict[str, str] = {
@@ -74,8 +76,12 @@ STORED_TRANSFER_SYNTAXES: dict[str, str] = UNCOMPRESSED_TRANSFER_SYNTAXES | {
 }
 
 
-def supported_contexts() -> list[PresentationContext]:
-    """The presentation contexts that the listener supports."""
+def supported_contexts(*, commitment: bool = False) -> list[PresentationContext]:
+    """The presentation contexts that the listener supports; ``commitment``: reports of storage commitment too."""
     syntaxes = list(STORED_TRANSFER_SYNTAXES)
-    storage = [build_context(sop_class, syntaxes) for sop_class in STORED_SOP_CLASSES]
-    return [build_context(VERIFICATION_SOP_CLASS, list(UNCOMPRESSED_TRANSFER_SYNTAXES)), *storage]
+    contexts = [build_context(sop_class, syntaxes) for sop_class in STORED_SOP_CLASSES]
+    if commitment:
+        context = build_context(COMMITMENT_SOP_CLASS, list(UNCOMPRESSED_TRANSFER_SYNTAXES))
+        context.scu_role, context.scp_role = True, True  # who reports to us is provider on its own association
+        contexts.insert(0, context)
+    return [build_context(VERIFICATION_SOP_CLASS, list(UNCOMPRESSED_TRANSFER_SYNTAXES)), *contexts]

@@ -8,6 +8,7 @@ PDU through two threads and a millisecond's sleep. TCP_NODELAY and TCP_QUICKACK 
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -26,8 +27,11 @@ from pynetdicom.presentation import PresentationContext
 
 from node.config import CallerTls, DestinationConfig
 from node.dimse.command import (
+    COMMAND_FIELD,
     ERROR_COMMENT,
+    LARGEST_COMMAND_BYTES,
     MESSAGE_ID_RESPONDED_TO,
+    RESPONSE_BIT,
     STATUS,
     CommandSet,
     ProtocolError,
@@ -47,6 +51,8 @@ _LARGEST_SENT_PDU_BYTES = 131072  # larger ones gain nothing
 _PDV_HEAD_BYTES = 6
 _ASSOCIATE_AC, _ASSOCIATE_RJ, _P_DATA, _RELEASE_RQ, _ABORT = 0x02, 0x03, 0x04, 0x05, 0x07
 _PDV_COMMAND, _PDV_LAST = 1, 2
+_MOST_REQUESTS = 16  # of the peer, before it answers ours
+_LARGEST_RECEIVED_DATA_BYTES = 4 << 20  # of a data set that a peer sends us; it is read into memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +96,20 @@ class Response:
     comment: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A message of the peer: command and, where one follows, its encoded data set."""
+
+    context_id: int
+    command: CommandSet
+    data: bytes
+
+    @property
+    def is_response(self) -> bool:
+        """Whether it answers a request."""
+        return bool(self.command.number(COMMAND_FIELD) & RESPONSE_BIT)
+
+
 class Requestor:
     """An established association; a context manager that releases it, or aborts it after an error."""
 
@@ -102,6 +122,8 @@ class Requestor:
         self.peer = peer
         self.accepted: dict[Context, int] = {}
         self._message_id = 0
+        self._timeout_s = timeout_s
+        self._requests: list[Message] = []  # of the peer, that came while an answer was awaited
         self._pdu_bytes = _LARGEST_SENT_PDU_BYTES
         self._socket = _connect(peer, timeout_s)
         self._reader = PduReader(self._socket, timeout_s=timeout_s)
@@ -138,6 +160,31 @@ class Requestor:
         with self._errors_named("while waiting for an answer"):
             return self._response()
 
+    def next_request(self, wait_s: float) -> Message | None:
+        """A request that the peer makes on this association; ``None`` when it makes none in time, or ended it.
+
+        Raises:
+            PeerError: the association broke.
+        """
+        if self._requests:
+            return self._requests.pop(0)
+        with self._errors_named("while waiting for a request"):
+            if not self._reader.wait(wait_s):
+                return None
+            message = self._read_message()
+            if message.is_response:
+                raise ProtocolError("it answered twice")
+            return message
+
+    def answer(self, request: Message, command: bytes) -> None:
+        """Answer a request of the peer.
+
+        Raises:
+            PeerError: the association is over.
+        """
+        with self._errors_named("while answering"):
+            self._socket.sendall(command_pdu(request.context_id, command))
+
     def next_message_id(self) -> int:
         """A number for the next request (PS3.7 9.3: US)."""
         self._message_id = self._message_id % 0xFFFF + 1
@@ -145,10 +192,12 @@ class Requestor:
 
     def release(self) -> None:
         """End in order (PS3.8 7.2); a peer that does not answer is left."""
+        deadline = time.monotonic() + self._timeout_s
         with contextlib.suppress(OSError, ProtocolError):
             self._socket.sendall(A_RELEASE_RQ(A_RELEASE()).encode())
             while (pdu := self._reader.read_pdu(_OFFERED_PDU_BYTES)) is not None and pdu.kind == _P_DATA:
-                continue  # a late answer
+                if time.monotonic() > deadline:
+                    break  # answers without end
         close(self._socket)
 
     def abort(self) -> None:
@@ -197,26 +246,49 @@ class Requestor:
             head = b""
 
     def _response(self) -> Response:
-        command = CommandSet.decode(self._read_command())
+        while not (message := self._read_message()).is_response:
+            if len(self._requests) >= _MOST_REQUESTS:
+                raise ProtocolError("it makes requests instead of answering")
+            self._requests.append(message)
+        command = message.command
         if command.number(MESSAGE_ID_RESPONDED_TO) != self._message_id:
             raise ProtocolError("it answered another request")
         return Response(status=command.number(STATUS), comment=command.text(ERROR_COMMENT))
 
-    def _read_command(self) -> bytes:
-        encoded = b""
+    def _read_message(self) -> Message:
+        """The next message, whole: its command, and its data set where one follows."""
+        command: CommandSet | None = None
+        encoded, data = bytearray(), bytearray()
+        deadline: float | None = None
         while True:
-            pdu = self._reader.read_pdu(_OFFERED_PDU_BYTES)
-            if pdu is None:
-                raise ConnectionError("it closed the connection")
-            if pdu.kind == _ABORT:
-                raise ProtocolError("it aborted the association")
-            if pdu.kind != _P_DATA:
-                raise ProtocolError("it ended the association" if pdu.kind == _RELEASE_RQ else "unexpected PDU")
-            for control, data in _values(pdu):
-                if control & _PDV_COMMAND:
-                    encoded += data
-                    if control & _PDV_LAST:
-                        return encoded
+            pdu = self._read_data_pdu()
+            now = time.monotonic()
+            deadline = deadline or now + self._timeout_s  # from its first piece on
+            if now > deadline:
+                raise TimeoutError
+            for context_id, control, piece in _values(pdu):
+                is_command = bool(control & _PDV_COMMAND)
+                if is_command != (command is None):
+                    raise ProtocolError("command and data set come in the wrong order")
+                (encoded if is_command else data).extend(piece)
+                if len(encoded) > LARGEST_COMMAND_BYTES or len(data) > _LARGEST_RECEIVED_DATA_BYTES:
+                    raise ProtocolError("a message is too long")
+                if not control & _PDV_LAST:
+                    continue
+                if command is None:
+                    command = CommandSet.decode(bytes(encoded))
+                if not (is_command and command.has_data_set):
+                    return Message(context_id=context_id, command=command, data=bytes(data))
+
+    def _read_data_pdu(self) -> Pdu:
+        pdu = self._reader.read_pdu(_OFFERED_PDU_BYTES)
+        if pdu is None:
+            raise ConnectionError("it closed the connection")
+        if pdu.kind == _ABORT:
+            raise ProtocolError("it aborted the association")
+        if pdu.kind != _P_DATA:
+            raise ProtocolError("it ended the association" if pdu.kind == _RELEASE_RQ else "unexpected PDU")
+        return pdu
 
     def _lost(self, error: OSError) -> str:
         if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
@@ -308,13 +380,13 @@ def _rejection(encoded: bytes, peer: Peer, calling_ae_title: str) -> str:
     return reason
 
 
-def _values(pdu: Pdu) -> Iterator[tuple[int, bytes]]:
-    """Control byte and content of each presentation data value of a P-DATA-TF PDU."""
+def _values(pdu: Pdu) -> Iterator[tuple[int, int, bytes]]:
+    """Context, control byte and content of each presentation data value of a P-DATA-TF PDU."""
     position = 0
     while position < len(pdu.body):
         length = int.from_bytes(pdu.body[position : position + 4], "big")
         end = position + 4 + length
         if length < 2 or end > len(pdu.body):
             raise ProtocolError("the length of a presentation data value is wrong")
-        yield pdu.body[position + 5], bytes(pdu.body[position + 6 : end])
+        yield pdu.body[position + 4], pdu.body[position + 5], bytes(pdu.body[position + 6 : end])
         position = end

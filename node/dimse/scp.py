@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
 
 from node.config import ReceiveConfig
-from node.dimse.acceptor import Rejection, StoringAssociation
+from node.dimse.acceptor import Rejection, Services, StoringAssociation
 from node.dimse.access import AllowList
+from node.dimse.commitment import KeepReport, take_report
 from node.dimse.contexts import supported_contexts
 from node.dimse.store import Caller, Received, ReceivedCounter, StoreProvider
 from node.errors import DiskFullError, PeerError
@@ -48,10 +50,11 @@ class ListenerCounts:
 
 
 class Listener:
-    """C-ECHO and C-STORE provider that writes to a spool."""
+    """C-ECHO and C-STORE provider that writes to a spool; with ``keep_report`` it takes commitment reports too."""
 
-    def __init__(self, config: ReceiveConfig, spool: Spool) -> None:
+    def __init__(self, config: ReceiveConfig, spool: Spool, keep_report: KeepReport | None = None) -> None:
         self._config = config
+        self._keep_report = keep_report
         self._spool = spool
         self._received = ReceivedCounter()
         self._desk = _AdmissionDesk(config, spool)
@@ -73,7 +76,9 @@ class Listener:
         if self._desk.allow.open_to_all:
             emit(Event.LISTENER_OPEN, logging.WARNING, text='receive.allow holds "*" at "*": anybody may store')
         try:
-            self._server = _Server(self._application_entity(), self._config, self._new_store, self._desk, tls)
+            self._server = _Server(
+                self._application_entity(), self._config, self._new_store, self._desk, tls, self._services()
+            )
         except OSError as error:
             text = f"cannot listen on {self._config.host} port {self._config.port}: {error.strerror or error}"
             raise PeerError(text) from error
@@ -113,6 +118,10 @@ class Listener:
         entity.acse_timeout = self._config.pdu_timeout_s
         entity.network_timeout = self._config.idle_timeout_s
         return entity
+
+    def _services(self) -> Services:
+        keep = self._keep_report
+        return {} if keep is None else {evt.EVT_N_EVENT_REPORT: lambda event: take_report(event, keep)}
 
     def _new_store(self) -> StoreProvider:
         limit = self._config.max_instance_mib << 20
@@ -242,13 +251,16 @@ class _Server(ThreadedAssociationServer):
         new_store: Callable[[], StoreProvider],
         desk: _AdmissionDesk,
         tls: FollowedContext | None,
+        services: Services,
     ) -> None:
         self.desk = desk
+        self.services = services
         self.new_store = new_store
         self.tls = tls
         self.config = config
         address = (config.host, config.port)
-        super().__init__(entity, address, config.ae_title, supported_contexts(), request_handler=_Handler)
+        contexts = supported_contexts(commitment=bool(services))
+        super().__init__(entity, address, config.ae_title, contexts, request_handler=_Handler)
 
     def verify_request(self, _request: Any, client_address: Any) -> bool:
         """Refuse a connection when far more than the allowed associations are waiting to speak."""
@@ -277,6 +289,7 @@ class _Handler(RequestHandler):
             admission=self.server.desk,
             limits=self.server.config,
             tls=None if self.server.tls is None else self.server.tls.current(),
+            services=self.server.services,
         )
         association._server = self.server
         acceptor = association.acceptor

@@ -11,11 +11,13 @@ from node.intake.dataset_walk import IncompleteIdentityError
 
 
 class Status(IntEnum):
-    """Status (0000,0900) of a C-STORE response."""
+    """Status (0000,0900) of a response: C-STORE, and what storage commitment adds."""
 
     SUCCESS = 0x0000
     PROCESSING_FAILURE = 0x0110  # our fault; the disk refused for a reason other than space
     DUPLICATE_SOP_INSTANCE = 0x0111  # another data set has this SOP Instance UID; ours was kept
+    NO_SUCH_EVENT_TYPE = 0x0113
+    INVALID_ARGUMENT_VALUE = 0x0115  # a report that answers no request of ours
     INVALID_SOP_INSTANCE = 0x0117  # the UID breaks the rules for UIDs
     SOP_CLASS_NOT_SUPPORTED = 0x0122
     RESOURCE_LIMITATION = 0x0213  # larger than receive.max_instance_mib

@@ -6,6 +6,7 @@ the wait for senders we do not control; TCP_NODELAY removes it on our side.
 """
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -61,6 +62,14 @@ class PduReader:
     def buffered(self) -> bool:
         """Whether bytes are at hand that poll(2) does not see: read and not asked for yet, or decrypted by TLS."""
         return self._end > self._start or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0)
+
+    def wait(self, wait_s: float) -> bool:
+        """Wait until there is something to read, or the peer has closed; ``False`` when neither happened in time."""
+        if self.buffered:
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(wait_s * 1000))
 
     def read_pdu(self, longest_bytes: int) -> Pdu | None:
         """The next PDU; None when the peer closed the connection between two.

@@ -31,7 +31,7 @@ from node.tls import looks_like_tls
 LONGEST_ASSOCIATE_BYTES = 1 << 18
 # Some senders leave the head of the presentation data value out of the length they were told.
 _PDU_SLACK_BYTES = 16
-_LARGEST_OTHER_DATA_BYTES = 1 << 20  # of a data set that is not for storage; they are read into memory
+_LARGEST_OTHER_DATA_BYTES = 4 << 20  # of a data set that is not for storage; they are read into memory
 _MOST_UNANSWERED = 16  # without an asynchronous operations window it is 1 (PS3.7 D.3.3.3)
 _IDLE_POLL_MS = 500
 _PDV_COMMAND, _PDV_LAST = 1, 2

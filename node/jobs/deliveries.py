@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, update
 
 from node.jobs import schema, trail
 from node.jobs.database import Database
@@ -140,6 +140,8 @@ class DeliveryBook:
         table = schema.delivery
         values = {"state": DeliveryState.PENDING.value, "attempts": 0, "next_try_at": now, "sent_at": None}
         with self._database.writing() as connection:
+            # What was committed was the object that went before; the destination is asked about the new one.
+            connection.execute(delete(schema.commitment).where(schema.commitment.c.job_id == job_id))
             return connection.execute(update(table).where(table.c.job_id == job_id).values(**values)).rowcount
 
     def of_job(self, job_id: str) -> list[Delivery]:

@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, 
 
 from node.errors import LeaseLostError
 from node.jobs import schema, trail
+from node.jobs.commitments import CommitmentBook
 from node.jobs.database import Database
 from node.jobs.deliveries import DeliveryBook, PlannedDelivery, add_deliveries
 from node.jobs.manifest import JobManifest
@@ -50,7 +51,7 @@ class DueJob:
 
 
 class Ledger:
-    """Jobs, and through ``studies`` and ``deliveries`` everything else the node knows."""
+    """Jobs, and through ``studies``, ``deliveries`` and ``commitments`` everything else the node knows."""
 
     def __init__(self, root: Path, url: str | None = None) -> None:
         """Open the ledger of ``storage.root``; ``url`` is ``database.url``.
@@ -61,6 +62,7 @@ class Ledger:
         self.database = Database(root, url)
         self.studies = StudyBook(self.database)
         self.deliveries = DeliveryBook(self.database)
+        self.commitments = CommitmentBook(self.database)
 
     def close(self) -> None:
         """Let go of the database."""

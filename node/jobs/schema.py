@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-LEDGER_VERSION = 2
+LEDGER_VERSION = 3
 """Raised with every change of a table; a ledger of another version is refused at start."""
 
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -130,6 +130,24 @@ delivery = Table(
     Column("last_detail", Text),
     Column("sent_at", UtcTime),
     Index("delivery_due", "state", "destination", "next_try_at"),
+)
+
+commitment = Table(  # what a destination was asked to keep for good; no row: not asked yet
+    "commitment",
+    metadata,
+    Column("job_id", String(32), ForeignKey("job.job_id"), primary_key=True),
+    Column("destination", String(32), primary_key=True),
+    Column("sop_instance_uid", String(64), primary_key=True),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("state", String(16), nullable=False),  # node.model.CommitmentState
+    Column("transaction_uid", String(64), index=True),  # of the request that is open or was answered last
+    Column("unanswered", Integer, nullable=False),  # requests since the last report
+    Column("failures", Integer, nullable=False),  # requests that the destination did not take, since the last it took
+    Column("refusals", Integer, nullable=False),  # reports that it does not have the object
+    Column("next_try_at", UtcTime),
+    Column("last_detail", Text),
+    Column("committed_at", UtcTime),
+    Index("commitment_due", "state", "destination", "next_try_at"),
 )
 
 event = Table(  # every transition, never changed

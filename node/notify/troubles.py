@@ -46,6 +46,9 @@ def _of_status(status: NodeStatus, min_free_mib: int, settings: NotifyConfig, no
                 f"{line.pending} objects wait for destination {line.name} since {line.waiting_since:%Y-%m-%d %H:%M} UTC"
             )
             yield Trouble(kind="delivery_stuck", subject=line.name, text=text)
+        if line.commitment is not None and line.commitment.refused:
+            text = f"destination {line.name} does not commit to keeping {line.commitment.refused} objects it was sent"
+            yield Trouble(kind="delivery_stuck", subject=f"{line.name} commitment", text=text)
 
 
 def _of_jobs(node: Node, settings: NotifyConfig, now: datetime) -> Iterator[Trouble]:

@@ -47,6 +47,11 @@ class Event(StrEnum):
     DELIVERY_SENT = "delivery_sent"  # a destination has objects of a job
     DELIVERY_UNSUPPORTED = "delivery_unsupported"  # a destination does not take a SOP class; the rest is delivered
     DELIVERY_FAILED = "delivery_failed"  # a destination did not take objects; tried again later
+    COMMITMENT_ASKED = "commitment_asked"  # a destination was asked to keep objects for good
+    COMMITMENT_CONFIRMED = "commitment_confirmed"  # it keeps them
+    COMMITMENT_REFUSED = "commitment_refused"  # it does not; they are sent again, or wait for an operator
+    COMMITMENT_FAILED = "commitment_failed"  # the request was not taken, or not answered; asked again later
+    REPORT_NOT_TAKEN = "report_not_taken"  # a storage commitment report that answers no request of ours
     BROKER_AWAY = "broker_away"  # the queue's broker does not answer
     BROKER_BACK = "broker_back"  # it answers again
     BROKER_EMPTIED = "broker_emptied"  # the private broker's data could not be used; it starts without them
@@ -85,6 +90,7 @@ def configure_logging(level: int = logging.INFO) -> None:
 _WARNINGS = frozenset(
     {
         *(Event.ROLE_DIED, Event.JOB_FAILED, Event.DELIVERY_FAILED, Event.DELIVERY_UNSUPPORTED),
+        *(Event.COMMITMENT_REFUSED, Event.COMMITMENT_FAILED, Event.REPORT_NOT_TAKEN),
         *(Event.BROKER_AWAY, Event.LEASE_EXPIRED, Event.TLS_FAILED),
     }
 )

@@ -10,6 +10,8 @@ from typing import Literal
 from node.app import open_node, wall_clock
 from node.config import Config, DestinationConfig
 from node.deliver.objects import ALTERNATIVES, RESULT_CLASSES
+from node.dimse.access import AllowList
+from node.dimse.contexts import COMMITMENT_SOP_CLASS
 from node.dimse.requestor import Peer
 from node.dimse.scu import accepted_classes, echo
 from node.errors import IronnodeError
@@ -152,6 +154,8 @@ def _destinations(config: Config) -> Iterator[Finding]:
         yield (answer := _echo(config, destination))
         if answer.verdict == "ok":
             yield _classes(config, destination)
+        if answer.verdict == "ok" and destination.commitment:
+            yield _commitment(config, destination)
 
 
 def _echo(config: Config, destination: DestinationConfig) -> Finding:
@@ -193,6 +197,29 @@ def _classes(config: Config, destination: DestinationConfig) -> Finding:
         return Finding(part="destination", verdict="FAILED", text=text, fix=fix)
     fix = f"Delivered without: {', '.join(refused)}. Have the classes enabled there, or leave them out of objects."
     return Finding(part="destination", verdict="warning", text=text, fix=fix)
+
+
+def _commitment(config: Config, destination: DestinationConfig) -> Finding:
+    """Whether the destination takes storage commitment requests, and the listener lets its report in."""
+    calling = destination.calling_ae_title or config.receive.ae_title
+    peer = Peer.of(destination)
+    try:
+        taken = accepted_classes(
+            peer, [COMMITMENT_SOP_CLASS], calling_ae_title=calling, timeout_s=destination.timeout_s
+        )
+    except IronnodeError as error:
+        return Finding(part="commitment", verdict="FAILED", text=f"{destination.name}: {error}", fix=error.hint)
+    if not taken:
+        fix = "Have storage commitment enabled there, or set commitment: false."
+        text = f"{destination.name}: does not accept storage commitment requests"
+        return Finding(part="commitment", verdict="FAILED", text=text, fix=fix)
+    if not AllowList(config.receive.allow).knows_title(destination.ae_title):
+        fix = (
+            f"List {destination.ae_title} and its host under receive.allow: archives report on a connection of theirs."
+        )
+        text = f"{destination.name}: its report would be rejected"
+        return Finding(part="commitment", verdict="FAILED", text=text, fix=fix)
+    return Finding(part="commitment", verdict="ok", text=f"{destination.name} accepts storage commitment requests")
 
 
 _CHECKS: tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...] = (

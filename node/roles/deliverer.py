@@ -1,24 +1,30 @@
-"""The deliverer role: one thread for each destination that has something due, so that none waits for another."""
+"""The deliverer role: sends, and asks for storage commitment; a thread for each errand, so that none waits."""
 
 import logging
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from node.app import open_node, wall_clock
 from node.config import Config, DestinationConfig
+from node.deliver.commitment import Ask, Committer
 from node.deliver.dispatch import Dispatcher, OnOutcome, Sender
+from node.dimse.commitment import REPORT_WAIT_S, KeepReport, ask
 from node.dimse.scu import Peer
 from node.dimse.scu import send as send_files
 from node.errors import StorageError
-from node.model import StoreOutcome
+from node.jobs.commitment_files import CommitmentFiles
+from node.model import SopReference, StoreOutcome
 from node.ops.events import Event, emit
 from node.roles.stage import Stage
 
 _LOOK_EVERY_S = 0.5
 _AFTER_TROUBLE_S = 2.0
 _LEFTOVERS_OLDER_THAN_S = 3600.0
+_TRANSACTIONS_OLDER_THAN_S = 30 * 86400.0
+
+Errand = Callable[[DestinationConfig], int]
 
 
 def dicom_sender(config: Config) -> Sender:
@@ -36,10 +42,30 @@ def dicom_sender(config: Config) -> Sender:
     return send
 
 
+def dicom_asker(config: Config, keep: KeepReport, report_wait_s: float = REPORT_WAIT_S) -> Ask:
+    """Storage commitment request to a destination; ``keep`` gets a report that comes on the same association."""
+
+    def request(destination: DestinationConfig, transaction_uid: str, references: Sequence[SopReference]) -> None:
+        ask(
+            Peer.of(destination),
+            transaction_uid,
+            references,
+            keep,
+            calling_ae_title=destination.calling_ae_title or config.receive.ae_title,
+            timeout_s=destination.timeout_s,
+            report_wait_s=report_wait_s,
+        )
+
+    return request
+
+
 def play(stage: Stage) -> None:
     """Deliver until told to stop; a send that is under way is cut off then, and repeated later."""
     with open_node(stage.config) as node:
-        node.outbox.sweep(_LEFTOVERS_OLDER_THAN_S, wall_clock().timestamp())
+        now_s = wall_clock().timestamp()
+        node.outbox.sweep(_LEFTOVERS_OLDER_THAN_S, now_s)
+        files = CommitmentFiles(stage.config.storage.root)
+        files.sweep(_TRANSACTIONS_OLDER_THAN_S, now_s)
         dispatcher = Dispatcher(
             book=node.ledger.deliveries,
             outbox=node.outbox,
@@ -47,35 +73,54 @@ def play(stage: Stage) -> None:
             clock=wall_clock,
             uniform=random.uniform,
         )
+        committer = Committer(
+            book=node.ledger.commitments,
+            files=files,
+            ask=dicom_asker(stage.config, files.keep),
+            clock=wall_clock,
+            uniform=random.uniform,
+        )
         stage.ready()
-        deliver(stage, dispatcher)
+        deliver(stage, dispatcher, committer)
 
 
-def deliver(stage: Stage, dispatcher: Dispatcher) -> None:
-    """Look for what is due and have it sent, until told to stop."""
+def deliver(stage: Stage, dispatcher: Dispatcher, committer: Committer) -> None:
+    """Look for what is due and have it sent, or asked about, until told to stop."""
     destinations = {d.name: d for d in stage.config.destinations}
-    busy: dict[str, threading.Thread] = {}
+    errands = _Errands(stage)
     while not stage.stop.wait(_LOOK_EVERY_S):
         try:
-            due = dispatcher.book.due_destinations(wall_clock())
+            committer.take_answers()
+            for name in dispatcher.book.due_destinations(wall_clock()):
+                if name in destinations:
+                    errands.run(f"to-{name}", dispatcher.deliver_due, destinations[name])
+            for name in committer.due_destinations(destinations.values()):
+                errands.run(f"commit-{name}", committer.ask_due, destinations[name])
         except StorageError as error:
             _tell(stage, error)
-            continue
-        for name in due:
-            running = busy.get(name)
-            if name in destinations and (running is None or not running.is_alive()):
-                busy[name] = threading.Thread(
-                    target=_deliver_to, args=(stage, dispatcher, destinations[name]), name=f"to-{name}", daemon=True
-                )
-                busy[name].start()
 
 
-def _deliver_to(stage: Stage, dispatcher: Dispatcher, destination: DestinationConfig) -> None:
-    try:
-        dispatcher.deliver_due(destination)
-    except StorageError as error:
-        _tell(stage, error)
-        stage.stop.wait(_AFTER_TROUBLE_S)
+class _Errands:
+    """One thread for each errand that is under way."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._threads: dict[str, threading.Thread] = {}
+
+    def run(self, name: str, errand: Errand, destination: DestinationConfig) -> None:
+        """Start an errand, unless the last of its name is still under way."""
+        running = self._threads.get(name)
+        if running is None or not running.is_alive():
+            thread = threading.Thread(target=self._run, args=(errand, destination), name=name, daemon=True)
+            self._threads[name] = thread
+            thread.start()
+
+    def _run(self, errand: Errand, destination: DestinationConfig) -> None:
+        try:
+            errand(destination)
+        except StorageError as error:
+            _tell(self._stage, error)
+            self._stage.stop.wait(_AFTER_TROUBLE_S)
 
 
 def _tell(stage: Stage, error: StorageError) -> None:

@@ -1,9 +1,10 @@
-"""The listener role: receives instances into the spool, counts associations, and nothing else."""
+"""The listener role: receives instances into the spool, keeps commitment reports as files, counts associations."""
 
 from contextlib import closing
 
 from node.dimse.scp import Listener
 from node.intake.spool import Spool
+from node.jobs.commitment_files import CommitmentFiles
 from node.ops.counters import EventCounter
 from node.roles.stage import Stage
 
@@ -14,7 +15,8 @@ def play(stage: Stage) -> None:
     titles = {peer.ae_title.strip() for peer in config.receive.allow}
     with closing(EventCounter(config.storage.root, titles)) as counter:
         counter.start()
-        listener = Listener(config.receive, Spool(config.storage.root, config.storage.min_free_mib << 20))
+        spool = Spool(config.storage.root, config.storage.min_free_mib << 20)
+        listener = Listener(config.receive, spool, CommitmentFiles(config.storage.root).keep)
         listener.start()
         stage.ready(port=listener.port, ae_title=config.receive.ae_title)
         stage.stop.wait()

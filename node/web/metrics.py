@@ -151,6 +151,10 @@ def _destinations(status: NodeStatus, now: datetime) -> Iterator[Metric]:
     for line in status.destinations:
         objects.add_metric([line.name, "pending"], line.pending)
         objects.add_metric([line.name, "sent"], line.sent)
+        if line.commitment is not None:
+            objects.add_metric([line.name, "committed"], line.commitment.committed)
+            objects.add_metric([line.name, "commitment_asked"], line.commitment.waiting)
+            objects.add_metric([line.name, "commitment_refused"], line.commitment.refused)
         age.add_metric([line.name], 0.0 if line.waiting_since is None else (now - line.waiting_since).total_seconds())
     yield objects
     yield age

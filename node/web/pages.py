@@ -14,9 +14,10 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from node.app import JobDetails, Node
 from node.config import Config
 from node.errors import IronnodeError
+from node.jobs.commitments import Commitment
 from node.jobs.deliveries import Delivery
 from node.jobs.overview import JobLine
-from node.model import AcquisitionState, DeliveryState, JobState
+from node.model import AcquisitionState, CommitmentState, DeliveryState, JobState
 from node.ops.counters import read_counts
 from node.ops.selfcheck import run_checks
 from node.web.guard import REPORT_POLICY
@@ -109,7 +110,8 @@ def job(request: Request) -> Response:
         line=details.line,
         source=figures.peer,
         record=record,
-        deliveries=_summed(details.deliveries),
+        deliveries=_summed(details.deliveries, details.commitments),
+        refused=any(c.state == CommitmentState.REFUSED for c in details.commitments),
         trail=details.trail,
         timeline=_timeline(details.line, figures.last_received_at, figures.last_sent_at),
         pictures={n: t for n, t in _PICTURES.items() if folder and (folder / n).is_file()},
@@ -135,7 +137,7 @@ def _timeline(line: JobLine, received: datetime | None, sent: datetime | None) -
     return [(name, moment) for name, moment in steps if moment is not None]
 
 
-def _summed(deliveries: tuple[Delivery, ...]) -> list[dict[str, Any]]:
+def _summed(deliveries: tuple[Delivery, ...], commitments: tuple[Commitment, ...]) -> list[dict[str, Any]]:
     """One line for each destination."""
     names = dict.fromkeys(d.destination for d in deliveries)
     lines = []
@@ -147,11 +149,22 @@ def _summed(deliveries: tuple[Delivery, ...]) -> list[dict[str, Any]]:
                 "name": name,
                 "sent": len(mine) - len(waiting),
                 "all": len(mine),
+                "committed": _committed([c for c in commitments if c.destination == name], len(mine)),
                 "next": min((d.next_try_at for d in waiting), default=None),
                 "detail": next((d.last_detail for d in (*waiting, *mine) if d.last_detail), "-"),
             }
         )
     return lines
+
+
+def _committed(asked: list[Commitment], number: int) -> str:
+    """How storage commitment at one destination stands, in words."""
+    if not asked:
+        return "-"
+    states = Counter(c.state for c in asked)
+    refused = f", {states[CommitmentState.REFUSED]} refused" if states[CommitmentState.REFUSED] else ""
+    detail = next((f" ({c.last_detail})" for c in asked if c.last_detail), "")
+    return f"{states[CommitmentState.COMMITTED]} of {number}{refused}{detail}"
 
 
 def _text(folder: Path | None) -> str:
@@ -177,8 +190,14 @@ def job_file(request: Request) -> Response:
 def dead_letters(request: Request) -> Response:
     """What will not go on by itself, or does not get on."""
     node = node_of(request)
-    troubled = [d for d in node.status().destinations if d.pending]
-    return page(request, "dead_letters.html", parked=node.jobs(JobState.PARKED), troubled=troubled)
+    found = node.status().destinations
+    return page(
+        request,
+        "dead_letters.html",
+        parked=node.jobs(JobState.PARKED),
+        troubled=[d for d in found if d.pending],
+        refusing=[d for d in found if d.commitment is not None and d.commitment.refused],
+    )
 
 
 def destinations(request: Request) -> Response:

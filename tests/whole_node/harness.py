@@ -127,6 +127,19 @@ class Orthanc:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/instances/{instance_id}/file", timeout=10) as r:
             return r.read()
 
+    def put(self, path: str, value: dict[str, Any]) -> None:
+        """Set something over REST."""
+        self._ask(path, "PUT", json.dumps(value).encode())
+
+    def delete(self, path: str) -> None:
+        """Remove something over REST."""
+        self._ask(path, "DELETE", None)
+
+    def _ask(self, path: str, method: str, body: bytes | None) -> None:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", body, method=method)
+        with urllib.request.urlopen(request, timeout=10):
+            return
+
 
 def free_port() -> int:
     with socket.socket() as probe:

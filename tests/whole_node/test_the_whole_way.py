@@ -53,7 +53,9 @@ def test_phantom_push_ends_in_a_report_in_the_pacs(
     make_node: MakeNode, orthanc: Orthanc, storescu: Push, peer: Callable[[str], Path], dciodvfy: Path,
     phantom_files: Callable[..., list[Path]], tmp_path: Path,
 ) -> None:  # fmt: skip
-    node = make_node(destinations=[pacs_destination(orthanc)])
+    allow = [{"ae_title": title, "host": "127.0.0.1"} for title in ("SCANNER", "PACS")]  # it reports by itself
+    node = make_node(destinations=[pacs_destination(orthanc, commitment=True)], receive={"allow": allow})
+    orthanc.put("/modalities/node", {"AET": "IRONNODE", "Host": "127.0.0.1", "Port": node.port})
     files = phantom_files(r2star_per_s=67.73)
     source = pydicom.dcmread(files[0], stop_before_pixels=True)
 
@@ -75,6 +77,8 @@ def test_phantom_push_ends_in_a_report_in_the_pacs(
         assert not re.search(r"^Error", verdict.stderr + verdict.stdout, re.MULTILINE), verdict.stderr
     _report_prints_the_numbers(stored, record, peer("dsrdump"), tmp_path)
     _lic_map_agrees_with_the_record(stored, record)
+    committed = f"storage commitment: {len(stored)} committed, 0 asked for, 0 refused"
+    wait_until(lambda: committed in node.command("status").stdout, "the PACS commits to all of it")
 
 
 def _report_prints_the_numbers(

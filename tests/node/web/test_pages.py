@@ -5,7 +5,9 @@ import io
 import re
 import zipfile
 
-from node.model import JobState
+from node.jobs.commitments import MOST_REFUSALS
+from node.model import CommitmentReport, JobState, SopReference
+from tests.node.intake.encoded_images import MR_IMAGE
 from tests.nodekit.small_study import write_study
 
 
@@ -138,3 +140,26 @@ def test_a_broken_archive_and_an_empty_upload_are_refused(client) -> None:
         refused = client.post("/try", data={"csrf": token(page)}, files=files)
         assert refused.status_code == 400
     assert client.get("/try/0123").status_code == 404
+
+
+def test_what_a_destination_does_not_commit_to_is_shown_everywhere(client, worked) -> None:
+    book, now = worked.ledger.commitments, worked.clock()
+    for _ in range(MOST_REFUSALS):
+        worked.dispatcher.deliver_due(worked.config.destinations[0])
+        book.mark_asked("pacs", book.due("pacs", now, 9), "1.2.3", now, now)
+        lost = book.of_job(worked.jobs()[0].job_id)[0]
+        reference = SopReference(sop_class_uid=MR_IMAGE, sop_instance_uid=lost.sop_instance_uid)
+        others = [SopReference(sop_class_uid=MR_IMAGE, sop_instance_uid=uid) for uid in worked.archive.received]
+        report = CommitmentReport(
+            transaction_uid="1.2.3", ae_title="PACS", committed=frozenset(others), failed={reference: 0x0110}
+        )
+        book.enter(report, now)
+    (job,) = worked.jobs()
+    for path in (f"/jobs/{job.job_id}", "/destinations", "/dead-letters"):
+        assert "0110 (processing failure)" in client.get(path).text, path
+    assert "1 of 3, 1 refused" in client.get(f"/jobs/{job.job_id}").text
+    metrics = client.get("/metrics").text
+    assert 'ironnode_destination_objects{destination="pacs",state="committed"} 1.0' in metrics
+    assert 'ironnode_destination_objects{destination="pacs",state="commitment_refused"} 1.0' in metrics
+    done = client.post(f"/jobs/{job.job_id}/retry", data={"csrf": token(client.get(f"/jobs/{job.job_id}").text)})
+    assert "2 objects are sent now" in done.text
