@@ -1,0 +1,261 @@
+"""No patient in what leaves the node otherwise than as DICOM, a job's own files or the page after log-in.
+
+Patients whose name, identifiers, birth date and accession number are marked go every way there is, good and bad,
+through the real processes; then every byte of logs, notices, metrics, file names, answers and commands is searched.
+"""
+
+import http.server
+import json
+import threading
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import generate_uid
+
+from node.dimse.requestor import Context, Peer, Requestor, Response
+from node.dimse.scu import send
+from node.dimse.store_peer import StorePeer
+from node.errors import PeerError
+from node.simulate.writer import write_phantom
+from quant.phantom import make_abdomen
+from tests.loopback.callers import EXPLICIT_LITTLE, MR_IMAGE, store
+from tests.node.intake.encoded_images import encoded
+from tests.whole_node.harness import RunningNode, free_port, wait_until
+
+pytestmark = [pytest.mark.whole_node, pytest.mark.timeout(180)]
+
+MARKED = {
+    "PatientName": "Zqxfamily^Zqxgiven",
+    "PatientID": "ZQXID-77081",
+    "OtherPatientNames": "Zqxmaiden",
+    "PatientBirthDate": "19070605",
+    "AccessionNumber": "ZQXACC-5501",
+    "PatientComments": "Zqxcomment",
+}
+NEEDLES = ("zqx", "19070605", "1907-06-05", "77081", "5501")
+OPEN_PAGES = ("/live", "/ready", "/status", "/metrics", "/login", "/")
+
+
+def marks_in(blob: bytes) -> list[str]:
+    """The marks that a piece of output holds, however it is written."""
+    texts = [blob.decode(code, "replace").lower() for code in ("utf-8", "utf-16-le", "utf-16-be")]
+    return [needle for needle in NEEDLES if any(needle in text for text in texts)]
+
+
+def test_the_search_finds_marks() -> None:
+    for text in MARKED.values():
+        assert marks_in(b"x" + text.encode() + b"x") or text.isalpha()
+        assert marks_in(text.encode("utf-16-le"))
+    assert marks_in(b"no one here") == []
+
+
+class Webhook:
+    """A place that notices are posted to."""
+
+    def __init__(self) -> None:
+        self.posts: list[bytes] = []
+        posts = self.posts
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                posts.append(self.rfile.read(int(self.headers["content-length"])))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        self.server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    hook = Webhook()
+    yield hook
+    hook.close()
+
+
+Edit = Callable[[pydicom.Dataset], None]
+
+
+def study(folder: Path, edit: Edit | None = None, *, echoes: int = 6) -> list[Path]:
+    """A small phantom of a marked patient, edited; its UIDs are its own."""
+    times_s = 0.0012 * np.arange(1, echoes + 1)
+    paths = sorted(write_phantom(make_abdomen(n_slices=2, matrix=96, echo_times_s=times_s), folder))
+    renamed: dict[str, str] = {}
+    for path in paths:
+        ds = pydicom.dcmread(path)
+        for name, value in MARKED.items():
+            setattr(ds, name, value)
+        for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID"):
+            setattr(
+                ds, name, renamed.setdefault(ds[name].value, generate_uid(entropy_srcs=[str(folder), ds[name].value]))
+            )
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nonsense is written on purpose
+            if edit is not None:
+                edit(ds)
+            ds.save_as(path)
+    return paths
+
+
+def other_patient(ds: pydicom.Dataset) -> None:
+    if ds.InstanceNumber % 2:
+        ds.PatientID, ds.PatientName = "ZQXID-OTHER", "Zqxother"
+
+
+def odd_identity(ds: pydicom.Dataset) -> None:
+    """Values that readers warn of, with the value in the warning."""
+    ds.PatientBirthDate = "ZQX19070605"
+    ds.PatientID = "ZQXID-77081" * 9
+    ds.PatientName = "Zqx^" * 90
+    ds.SpecificCharacterSet = "ZQX_SET"
+    ds.add_new(0x00101010, "AS", "ZQXA")
+
+
+def no_geometry(ds: pydicom.Dataset) -> None:
+    ds.ImagePositionPatient, ds.PixelSpacing = [0, 0, 0], [0, 0]
+
+
+def cut_pixels(ds: pydicom.Dataset) -> None:
+    ds.PixelData = ds.PixelData[:100]
+
+
+def no_echo_time(ds: pydicom.Dataset) -> None:
+    ds.EchoTime = None
+
+
+WAYS: dict[str, Edit | None] = {
+    "good": None,
+    "two-patients": other_patient,
+    "odd-identity": odd_identity,
+    "no-geometry": no_geometry,
+    "cut-pixels": cut_pixels,
+    "no-echo-time": no_echo_time,
+}
+
+
+def refused_ways(node: RunningNode, good: Path) -> list[str]:
+    """What is answered to instances and callers that are not taken, in the answers' own words."""
+    peer = Peer(ae_title="IRONNODE", host="127.0.0.1", port=node.port)
+    contexts = [Context(sop_class_uid=MR_IMAGE, transfer_syntax_uid=EXPLICIT_LITTLE)]
+    ds = pydicom.dcmread(good)
+    uid = str(ds.SOPInstanceUID)
+    said: list[Response] = []
+    with Requestor(peer, contexts, calling_ae_title="SCANNER", timeout_s=20) as association:
+        whole = encoded(ds)
+        ds.PatientName = "Zqxfamily^Again"
+        said.append(store(association, encoded(ds), sop_instance_uid=uid))  # known UID, other bytes
+        said.append(store(association, whole, sop_instance_uid="1.2.3"))
+        said.append(store(association, whole[:-7], sop_instance_uid=uid))
+        said.append(store(association, whole, sop_instance_uid="ZQXID-77081"))
+        with warnings.catch_warnings(action="ignore"):
+            ds.StudyInstanceUID = "ZQXID-77081"
+        said.append(store(association, encoded(ds), sop_instance_uid=uid))
+        said.append(store(association, MARKED["PatientName"].encode() * 20, sop_instance_uid=uid))
+    assert all(answer.status != 0 for answer in said)
+    comments = [answer.comment for answer in said]
+    assert all(comments)
+    with pytest.raises(PeerError) as rejected:
+        Requestor(peer, contexts, calling_ae_title="ZQXCALLER", timeout_s=20)
+    return [*comments, str(rejected.value).replace("ZQXCALLER", "")]
+
+
+def upload_refused(port: int) -> bytes:
+    """The answer to an upload whose file name is a patient's."""
+    body = b'--b\r\nContent-Disposition: form-data; name="files"; filename="Zqxfamily.dcm"\r\n\r\nZqx\r\n--b--\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/try", body, kind)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=20)
+    with refused.value as answer:
+        return bytes(answer.read())
+
+
+def fetch(port: int, path: str) -> bytes:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Accept": "text/html, */*"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return bytes(answer.read())
+
+
+def test_no_patient_leaves_by_the_side(make_node: Callable[..., RunningNode], webhook: Webhook, tmp_path: Path) -> None:
+    here = f"http://127.0.0.1:{webhook.server.server_address[1]}/"
+    local = {"ae_title": "PACS", "host": "127.0.0.1", "retry_base_s": 0.5, "retry_max_s": 1}
+    with StorePeer(tmp_path / "pacs") as pacs:
+        node = make_node(
+            destinations=[{"name": "pacs", "port": pacs.port, **local}, {"name": "gone", "port": free_port(), **local}],
+            assemble={"settle_s": 1, "complete_quiet_s": 0.3},
+            queue={"max_attempts": 1},
+            web={"enabled": True, "port": 0},
+            notify={
+                "webhook": {"url": here}, "stuck_after_s": 1,
+                "events": ["job_parked", "delivery_stuck", "acquisition_refused", "stage_stuck"],
+            },
+        )  # fmt: skip
+        peer = Peer(ae_title="IRONNODE", host="127.0.0.1", port=node.port)
+        good: list[Path] = []
+        for way, edit in WAYS.items():
+            files = study(tmp_path / way, edit)
+            good = good or files
+            outcomes = send(files, peer, calling_ae_title="SCANNER")
+            assert all(outcome.stored for outcome in outcomes), (way, outcomes[0])
+        two = study(tmp_path / "two-echoes", echoes=2)
+        assert all(outcome.stored for outcome in send(two, peer, calling_ae_title="SCANNER"))
+        answers = refused_ways(node, good[0])
+        web = int(node.ready_file("web")["port"])
+
+        def settled() -> dict[str, Any] | None:
+            found = json.loads(fetch(web, "/status"))
+            ended = found["jobs"]["done"] + found["jobs"]["parked"] + found["declined"]
+            return found if ended >= len(WAYS) + 1 and webhook.posts else None
+
+        status = wait_until(settled, f"every study has an end; see {node.log}")
+        pacs.wait_for(1, 30)
+        wait_until(lambda: any(b"delivery_stuck" in post for post in webhook.posts), "the dead destination is told")
+
+        leaves = {f"page {path}": fetch(web, path) for path in OPEN_PAGES}
+        leaves |= {f"answer {n}": text.encode() for n, text in enumerate(answers)}
+        leaves |= {f"notice {n}": post for n, post in enumerate(webhook.posts)}
+        leaves["upload"] = upload_refused(web)
+        for words in (("status", "--json"), ("jobs", "--json")):
+            leaves[" ".join(words)] = node.command(*words).stdout.encode()
+        for job in node.jobs()[:2]:
+            leaves["show"] = node.command("show", job["job_id"]).stdout.encode()
+        node.stop()
+        delivered = pacs.files()
+    storage = node.root / "data"
+    leaves["log"] = node.log.read_bytes()
+    leaves["names"] = "\n".join(str(path.relative_to(storage)) for path in storage.rglob("*")).encode()
+    for path in (*(storage / "broker").rglob("*"), *(storage / "run").rglob("*"), *storage.glob("*.json")):
+        if path.is_file():
+            leaves[str(path.relative_to(storage))] = path.read_bytes()
+    # The calling AE title of a stranger is logged on purpose: it is a system's name, and says who was turned away.
+    leaves["log"] = leaves["log"].replace(b'"ZQXCALLER"', b"")
+    assert {name: found for name, blob in leaves.items() if (found := marks_in(blob))} == {}
+
+    # The marks were there to be found, and each way was gone.
+    assert any(marks_in(path.read_bytes()) for path in (storage / "spool").rglob("*.dcm"))
+    assert all(
+        MARKED["PatientID"] == pydicom.dcmread(path, stop_before_pixels=True).PatientID for path in delivered[:3]
+    )
+    events = leaves["log"].decode()
+    for event in ("job_done", "acquisition_declined", "instance_refused", "instance_conflict", "association_rejected"):
+        assert f'"{event}"' in events, event
+    for event in ("delivery_sent", "delivery_failed", "notice_sent"):
+        assert f'"{event}"' in events, event
+    assert status["declined"] >= 2
