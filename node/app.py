@@ -23,6 +23,7 @@ from node.jobs.figures import Figures
 from node.jobs.ledger import Ledger
 from node.jobs.manifest import JobManifest, ManifestStore, derive_job_id
 from node.jobs.overview import AcquisitionLine, JobLine, Overview, TrailLine
+from node.jobs.priors import PriorStore
 from node.jobs.rebuild import Rebuilt, rebuild_ledger
 from node.model import Cause, Job, JobState
 from node.runtime import RunFolder, exclusive
@@ -92,6 +93,7 @@ class Node:
         self.ledger = Ledger(root, config.database.url)
         self.outbox = Outbox(root / "outbox")
         self.manifests = ManifestStore(root / "jobs")
+        self.priors = PriorStore(root / "priors")
         self.overview = Overview(self.ledger.database)
         self.figures = Figures(self.ledger.database)
 

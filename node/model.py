@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
+from quant.prior import PriorAnswer
 from sr_templates.evidence import EarlierResult
 
 
@@ -151,7 +152,8 @@ class JobInput:
     """What the pipeline is given: everything that decides the bytes of its result set.
 
     ``replaces`` are the result sets of the same acquisition that this one is to replace, the latest first; ``region``
-    is the SEG or RT Structure Set that somebody drew, one of the ``files`` or beside them.
+    is the SEG or RT Structure Set that somebody drew, one of the ``files`` or beside them; ``priors`` is what the
+    archive gave of the patient's earlier results, ``None`` when no archive is configured.
     """
 
     job_id: str
@@ -163,6 +165,7 @@ class JobInput:
     cause: Cause = Cause.FIRST
     region: Path | None = None
     indication: str | None = None
+    priors: PriorAnswer | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,6 +97,9 @@ def tls_sections(config: Config) -> Iterator[tuple[str, ListenerTls | CallerTls]
     for destination in config.destinations:
         if destination.tls is not None:
             yield destination.tls_key, destination.tls
+    archive = config.priors.archive
+    if archive is not None and archive.tls is not None:
+        yield archive.tls_key, archive.tls
 
 
 def context_of(tls: ListenerTls | CallerTls, key: str) -> ssl.SSLContext:

@@ -209,8 +209,22 @@ FollowUp = FollowUpInterval | ClinicianDecides
 
 
 @dataclass(frozen=True, kw_only=True)
+class EarlierReport:
+    """Where an earlier measurement stands in the archive."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class PriorComparison:
-    """An earlier measurement of the same patient."""
+    """An earlier measurement of the same patient (``date`` of its study), and how this one differs from it.
+
+    The changes (this minus earlier; per year only over 90 days or more) and the repeatability coefficient are ``None``
+    unless ``comparable``; otherwise ``why_not`` says why. An end of the interval that a bound leaves open is ``None``.
+    """
 
     date: str
     lic_mg_per_g: float
@@ -219,6 +233,27 @@ class PriorComparison:
     exceeds_repeatability: bool
     comparable: bool
     why_not: str | None
+    bound: Bound | None
+    interval95_mg_per_g: tuple[float | None, float | None]
+    field_t: float
+    calibration_field_t: float
+    method_version: str
+    report: EarlierReport
+    change_per_year_mg_per_g: float | None = None
+    repeatability_coefficient_mg_per_g: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorCheck:
+    """Whether earlier measurements were looked for, in words, and all that were found, the oldest first.
+
+    ``measured_on`` is this study's date where they were compared.
+    """
+
+    state: Literal["not_configured", "not_checked", "none_found", "checked"]
+    text: str
+    measured_on: str | None = None
+    earlier: tuple[PriorComparison, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +305,7 @@ class LiverIronResult:
     views: Views | None = None
     follow_up: FollowUp | None = None
     prior: PriorComparison | None = None
+    prior_check: PriorCheck | None = None
     revision: Revision | None = None
     qc: tuple[QcLine, ...] = ()
     objects: tuple[ResultObject, ...] = ()

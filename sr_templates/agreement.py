@@ -1,6 +1,6 @@
 """The numbers in the objects are one and the same: float map under the region, report, classic map, record."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +8,6 @@ from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, MRImageStorage, ParametricMapStorage, SegmentationStorage
 
 from quant.result import Bound, LiverIronResult
-from sr_templates import codes
 from sr_templates.check import ObjectError, name_of
 from sr_templates.quantities import (
     LARGEST_STORED,
@@ -20,6 +19,7 @@ from sr_templates.quantities import (
     statistics_of,
 )
 from sr_templates.segmentation import ANALYSED_SEGMENT
+from sr_templates.tree import measurement_groups, median_of, same_concept
 
 _FLOAT32 = 2e-7  # relative spacing of the maps' numbers
 
@@ -121,35 +121,16 @@ def classic_planes(images: Sequence[Dataset], quantity: Quantity) -> Planes:
 
 def median_in_report(report: Dataset, quantity: Quantity) -> float:
     """The median that the report states for the quantity; NaN when it states none."""
-    for group in _measurement_groups(report):
-        for item in group.get("ContentSequence") or []:
-            if item.ValueType == "NUM" and _same(item.ConceptNameCodeSequence[0], quantity.concept) and _median(item):
-                return float(item.MeasuredValueSequence[0].NumericValue)
-    return float("nan")
-
-
-def _measurement_groups(report: Dataset) -> Iterator[Dataset]:
-    for item in report.ContentSequence:
-        if _same(item.ConceptNameCodeSequence[0], codes.IMAGING_MEASUREMENTS):
-            yield from item.get("ContentSequence") or []
-
-
-def _median(item: Dataset) -> bool:
-    return any(
-        _same(child.ConceptNameCodeSequence[0], codes.DERIVATION) and _same(child.ConceptCodeSequence[0], codes.MEDIAN)
-        for child in item.get("ContentSequence") or []
-        if child.ValueType == "CODE"
+    medians = (median_of(group, quantity.concept) for group in measurement_groups(report))
+    return next(
+        (float(item.MeasuredValueSequence[0].NumericValue) for item in medians if item is not None), float("nan")
     )
-
-
-def _same(left: Dataset, right: Dataset) -> bool:
-    return bool(left.CodeValue == right.CodeValue and left.CodingSchemeDesignator == right.CodingSchemeDesignator)
 
 
 def _maps(ds: Dataset, quantity: Quantity) -> bool:
     where = ds if "RealWorldValueMappingSequence" in ds else ds.SharedFunctionalGroupsSequence[0]
     definition = where.RealWorldValueMappingSequence[0].QuantityDefinitionSequence[0]
-    return _same(definition.ConceptCodeSequence[0], quantity.concept)
+    return same_concept(definition.ConceptCodeSequence[0], quantity.concept)
 
 
 def _positions(ds: Dataset) -> list[tuple[float, ...]]:

@@ -151,7 +151,7 @@ def check_object(ds: Dataset) -> Dataset:
 
 def check_references(objects: Sequence[Dataset], source: Iterable[Dataset], earlier: Iterable[str] = ()) -> None:
     """Every instance that an object refers to is in the set, in the source or among the ``earlier`` UIDs that the set
-    replaces, a document lists as evidence whatever its tree refers to, and no two objects share a UID.
+    replaces or compares with, a document lists as evidence whatever its tree refers to, and no two objects share a UID.
 
     Raises:
         ObjectError: a reference leads nowhere.

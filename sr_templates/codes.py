@@ -48,6 +48,18 @@ _TABLE = (
     ),
     _entry("1003", "Clinical limit of liver iron concentration", "LIC from which complications become more likely."),
     _entry(
+        "1010", "Earlier liver iron concentration (dry weight)", "LIC that an earlier report of the patient states."
+    ),
+    _entry("1011", "Change of liver iron concentration", "LIC of this study minus that of an earlier one."),
+    _entry(
+        "1012", "Change of liver iron concentration per year", "That change divided by the time between the studies."
+    ),
+    _entry(
+        "1013",
+        "Repeatability coefficient of liver iron concentration",
+        "Difference that 95 % of repeated measurements of an unchanged liver stay below.",
+    ),
+    _entry(
         "2001",
         "R2* multi-echo gradient-echo fit",
         "R2* fitted per voxel to the signal of a multi-echo gradient-echo acquisition with the noise floor modelled.",
@@ -124,6 +136,10 @@ _TABLE = (
     _entry("6104", "Follow-up policy approved by", "Who at the site signed the follow-up policy."),
     _entry("6105", "Clinician decides", "No interval is suggested; the referring clinician decides."),
     _entry("6106", "Follow-up policy approved by the site", "Whether a named person signed the policy."),
+    _entry("6200", "Date of earlier measurement", "Study date of an earlier report of the patient."),
+    _entry("6201", "Comparable with earlier measurement", "Whether field, calibration, method and protocol agree."),
+    _entry("6202", "Why not comparable", "What differs between the earlier measurement and this one."),
+    _entry("6203", "Change exceeds repeatability", "Whether the change is larger than the repeatability coefficient."),
 )
 
 PRIVATE_CODES: Mapping[str, PrivateCode] = {entry.value: entry for entry in _TABLE}
@@ -162,6 +178,10 @@ T2STAR = _dcm("113064", "T2*")
 FAT_FRACTION = _dcm("129100", "Fat fraction")
 LIC = private("1001")
 MEASURABLE_LIMIT = private("1002")
+EARLIER_LIC = private("1010")
+LIC_CHANGE = private("1011")
+LIC_CHANGE_PER_YEAR = private("1012")
+LIC_REPEATABILITY = private("1013")
 VOLUME = _sct("118565006", "Volume")
 FIELD_STRENGTH = _dcm("130542", "Magnetic field strength")
 VOXEL_COUNT = private("3010")
@@ -171,6 +191,7 @@ PER_SECOND = _unit("/s", "/s")
 MILLISECOND = _unit("ms", "ms")
 PERCENT = _unit("%", "%")
 MG_PER_G = _unit("mg/g", "mg/g")
+MG_PER_G_YEAR = _unit("mg/g/a", "mg/g per year")
 UG_PER_G = _unit("ug/g", "ug/g")
 CUBIC_CENTIMETRE = _unit("cm3", "cm3")
 MILLIMETRE = _unit("mm", "mm")
@@ -280,6 +301,10 @@ FOLLOW_UP_INDICATION = private("6103")
 FOLLOW_UP_APPROVED_BY = private("6104")
 FOLLOW_UP_APPROVED = private("6106")
 CLINICIAN_DECIDES = private("6105")
+EARLIER_DATE = private("6200")
+EARLIER_COMPARABLE = private("6201")
+EARLIER_WHY_NOT = private("6202")
+LIC_CHANGE_EXCEEDS = private("6203")
 RECOMMENDATION = _dcm("121075", "Recommendation")
 CONCLUSION = _dcm("121077", "Conclusion")
 COMMENT = _dcm("121106", "Comment")

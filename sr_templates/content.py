@@ -7,6 +7,7 @@ from typing import Any
 from highdicom.sr import (
     CodeContentItem,
     CodedConcept,
+    CompositeContentItem,
     ContainerContentItem,
     ContentItem,
     ContentSequence,
@@ -93,6 +94,11 @@ def image(
         relationship_type=relation,
     )
     return _with(item, children)
+
+
+def composite(name: CodedConcept, target: Any, *, relation: str) -> ContentItem:
+    """A reference to another document."""
+    return CompositeContentItem(name, target.SOPClassUID, target.SOPInstanceUID, relationship_type=relation)
 
 
 def derivation(value: CodedConcept) -> ContentItem:

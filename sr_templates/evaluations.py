@@ -2,7 +2,7 @@
 
 from highdicom.sr import CodedConcept, ContentItem
 
-from quant.result import ClinicianDecides, FollowUpInterval, LiverIronResult, PriorComparison, View
+from quant.result import ClinicianDecides, FollowUpInterval, LiverIronResult, View
 from sr_templates import codes
 from sr_templates.content import HAS_CONCEPT_MOD, HAS_PROPERTIES, code, container, date, derivation, num, text, yes_no
 from sr_templates.envelope import BuildContext
@@ -116,17 +116,9 @@ def _remarks(result: LiverIronResult) -> list[ContentItem]:
         others = "; ".join(f"{c.id} {c.lic_mg_per_g:.2f} mg/g ({c.doi})" for c in result.other_calibrations)
         each = ", each a lower bound too" if at_least else ""
         lines.append(f"Other published calibrations of this field strength give for the same R2*{each}: {others}.")
-    if result.prior is not None:
-        lines.append(_prior(result.prior))
+    if result.prior_check is not None:
+        lines.append(result.prior_check.text)
     return [text(codes.COMMENT, line) for line in lines]
-
-
-def _prior(prior: PriorComparison) -> str:
-    stated = f"Earlier measurement of {prior.date}: LIC {prior.lic_mg_per_g:.1f} mg/g ({prior.calibration_id})"
-    if not prior.comparable or prior.change_mg_per_g is None:
-        return f"{stated}; not comparable: {prior.why_not}."
-    size = "more" if prior.exceeds_repeatability else "not more"
-    return f"{stated}; change {prior.change_mg_per_g:+.1f} mg/g, {size} than the method's repeatability."
 
 
 def _follow_up(result: LiverIronResult) -> list[ContentItem]:

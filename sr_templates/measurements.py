@@ -25,6 +25,14 @@ from sr_templates.content import (
     yes_no,
 )
 from sr_templates.envelope import BuildContext
+from sr_templates.parameters import (
+    ECHO_TIMES,
+    SIGNAL,
+    SIGNAL_MODEL,
+    echo_times_text,
+    parameter_text,
+    version_text,
+)
 from sr_templates.quantities import (
     LIC,
     PDFF,
@@ -99,7 +107,7 @@ def algorithm_identification(context: BuildContext) -> list[ContentItem]:
         text(codes.ALGORITHM_NAME, identity.MODEL_NAME, relation=HAS_CONCEPT_MOD),
         text(
             codes.ALGORITHM_VERSION,
-            f"{result.software_version}, method {result.method_version}",
+            version_text(result.software_version, result.method_version),
             relation=HAS_CONCEPT_MOD,
         ),
         *(text(codes.ALGORITHM_PARAMETERS, line, relation=HAS_CONCEPT_MOD) for line in _parameters(result)),
@@ -110,15 +118,14 @@ def algorithm_identification(context: BuildContext) -> list[ContentItem]:
 def _parameters(result: LiverIronResult) -> list[str]:
     lines = []
     if (acquisition := result.acquisition) is not None:
-        times = ", ".join(f"{1000 * t:.3f}" for t in acquisition.echo_times_s)
         lines += [
-            f"Echo times [ms]: {times}",
-            f"Magnetic field strength [T]: {acquisition.field_t:g}",
-            f"Signal: {acquisition.kind}",
+            parameter_text(ECHO_TIMES, echo_times_text(acquisition.echo_times_s)),
+            parameter_text("Magnetic field strength [T]", f"{acquisition.field_t:g}"),
+            parameter_text(SIGNAL, acquisition.kind),
         ]
     if (fit := result.fit) is not None:
         lines += [
-            f"Signal model: {fit.model}",
+            parameter_text(SIGNAL_MODEL, fit.model),
             f"Noise model: {fit.noise_model}, sigma {fit.sigma:.4g}",
             f"Echoes used: {fit.echoes_used}",
         ]

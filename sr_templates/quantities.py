@@ -146,7 +146,7 @@ def statistics_of(result: LiverIronResult, quantity: Quantity) -> Statistics | N
 
 def stated(quantity: Quantity, value: float) -> float:
     """``value`` as the report states it: rounded before it is written, so that no two attributes can differ."""
-    return round(float(value), quantity.decimals)
+    return round(float(value), quantity.decimals) + 0.0  # never minus zero
 
 
 def measurement_method(quantity: Quantity, result: LiverIronResult) -> CodedConcept | None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import highdicom as hd
 from highdicom.sr import ContentItem
 from pydicom.dataset import Dataset
-from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage
+from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
 
 from sr_templates import codes, identity
 from sr_templates.content import HAS_CONCEPT_MOD, code, container
@@ -23,11 +23,13 @@ from sr_templates.header import value_of, without_value_warnings
 from sr_templates.image_library import image_library
 from sr_templates.measurements import RelatedObjects, liver_group
 from sr_templates.observer import device_observer
+from sr_templates.priors import prior_groups, prior_stubs
 from sr_templates.superseding import earlier_reports
 
 SERIES_NUMBER = 9120
 OTHER_REPORT_CLASSES = {"comprehensive": ComprehensiveSRStorage, "enhanced": EnhancedSRStorage}
 """SOP classes in which the same tree is legal, by the name in the object's role (``sr.enhanced``)."""
+REPORT_CLASSES = (Comprehensive3DSRStorage, *OTHER_REPORT_CLASSES.values())
 
 
 def build_report(
@@ -79,6 +81,7 @@ def _tree(context: BuildContext, related: RelatedObjects) -> ContentItem:
         groups = [liver_group(context, related)]
         if (follow_up := follow_up_group(context)) is not None:
             groups.append(follow_up)
+        groups += prior_groups(context)
     else:
         groups = [refusal_group(context)]
     return container(
@@ -110,7 +113,7 @@ def _evidence(context: BuildContext, package: Sequence[Dataset]) -> list[Dataset
     items = [_stub(ds, context) for ds in (*context.source.datasets, *package)]
     first = plane_template(context, 0)
     first.update(items[0])
-    return [first, *items[1:]]
+    return [first, *items[1:], *prior_stubs(context.result)]
 
 
 def _stub(target: Dataset, context: BuildContext) -> Dataset:

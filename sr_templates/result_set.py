@@ -23,6 +23,7 @@ from sr_templates.measurements import RelatedObjects
 from sr_templates.page import build_page
 from sr_templates.parametric_map import build_parametric_maps
 from sr_templates.presentation import build_outlines
+from sr_templates.priors import prior_stubs
 from sr_templates.quantities import ResultMaps
 from sr_templates.report import OTHER_REPORT_CLASSES, build_report, other_class
 from sr_templates.segmentation import build_segmentation
@@ -91,7 +92,9 @@ def build_result_set(
     if replaces:
         others.append(build_rejection(replaces, context))
     checked = [check_object(ds) for _, ds in others]
-    check_references(checked, source.datasets, [o.sop_instance_uid for earlier in replaces for o in earlier.objects])
+    earlier = [o.sop_instance_uid for replaced in replaces for o in replaced.objects]
+    earlier += [str(stub.SOPInstanceUID) for stub in prior_stubs(result)]
+    check_references(checked, source.datasets, earlier)
     check_numbers(checked, result)
     return _built(result, others, context.header.defects)
 

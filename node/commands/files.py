@@ -31,7 +31,7 @@ def process(
     context: click.Context, paths: tuple[Path, ...], out: Path, config_path: Path | None, indication: str | None,
     region: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Measure DICOM files or folders, without any network.
+    """Measure DICOM files or folders, without any network (but for priors.archive, where the configuration names one).
 
     Writes result.json, report.html, report.pdf, PNG pictures and dicom/*.dcm to the folder OUT; with more than one
     acquisition in PATHS each gets a numbered folder below it. Objects are dated with the acquisition's own date and

@@ -2,6 +2,7 @@
 
 from node.config.loading import config_schema, load_config
 from node.config.parts import OBJECT_ROLES, AeTitle, ObjectRole, Port, Seconds
+from node.config.priors import ArchiveConfig, MoveToConfig, PriorsConfig
 from node.config.sections import (
     AllowedPeer,
     AssembleConfig,
@@ -28,6 +29,7 @@ __all__ = [
     "OBJECT_ROLES",
     "AeTitle",
     "AllowedPeer",
+    "ArchiveConfig",
     "AssembleConfig",
     "BrokerConfig",
     "CalibrationConfig",
@@ -39,11 +41,13 @@ __all__ = [
     "FollowUpConfig",
     "GradingConfig",
     "ListenerTls",
+    "MoveToConfig",
     "NoticeKind",
     "NotifyConfig",
     "ObjectRole",
     "OrderReason",
     "Port",
+    "PriorsConfig",
     "QueueConfig",
     "ReceiveConfig",
     "ReportConfig",

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from node.config.parts import AeTitle, ObjectRole, PlacedError, Port, Seconds, Section, refuse_twice
+from node.config.priors import PriorsConfig
 from node.config.tls import CallerTls, ListenerTls
 from node.config.web import NotifyConfig, WebConfig
 
@@ -259,6 +260,7 @@ class Config(Section):
     follow_up: FollowUpConfig = FollowUpConfig()
     uncertainty: UncertaintyConfig = UncertaintyConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
+    priors: PriorsConfig = PriorsConfig()
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")

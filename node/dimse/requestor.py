@@ -25,7 +25,7 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext
 
-from node.config import CallerTls, DestinationConfig
+from node.config import ArchiveConfig, CallerTls, DestinationConfig
 from node.dimse.command import (
     COMMAND_FIELD,
     ERROR_COMMENT,
@@ -66,14 +66,14 @@ class Peer:
     tls_key: str = "--tls-"  # what stands before the names of the keys of ``tls``, for errors
 
     @classmethod
-    def of(cls, destination: DestinationConfig) -> "Peer":
-        """The peer of a configured destination."""
+    def of(cls, settings: DestinationConfig | ArchiveConfig) -> "Peer":
+        """The peer that a section of the configuration names."""
         return cls(
-            ae_title=destination.ae_title,
-            host=destination.host,
-            port=destination.port,
-            tls=destination.tls,
-            tls_key=destination.tls_key,
+            ae_title=settings.ae_title,
+            host=settings.host,
+            port=settings.port,
+            tls=settings.tls,
+            tls_key=settings.tls_key,
         )
 
     def __str__(self) -> str:

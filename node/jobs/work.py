@@ -16,23 +16,30 @@ from node.deliver.backoff import doubled_s
 from node.deliver.outbox import Outbox, plan_deliveries
 from node.errors import IronnodeError, LeaseLostError, StorageError
 from node.jobs.ledger import Ledger
+from node.jobs.priors import PriorStore
 from node.model import Job, JobInput, JobState, PipelineOutput
 from node.ops.events import Event, emit
+from quant.prior import PriorAnswer
 
 Pipeline = Callable[[JobInput], PipelineOutput]
 Clock = Callable[[], datetime]
+AskArchive = Callable[[Path, Config], PriorAnswer | None]
+"""Told one image of the patient; gives what the archive holds of earlier results."""
 _HEARTBEATS_PER_LEASE = 4
 _RETRY_MAX_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workshop:
-    """What a worker process needs to do jobs. ``locate`` finds an instance's file by SOP Instance UID."""
+    """What a worker process needs to do jobs. ``locate`` finds an instance's file by SOP Instance UID; what
+    ``ask_archive`` gives is kept in ``priors``."""
 
     ledger: Ledger
     outbox: Outbox
     locate: Callable[[str], Path | None]
     run: Pipeline
+    priors: PriorStore
+    ask_archive: AskArchive
     clock: Clock
     config: Config
 
@@ -82,7 +89,14 @@ class Workshop:
             replaces=self.ledger.replaced_by(job),
             cause=job.cause,
             region=None if job.region_uid is None else files[job.region_uid],
+            priors=self._priors(job, next(path for uid, path in files.items() if uid != job.region_uid)),
         )
+
+    def _priors(self, job: Job, image: Path) -> PriorAnswer | None:
+        answer = self.priors.answer(job.job_id, lambda: self.ask_archive(image, self.config))
+        if answer is not None and answer.not_checked is not None:
+            emit(Event.PRIORS_NOT_CHECKED, job_id=job.job_id, error=answer.not_checked)
+        return answer
 
     def _finish(self, job_id: str, owner: str) -> JobState:
         record = self.outbox.record(job_id)

@@ -36,6 +36,7 @@ class Event(StrEnum):
     JOB_STARTED = "job_started"  # a worker took the lease
     IMAGES_REFUSED = "images_refused"  # images that were to be measured cannot be used; the study gets a refusal
     RESULT_WITHHELD = "result_withheld"  # a result failed the own final check; the study gets a refusal
+    PRIORS_NOT_CHECKED = "priors_not_checked"  # the archive gave no complete answer; the report says so
     JOB_DONE = "job_done"  # the result set is in the outbox
     JOB_FAILED = "job_failed"  # a run failed; it is tried again later
     JOB_PARKED = "job_parked"  # failed too often; an operator must look
@@ -91,7 +92,7 @@ _WARNINGS = frozenset(
     {
         *(Event.ROLE_DIED, Event.JOB_FAILED, Event.DELIVERY_FAILED, Event.DELIVERY_UNSUPPORTED),
         *(Event.COMMITMENT_REFUSED, Event.COMMITMENT_FAILED, Event.REPORT_NOT_TAKEN),
-        *(Event.BROKER_AWAY, Event.LEASE_EXPIRED, Event.TLS_FAILED),
+        *(Event.BROKER_AWAY, Event.LEASE_EXPIRED, Event.TLS_FAILED, Event.PRIORS_NOT_CHECKED),
     }
 )
 _ERRORS = frozenset({Event.JOB_PARKED, Event.STORAGE_TROUBLE, Event.CERTIFICATE_UNUSABLE})

@@ -11,6 +11,7 @@ from node.app import open_node, wall_clock
 from node.config import Config, DestinationConfig
 from node.deliver.objects import ALTERNATIVES, RESULT_CLASSES
 from node.dimse.access import AllowList
+from node.dimse.archive import services
 from node.dimse.contexts import COMMITMENT_SOP_CLASS
 from node.dimse.requestor import Peer
 from node.dimse.scu import accepted_classes, echo
@@ -222,6 +223,19 @@ def _commitment(config: Config, destination: DestinationConfig) -> Finding:
     return Finding(part="commitment", verdict="ok", text=f"{destination.name} accepts storage commitment requests")
 
 
+def _priors(config: Config) -> Iterator[Finding]:
+    archive = config.priors.archive
+    if archive is None:
+        yield Finding(part="priors", verdict="ok", text="no archive: nothing is compared with earlier measurements")
+        return
+    peer = Peer.of(archive)
+    calling = archive.calling_ae_title or config.receive.ae_title
+    found = services(
+        peer, calling_ae_title=calling, timeout_s=config.priors.timeout_s, may_move=archive.move_to is not None
+    )
+    yield Finding(part="priors", verdict="ok", text=f"{peer} offers C-FIND and {' and '.join(found)}")
+
+
 _CHECKS: tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...] = (
     ("disk", _storage),
     ("clock", _clock),
@@ -230,4 +244,5 @@ _CHECKS: tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...] = (
     ("certificate", _certificates),
     ("broker", _broker),
     ("destination", _destinations),
+    ("priors", _priors),
 )

@@ -19,6 +19,7 @@ from node.jobs.manifest import derive_job_id
 from node.model import Cause, InstanceHeader, JobInput, PipelineOutput
 from node.process.found import read_headers
 from node.process.pipeline import declined_output, run
+from node.process.priors import ask_archive
 from quant import METHOD_VERSION
 
 _NO_DATE = datetime(1970, 1, 2)  # noqa: DTZ001 - placed in the scanner's time zone
@@ -68,14 +69,17 @@ def _measure(
     plan: AcquisitionPlan, files: tuple[Path, ...], config: Config, indication: str | None, region: Path | None
 ) -> PipelineOutput:
     drawn = [] if region is None else [_region_header(region).sop_instance_uid]
+    priors = ask_archive(files[0], config)
+    settings = config.method_digest() + (indication or "") + ("" if priors is None else repr(priors))
     job = JobInput(
-        job_id=derive_job_id([*plan.job_uids, *drawn], config.method_digest() + (indication or ""), METHOD_VERSION),
+        job_id=derive_job_id([*plan.job_uids, *drawn], settings, METHOD_VERSION),
         files=files,
         accepted_at=acquired_at(files[0], config.report.zone),
         missing=plan.missing,
         indication=indication,
         region=region,
         cause=Cause.FIRST if region is None else Cause.READER_REGION,
+        priors=priors,
     )
     with tqdm(desc="measuring", bar_format="{desc}: {postfix}[{elapsed}]", disable=None, leave=False) as bar:
         return run(job, config, report=lambda stage: bar.set_postfix_str(stage + " "))

@@ -33,6 +33,7 @@ from quant.fit import R2StarMap, fit_r2star
 from quant.flags import FitFlag
 from quant.follow_up import no_lic, technical_repeat
 from quant.noise import NoiseModel
+from quant.prior import with_priors
 from quant.quality import phase_line
 from quant.region import RegionMeasurement, measure_region
 from quant.result import FitSummary, LiverIronResult, QcLine, Reason, RoiSummary
@@ -69,6 +70,7 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
         measured = overruled(automatic, job.region)
         result = compared(result_of(measured, job, config, settings), measured, automatic_result, automatic)
     result = replace(result, revision=revision_of(result, job))
+    result = with_priors(result, loaded.study.study_date, job.priors, settings.repeatability)
     tell("writing the report")
     calibration = calibration_for(loaded.acquisition.field_t, settings.calibration_by_field)
     return folder_of(

@@ -19,7 +19,7 @@ RESEARCH_ONLY = "For research use only. Not for diagnosis."
 DECISION_SUPPORT = "Decision support, not a diagnosis."
 _LOWER_BOUND = "lower bound, no upper limit"
 _REGION_WORDS = {"automatic": "automatic", "seg": "drawn (segmentation)", "rtstruct": "drawn (contours)"}
-_TOLD_ELSEWHERE = frozenset({"echo_count", "region_size"})  # by the rows of the report, when nothing is wrong with them
+_TOLD_ELSEWHERE = frozenset({"echo_count", "region_size", "priors_not_checked"})  # by other lines of the report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def report_content(result: LiverIronResult) -> ReportContent:
         follow_up_title=follow_up_title,
         follow_up_flags=follow_up_flags,
         follow_up_text=follow_up_text,
-        prior=_prior(result),
+        prior="" if result.prior_check is None else result.prior_check.text,
         warnings=tuple(line.text for line in result.qc if line.severity != "info"),
         notes=(*_revision(result), *(q.text for q in result.qc if q.severity == "info" and _says_something(q))),
         scanner=_scanner(result),
@@ -278,17 +278,6 @@ def _follow_up(result: LiverIronResult) -> tuple[str, str, str]:
         flags += [NOT_APPROVED] if interval.signed_off_by is None else []
         return months_text(interval.min_months, interval.max_months), " ".join(flags), interval.text
     return "clinician decides", "", result.follow_up.text
-
-
-def _prior(result: LiverIronResult) -> str:
-    prior = result.prior
-    if prior is None:
-        return ""
-    text = f"Earlier measurement {prior.date}: LIC {format_lic(prior.lic_mg_per_g)} mg/g ({prior.calibration_id})"
-    if not prior.comparable or prior.change_mg_per_g is None:
-        return f"{text}; not comparable: {prior.why_not or 'no reason recorded'}."
-    size = "more than" if prior.exceeds_repeatability else "within"
-    return f"{text}; change {prior.change_mg_per_g:+.1f} mg/g, {size} repeatability."
 
 
 def _scanner(result: LiverIronResult) -> tuple[tuple[str, str], ...]:

@@ -8,6 +8,7 @@ from node.report.content import report_content
 from node.report.picture_files import picture_files
 from node.report.pictures import NO_IMAGE, PagePictures
 from node.report.plots import MAP_NAMES, MAP_UNITS, map_caption
+from node.report.trend import TREND_TITLE
 from quant.result import LiverIronResult
 
 _CAPTIONS = {
@@ -17,7 +18,9 @@ _CAPTIONS = {
         "Signal decay in the region, % of TE = 0",
         "Measured mean signal at each echo time, fitted curve and noise floor",
     ),
+    "trend.png": (TREND_TITLE, "Earlier measurements and this one by date; the text states them"),
 }
+_OF_THE_SLICE = ("anatomy.png", "map.png")
 _ENVIRONMENT = Environment(
     loader=PackageLoader("node.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
     lstrip_blocks=True,
@@ -50,7 +53,7 @@ def _figures(result: LiverIronResult, pictures: PagePictures) -> list[dict[str, 
     where = f"slice {shown.slice_number} of {shown.n_slices}"
     return [
         {
-            "caption": _CAPTIONS[name][0].format(**words) + ("" if name == "decay.png" else f", {where}"),
+            "caption": _CAPTIONS[name][0].format(**words) + (f", {where}" if name in _OF_THE_SLICE else ""),
             "alt": _CAPTIONS[name][1].format(**words),
             "source": f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}",
         }

@@ -85,7 +85,7 @@ def draw_page(result: LiverIronResult, pictures: PagePictures) -> Sheet:
         top = draw_verdict(sheet, content, result, top)
         top = draw_statements(sheet, content, top)
     top = _pictures(sheet, result, pictures, top)
-    draw_columns(sheet, content, top)
+    draw_columns(sheet, content, result, top)
     _footer(sheet, content)
     return sheet
 

@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 from node.report.content import ReportContent
 from node.report.flow import Sheet, Style
 from node.report.page_style import BODY, COLUMN, FOOT, HEADING, LABEL, MARGIN, RIGHT, SMALLEST_PT, WARNING, WIDTH
+from node.report.trend import TREND_TITLE, draw_trend, has_trend
+from quant.result import LiverIronResult
 
 _TABLE = Style(size_pt=9)
 _TABLE_LABEL = replace(LABEL, size_pt=8.5)
 _SIZES = (10.0, 9.5, 9.0, 8.5, SMALLEST_PT)
 _BOTTOM = FOOT - 8
+_TREND_PX, _TREND_AXIS = 165, 28
 _CARRY = 4  # lines for the heading of what goes on in the other column, and for not splitting a note
 MORE = "… continued in the full report"
 
@@ -35,13 +38,14 @@ class _Space:
 
     left: float
     top: float
+    bottom: float = _BOTTOM
 
     def lines(self, line_px: float) -> int:
-        return max(int((_BOTTOM - self.top) // line_px), 0)
+        return max(int((self.bottom - self.top) // line_px), 0)
 
 
-def draw_columns(sheet: Sheet, content: ReportContent, top: float) -> None:
-    """Both columns down to the footer."""
+def draw_columns(sheet: Sheet, content: ReportContent, result: LiverIronResult, top: float) -> None:
+    """Both columns down to the footer; the trend, where there is one, at the bottom of one of them."""
     origin = _origin(content)
     if content.numbers:
         left_top = _table(sheet, content.numbers, MARGIN, top, COLUMN) + 12
@@ -52,6 +56,8 @@ def draw_columns(sheet: Sheet, content: ReportContent, top: float) -> None:
     quality = quality_heading(content)
     style = replace(HEADING, colour=WARNING.colour) if content.warnings else HEADING
     right = _Space(left=RIGHT, top=_headings(sheet, quality, RIGHT, right_top, style) if quality else right_top)
+    if has_trend(result):
+        left, right = _with_trend(sheet, content, result, left, right)
     for size in _SIZES:
         follow_up, warnings, notes = _all_lines(sheet, content, size)
         if _fits(sheet, size, left, right, len(follow_up), len(warnings) + len(notes)):
@@ -59,6 +65,31 @@ def draw_columns(sheet: Sheet, content: ReportContent, top: float) -> None:
     else:
         warnings = _abridged(sheet, content, warnings, left, right)
     _place(sheet, left, right, follow_up, warnings, notes)
+
+
+def _with_trend(
+    sheet: Sheet, content: ReportContent, result: LiverIronResult, left: _Space, right: _Space
+) -> tuple[_Space, _Space]:
+    """Draws the trend at the bottom of the column with more room to spare; gives what is left of both. Warnings that
+    would have to be cut come before it: the HTML report shows it anyway."""
+    line_px = sheet.line_px(Style(size_pt=SMALLEST_PT))
+    follow_up, warnings, notes = _all_lines(sheet, content, SMALLEST_PT)
+    spare_left = left.lines(line_px) - len(follow_up)
+    if len(warnings) > right.lines(line_px):
+        return left, right
+    if right.lines(line_px) - len(warnings) - len(notes) > max(spare_left, _TREND_PX // line_px):
+        return left, replace(right, bottom=_trend(sheet, result, RIGHT))
+    return replace(left, bottom=_trend(sheet, result, MARGIN)), right
+
+
+def _trend(sheet: Sheet, result: LiverIronResult, left: float) -> float:
+    """Draws the trend above the footer; gives its top."""
+    top = _BOTTOM - _TREND_PX
+    sheet.put(TREND_TITLE, left, top, _TABLE_LABEL)
+    head = sheet.line_px(_TABLE_LABEL) + 4
+    box = (left + _TREND_AXIS, top + head, COLUMN - _TREND_AXIS, _TREND_PX - head - _TREND_AXIS)
+    draw_trend(sheet.figure.add_axes(sheet.box(*box)), result, SMALLEST_PT)
+    return top - 6
 
 
 def quality_heading(content: ReportContent) -> str:

@@ -16,6 +16,8 @@ def play(stage: Stage, load_pipeline: LoadPipeline | None = None) -> None:
     """Take jobs until told to stop; ``load_pipeline`` replaces the measurement."""
 
     def make_handler() -> Handler:
+        from node.process.priors import ask_archive
+
         run = (load_pipeline or load_measurement)(stage.config)
         node = Node(stage.config)  # opened after the fork: a database connection must not cross it
         workshop = Workshop(
@@ -23,6 +25,8 @@ def play(stage: Stage, load_pipeline: LoadPipeline | None = None) -> None:
             outbox=node.outbox,
             locate=node.spool.find,
             run=run,
+            priors=node.priors,
+            ask_archive=ask_archive,
             clock=wall_clock,
             config=stage.config,
         )

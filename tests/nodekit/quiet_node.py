@@ -16,9 +16,11 @@ from node.jobs.assemble import Assembler
 from node.jobs.ledger import Ledger
 from node.jobs.manifest import ManifestStore
 from node.jobs.overview import JobLine, Overview
+from node.jobs.priors import PriorStore
 from node.jobs.reconcile import Reconciler
 from node.jobs.work import Workshop
 from node.model import JobInput, PipelineOutput, StoreOutcome, StoreStatus
+from quant.prior import PriorAnswer
 from tests.nodekit.fast_node import make_result
 
 
@@ -83,6 +85,7 @@ class QuietNode:
         self.clock = clock
         self.config = config
         self.run: Callable[[JobInput], PipelineOutput] = make_result
+        self.ask_archive: Callable[[Path, Config], PriorAnswer | None] = lambda image, config: None
         self.owner = 0
         self._wire()
 
@@ -99,6 +102,7 @@ class QuietNode:
         self.reconciler = Reconciler(self.ledger, self.bell, self.config.queue, self.clock)
         self.workshop = Workshop(
             ledger=self.ledger, outbox=self.outbox, locate=self.spool.find, run=self._run,
+            priors=PriorStore(self.root / "priors"), ask_archive=self._ask_archive,
             clock=self.clock, config=self.config,
         )  # fmt: skip
         self.dispatcher = Dispatcher(
@@ -108,6 +112,9 @@ class QuietNode:
 
     def _run(self, job: JobInput) -> PipelineOutput:
         return self.run(job)
+
+    def _ask_archive(self, image: Path, config: Config) -> PriorAnswer | None:
+        return self.ask_archive(image, config)
 
     def receive(self, files: Sequence[Path]) -> None:
         """Put files where the listener puts what it has acknowledged."""

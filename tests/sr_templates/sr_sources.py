@@ -1,18 +1,20 @@
 """Synthetic scanner output and results for the object builders, made with pydicom alone."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
+from pydicom.uid import Comprehensive3DSRStorage, EnhancedMRImageStorage, MRImageStorage
 
 from quant.acquisition import Geometry
+from quant.prior import EarlierMeasurement, PriorAnswer, with_priors
 from quant.result import (
     AcquisitionSummary,
     Bound,
     CalibrationUsed,
+    EarlierReport,
     FitSummary,
     FollowUpInterval,
     Grade,
@@ -27,6 +29,7 @@ from quant.result import (
     View,
     Views,
 )
+from quant.uncertainty import Repeatability
 from sr_templates.evidence import EarlierResult, FrameRef, SourceSeries
 from sr_templates.identity import ResultIdentity
 from sr_templates.result_set import BuiltSet, ResultMaps, build_result_set
@@ -297,6 +300,39 @@ def make_result(maps: ResultMaps, mask: Any, **changes: Any) -> LiverIronResult:
         qc=(QcLine(code="snr", severity="info", text="SNR 50 at the first echo", value=50.0, limit=20.0),),
     )
     return replace(result, **changes)
+
+
+def make_followed_up(n_slices: int) -> LiverIronResult:
+    """The published example, with an earlier measurement to compare with and one of another calibration."""
+    result = make_result(make_maps(n_slices), make_mask(n_slices))
+    assert result.acquisition is not None
+    assert result.fit is not None
+
+    def earlier(year: int, calibration_id: str) -> EarlierMeasurement:
+        study = f"{STUDY}.{year}"
+        return EarlierMeasurement(
+            report=EarlierReport(
+                study_instance_uid=study,
+                series_instance_uid=f"{study}.5",
+                sop_class_uid=Comprehensive3DSRStorage,
+                sop_instance_uid=f"{study}.5.1",
+            ),
+            date=f"{year}-02-03",
+            lic_mg_per_g=3.456,
+            interval95_mg_per_g=(3.0, 3.9),
+            bound=None,
+            r2star_per_s=111.74,
+            calibration_id=calibration_id,
+            calibration_field_t=1.5,
+            field_t=1.5,
+            method_version=result.method_version,
+            signal="magnitude",
+            model="single exponential",
+            echo_times_s=ECHO_TIMES_S,
+        )
+
+    answer = PriorAnswer(earlier=(earlier(2025, "garbowski-2014"), earlier(2024, "hernando-2023")))
+    return with_priors(result, date(2026, 2, 3), answer, Repeatability())
 
 
 def make_refusal(**changes: Any) -> LiverIronResult:

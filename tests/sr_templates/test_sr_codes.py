@@ -16,7 +16,7 @@ from sr_templates import codes
 # dictionary's technical suffix "(attribute)".
 OWN_MEANING = {"ms", "%", "cm3", "mo", "246112005", "260753009"}
 # Not in the dictionary: CID 225, CID 3716, CID 7469 and text of the standard; checked by hand.
-ABSENT = {"mg/g", "ug/g", "umol/g", "T", "{voxels}", "{pixels}", "{-1:1}", "/s"}
+ABSENT = {"mg/g", "mg/g/a", "ug/g", "umol/g", "T", "{voxels}", "{pixels}", "{-1:1}", "/s"}
 
 
 def standard_concepts() -> list[CodedConcept]:

@@ -23,6 +23,7 @@ from tests.sr_templates.sr_sources import (
     make_classic,
     make_enhanced,
     make_extreme_maps,
+    make_followed_up,
     make_geometry,
     make_identity,
     make_maps,
@@ -51,6 +52,7 @@ SETS = {
     "refusal without maps": lambda: build_refusal(make_enhanced(make_geometry(n_slices=3)), maps=None),
     "no calibration": lambda: build(make_classic(make_geometry(n_slices=3)), **without_iron(3)),
     "at least": lambda: build_bounded(3),
+    "followed up": lambda: build(make_classic(make_geometry(n_slices=3)), make_followed_up(3)),
     "clinician decides": lambda: build(make_classic(make_geometry(n_slices=3)), clinician_decides(3)),
     "product": lambda: build(
         make_classic(make_geometry(n_slices=3), TimezoneOffsetFromUTC="+0530"),

@@ -42,8 +42,9 @@ def make_node(tmp_path: Path) -> Iterator[Callable[..., RunningNode]]:
 
 
 @pytest.fixture
-def orthanc(tmp_path: Path, peer: Callable[[str], Path]) -> Iterator[Orthanc]:
-    """Orthanc on free ports (it cannot report the port it took, so a lost race starts it again)."""
+def orthanc(request: pytest.FixtureRequest, tmp_path: Path, peer: Callable[[str], Path]) -> Iterator[Orthanc]:
+    """Orthanc on free ports (it cannot report the port it took, so a lost race starts it again); the fixture's
+    parameter, a function of Orthanc's folder, gives more settings."""
     program = peer("Orthanc")
     folder = tmp_path / "orthanc"
     folder.mkdir()
@@ -52,8 +53,10 @@ def orthanc(tmp_path: Path, peer: Callable[[str], Path]) -> Iterator[Orthanc]:
         settings = {
             "Name": "test PACS", "StorageDirectory": str(folder), "IndexDirectory": str(folder), "Plugins": [],
             "DicomAet": "PACS", "DicomPort": pacs.dicom_port, "HttpPort": pacs.http_port,
-            "DicomCheckCalledAet": True, "DicomAlwaysAllowStore": True, "RemoteAccessAllowed": False,
+            "DicomCheckCalledAet": True, "DicomAlwaysAllowStore": True, "DicomAlwaysAllowFind": True,
+            "DicomAlwaysAllowGet": True, "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False, "HttpDescribeErrors": True, "OverwriteInstances": False,
+            **getattr(request, "param", lambda folder: {})(folder),
         }  # fmt: skip
         (folder / "orthanc.json").write_text(json.dumps(settings))
         with (folder / "log").open("wb") as log:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
 import numpy as np
 
@@ -10,12 +11,13 @@ from node.policy import load_policy
 from node.report.pictures import PagePictures, PatientLines, make_pictures
 from quant.acquisition import Geometry, MultiEcho
 from quant.assess import AssessmentSettings, assess
-from quant.calibration import calibration_for
+from quant.calibration import CALIBRATIONS, calibration_for
+from quant.prior import EarlierMeasurement, PriorAnswer, with_priors
 from quant.result import (
     AcquisitionSummary,
+    EarlierReport,
     FitSummary,
     LiverIronResult,
-    PriorComparison,
     QcLine,
     Reason,
     RoiSummary,
@@ -197,19 +199,14 @@ def crowded() -> Case:
         QcLine(code=f"w{n}", severity="warning", text=f"Warning {n}: {'something is not as it should be; ' * 3}.")
         for n in range(12)
     )
-    prior = PriorComparison(
-        date="2024-08-30",
-        lic_mg_per_g=3.4,
-        calibration_id="hernando-2023",
-        change_mg_per_g=None,
-        exceeds_repeatability=False,
-        comparable=False,
-        why_not="another calibration was used",
+    earlier_one = earlier(
+        "2024-08-30", 110.0, calibration_id="hernando-2023", method_version="0", model="two exponentials"
     )
+    compared = with_priors(case.result, date(2025, 8, 31), PriorAnswer(earlier=(earlier_one,)), Repeatability())
     assert case.result.acquisition is not None
     scanner = replace(case.result.acquisition, manufacturer="A VERY LONG MANUFACTURER NAME INC.", model="X" * 60)
     return Case(
-        result=replace(case.result, qc=(*case.result.qc, *warnings), prior=prior, acquisition=scanner),
+        result=replace(compared, qc=(*compared.qc, *warnings), acquisition=scanner),
         pictures=case.pictures,
     )
 
@@ -234,6 +231,50 @@ def four_late_echoes() -> Case:
     return replace(case, result=replace(case.result, acquisition=scanner))
 
 
+def earlier(day: str, r2star_per_s: float, **changes: Any) -> EarlierMeasurement:
+    """What a report of ours stated of the patient on ``day``, measured as ``measured`` does unless changed."""
+    lic = CALIBRATIONS["garbowski-2014", 1.5].lic_mg_per_g(r2star_per_s)
+    base = base_result(1.5)
+    assert base.acquisition is not None
+    assert base.fit is not None
+    report = EarlierReport(
+        study_instance_uid=f"1.2.{day[:4]}",
+        series_instance_uid=f"1.2.{day[:4]}.1",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34",
+        sop_instance_uid=f"1.2.{day[:4]}.1.1",
+    )
+    stated = EarlierMeasurement(
+        report=report,
+        date=day,
+        lic_mg_per_g=lic,
+        interval95_mg_per_g=(0.85 * lic, 1.15 * lic),
+        bound=None,
+        r2star_per_s=r2star_per_s,
+        calibration_id="garbowski-2014",
+        calibration_field_t=1.5,
+        field_t=1.5,
+        method_version=base.method_version,
+        signal=base.acquisition.kind,
+        model=base.fit.model,
+        echo_times_s=ECHO_TIMES_S,
+    )
+    return replace(stated, **changes)
+
+
+def followed_up(r2star_per_s: float = 180.0) -> Case:
+    """A patient who came before: four times, once with another scanner."""
+    case = measured(r2star_per_s, indication="thalassaemia-transfusion-dependent")
+    answer = PriorAnswer(
+        earlier=(
+            earlier("2019-05-02", 130.0, field_t=3.0, calibration_id="hernando-2023", calibration_field_t=3.0),
+            earlier("2021-06-10", 420.0),
+            earlier("2022-09-01", 350.0),
+            earlier("2024-08-30", 260.0),
+        )
+    )
+    return replace(case, result=with_priors(case.result, date(2025, 8, 31), answer, Repeatability()))
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "mild": lambda: measured(67.73),
     "normal at 3 T": lambda: measured(67.73, 3.0),
@@ -248,4 +289,5 @@ CASES: dict[str, Callable[[], Case]] = {
     "refused, no candidate": lambda: refused(candidate=False, n_reasons=4),
     "refused, headers only": headers_only,
     "crowded": crowded,
+    "followed up": followed_up,
 }
