@@ -232,10 +232,9 @@ def _calibration(result: LiverIronResult, calibration: CalibrationUsed) -> list[
         ),
         text(
             codes.EQUATION,
-            f"{calibration.id} at {calibration.field_t:g} T: {calibration.equation}",
+            f"{calibration.id} at {calibration.field_t:g} T: {calibration.equation} ({calibration.doi})",
             relation=INFERRED_FROM,
         ),
-        text(codes.EQUATION_CITATION, calibration.doi, relation=INFERRED_FROM),
     ]
 
 

@@ -7,7 +7,7 @@ from sr_templates import codes
 from sr_templates.check import decode, encode
 from sr_templates.earlier import UnreadableReportError, is_ours, read_report
 from sr_templates.result_set import BuiltSet
-from sr_templates.tree import children, measurement_groups
+from sr_templates.tree import children, measurement_groups, median_of
 from tests.sr_templates.sr_sources import (
     ECHO_TIMES_S,
     STUDY,
@@ -27,6 +27,20 @@ from tests.sr_templates.sr_sources import (
 def report_of(built: BuiltSet, role: str = "sr") -> Dataset:
     """As a receiver reads it."""
     return decode(encode(next(item.dataset for item in built.objects if item.role == role)))
+
+
+EQUATION_OR_TABLE = {"121420", "121421", "121422", "121424"}  # CID 228, of which TID 1419 row 16 allows one
+
+
+def test_the_lic_names_one_equation_with_its_reference(measured: BuiltSet) -> None:
+    group = next(measurement_groups(report_of(measured)))
+    lic = median_of(group, codes.LIC)
+    assert lic is not None
+    stated = [item for item in lic.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue in EQUATION_OR_TABLE]
+    assert measured.result.calibration is not None
+    assert len(stated) == 1
+    assert measured.result.calibration.equation.replace("×", "x") in stated[0].TextValue
+    assert measured.result.calibration.doi in stated[0].TextValue
 
 
 @pytest.mark.parametrize("role", ["sr", "sr.comprehensive", "sr.enhanced"])
