@@ -101,19 +101,19 @@ def _levels(total, z, y, x, third, floor, unit, above, k):  # type: ignore[no-un
 
 
 @exact_entry
-def fraction_errors(snr, r2star, pdff, times, fat, law, bends, noise, bent):  # type: ignore[no-untyped-def]
+def fraction_errors(snr, r2star, pdff, times, fat, law, bends, noise, bent, slow):  # type: ignore[no-untyped-def]
     """SD of the fat fraction (k,) of one voxel by noise, and its shift by bent decays: least squares to first order.
 
     ``times`` (e,) in seconds; ``fat`` real part and squared modulus (e,) of unit fat; ``bends`` the relative SD of R2*,
-    the error of sigma, the share of slow signal and its R2*. Fills ``noise`` and ``bent``, infinite where the fit is
-    not finite.
+    the error of sigma, the share of slow signal and its R2*. Fills ``noise``, ``bent`` (by spread and sigma) and
+    ``slow``, infinite where the fit is not finite.
     """
     n, echoes = snr.size, times.size
     spread, louder, slow_share, slow_rate = bends
     for block in nb.prange((n + BLOCK - 1) // BLOCK):
         rows = np.empty((_ROWS, echoes), np.float64)
         for i in range(block * BLOCK, min((block + 1) * BLOCK, n)):
-            noise[i], bent[i] = math.inf, math.inf
+            noise[i], bent[i], slow[i] = math.inf, math.inf, math.inf
             if not (math.isfinite(snr[i]) and math.isfinite(r2star[i]) and math.isfinite(pdff[i])):
                 continue
             for e in range(echoes):
@@ -134,7 +134,8 @@ def fraction_errors(snr, r2star, pdff, times, fat, law, bends, noise, bent):  # 
                 by_sigma += gain * louder * rows[_FLOOR, e]
                 by_slow += gain * rows[_SLOPE, e] * slow_share * snr[i] * math.exp(-slow_rate * times[e])
             noise[i] = math.sqrt(by_noise)
-            bent[i] = math.sqrt(by_spread**2 + by_sigma**2 + by_slow**2)
+            bent[i] = math.sqrt(by_spread**2 + by_sigma**2)
+            slow[i] = abs(by_slow)
 
 
 @inner

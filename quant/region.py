@@ -297,11 +297,11 @@ def _pooled(
     """
     law = noise_law(setup.noise.coils)
     row, pooled = np.ascontiguousarray(signal[None], np.float32), replace(setup, averaged=max(1, round(independent)))
-    fraction, error = (float(a[0]) for a in fat_and_error(row, np.array([independent]), pooled))
+    fraction, error, likely = (float(a[0]) for a in fat_and_error(row, np.array([independent]), pooled))
     if told is not None and error > _SHARP_PDFF:
-        fraction, error = told
+        (fraction, error), likely = told, told[1]
     tells = error <= LARGEST_ERROR
-    pdff = float(shrunk_fraction(np.array(fraction), np.array(error))) if with_fat and tells else None
+    pdff = float(shrunk_fraction(np.array(fraction), np.array(likely))) if with_fat and tells else None
     assumed = np.array([0.0 if pdff is None else pdff], np.float32)
     fit = fit_given_fat(np.repeat(row, 3, axis=0), assumed + np.array([0, _STEP, _TYPICAL_PDFF], np.float32), pooled)
     slope = float(fit.r2star_per_s[1] - fit.r2star_per_s[0]) / _STEP

@@ -36,7 +36,7 @@ Liver is water-dominant; below the margin the data do not tell the two apart (Br
 up to a third; at 0.1 % (10.83) still by a fifth.
 """
 _WATER_MARGIN = 6.63  # (1 %) by which the water-dominant one must be better for a voxel not to be called ambiguous
-LARGEST_SD_PDFF = 0.08
+LARGEST_SD_PDFF = 0.05
 """Cramer-Rao SD of PDFF above which one voxel's fat is not fitted but taken from its surroundings.
 
 Above it (R2* around 600/s and more) the fat fraction of a voxel runs away and takes R2* with it: on phantoms without

@@ -30,7 +30,7 @@ def test_the_signal_equation_is_the_published_spectrum() -> None:
 @pytest.mark.parametrize("pdff", [0.0, 0.1, 0.3])
 @pytest.mark.parametrize("r2star", [30, 70, 200, 500])
 def test_fat_and_iron_are_told_apart(r2star: float, pdff: float, field_t: float, times: np.ndarray) -> None:
-    signal = block(times, r2star, 2000, pdff=pdff, field_t=field_t)
+    signal = block(times, r2star, 2000, pdff=pdff, field_t=field_t, snr=100 if r2star == 500 else 50)
     fit = fit_r2star(signal, times, field_t=field_t, model=FAT, noise=NOISE)
     error = 4 * 1.25 * float(np.nanmedian(fit.sd_r2star_per_s)) / np.sqrt(2000)
     assert fit.pdff is not None
