@@ -11,6 +11,7 @@ import numpy.typing as npt
 from quant.complex_scan import FieldRange
 from quant.complex_volume import ComplexSignal, candidates
 from quant.echo_phase import EchoErrors, plane, refined
+from quant.models import main_fat_shift_hz
 from quant.voxel_fit import Setup, Voxels
 
 Array = npt.NDArray[np.float64]
@@ -25,6 +26,7 @@ _CONSTANT = 0.5  # share of samples without any phase
 _LEAST_MIDDLES = 2
 _SPARSE = 4  # of the sample, one in so many tells the slopes
 _MOST_TURNS = 3  # of four times the half difference of odd and even echoes over the image
+_HALF_TURN = 0.1  # turns of fat per echo about 0.5 at which it alternates as bipolar echoes do
 _EVEN = 0.02  # relative difference of two spacings that count as equal
 
 
@@ -65,6 +67,9 @@ def _verdict(best: "_Sense") -> PhaseVerdict:
     if best.unexplained > _UNUSABLE:
         note = f"water and fat in a field leave {100 * best.unexplained:.0f} % of the complex signal unexplained"
         return PhaseVerdict(usable=False, note=note, setup=best.setup, faulty=True)
+    if best.bipolar and abs(_turn_of_fat(best.setup) % 1 - 0.5) < _HALF_TURN:
+        note = "odd and even echoes differ in phase, and so does fat at this echo spacing: the two cannot be told apart"
+        return PhaseVerdict(usable=False, note=note, setup=best.setup)
     note = "phase used"
     if best.setup.reversed_precession:
         note += ", which turns against the usual sense"
@@ -72,6 +77,11 @@ def _verdict(best: "_Sense") -> PhaseVerdict:
         which = "odd and even echoes" if best.bipolar else "echoes"
         note += f", {which} brought into line (up to {np.degrees(best.errors.largest_phase):.0f} degrees)"
     return PhaseVerdict(usable=True, note=note, setup=best.setup, errors=best.errors)
+
+
+def _turn_of_fat(setup: Setup) -> float:
+    """Turns of fat against water from one echo to the next."""
+    return main_fat_shift_hz(setup.field_t) * setup.spacing_s
 
 
 def _bright(signal: ComplexSignal, voxels: Voxels) -> Voxels:

@@ -6,6 +6,7 @@
 """
 
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ from quant.noise import NoiseModel, estimate_complex_noise, estimate_noise
 from quant.noise_law import noise_law
 from quant.noise_refine import refine_body_noise
 from quant.phase_check import contradicted
-from quant.screening import screened
+from quant.screening import clipped_rows, screened
 from quant.threads import each_part, thread_limit
 from quant.voxel_fit import Setup, Signal, Voxels, fit_voxels
 
@@ -121,9 +122,12 @@ def fit_r2star(
     ``quant.model_choice``, complex echoes by their magnitude with the Rician law of a single complex image. The other
     names force a model. ``noise`` overrides the estimate from the images. ``mask`` (z, y, x) restricts the fit (not
     the noise estimate). ``threads`` limits the threads of this call. The result does not depend on the number of
-    threads. Wrong arguments raise ``ValueError`` that names the argument.
+    threads. Magnitudes that were clipped at the largest sample are marked ``SATURATED``. Wrong arguments raise
+    ``ValueError`` that names the argument.
     """
     times = _checked_times(echo_times_s)
+    signal = _array("signal", signal)
+    mask = None if mask is None else _array("mask", mask)
     _check_arguments(signal, times, field_t=field_t, mask=mask, threads=threads)
     wanted = _named_model(model)
     if wanted is SignalModel.COMPLEX_FAT and not np.iscomplexobj(signal):
@@ -142,7 +146,10 @@ def fit_r2star(
                 noise=refine_body_noise(flat, np.flatnonzero(flags == 0), setup),
             )
         if not np.iscomplexobj(signal):
-            return _fit_magnitude(flat, flags, _volume(signal), setup, wanted)
+            clipped = clipped_rows(flat, flags == 0)
+            found = _fit_magnitude(flat, flags, _volume(signal), setup, wanted)
+            found.flags.reshape(-1)[clipped] |= FitFlag.SATURATED
+            return found
         if wanted not in (None, SignalModel.COMPLEX_FAT):
             note = f"Phase not used: {wanted} was asked for."
             return _fit_magnitude(flat, flags, _volume(signal), setup, wanted, phase_note=note)
@@ -225,7 +232,10 @@ def _phase_verdict(
 
 
 def _checked_times(echo_times_s: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    times = np.asarray(echo_times_s, dtype=np.float64)
+    given = _array("echo_times_s", echo_times_s)
+    if given.dtype.kind not in "iuf":
+        raise ValueError(f"echo_times_s must be real numbers, not {given.dtype}")
+    times = given.astype(np.float64)
     if times.ndim != 1 or times.size < _LEAST_ECHOES:
         raise ValueError(f"echo_times_s must be a list of at least {_LEAST_ECHOES} times, not of shape {times.shape}")
     if not np.all(np.isfinite(times)) or times[0] <= 0 or np.any(np.diff(times) <= 0):
@@ -233,6 +243,20 @@ def _checked_times(echo_times_s: npt.ArrayLike) -> npt.NDArray[np.float64]:
     if times[-1] > 1:
         raise ValueError(f"echo_times_s must be in seconds; the last one is {times[-1]:g}")
     return times
+
+
+def _array(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """``values`` as a plain array."""
+    if np.ma.isMaskedArray(values):
+        raise ValueError(f"{name} must not be a masked array; pass mask=")
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is no array of numbers: {error}") from None
+
+
+def _is_number(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _check_arguments(
@@ -252,12 +276,12 @@ def _check_arguments(
     if signal.size == 0:
         raise ValueError("signal is empty")
     _check_scale(signal[..., 0])
-    if not (np.isfinite(field_t) and 0.05 <= field_t <= 15):
-        raise ValueError(f"field_t must be a field strength in tesla, not {field_t}")
+    if not (_is_number(field_t, Real) and np.isfinite(field_t) and 0.05 <= field_t <= 15):
+        raise ValueError(f"field_t must be a field strength in tesla, not {field_t!r}")
     if mask is not None and (mask.shape != signal.shape[:3] or mask.dtype != np.bool_):
         raise ValueError(f"mask must be bool of shape {signal.shape[:3]}, not {mask.dtype} of {mask.shape}")
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads must be at least 1, not {threads}")
+    if threads is not None and not (_is_number(threads, Integral) and threads >= 1):
+        raise ValueError(f"threads must be a whole number of at least 1, not {threads!r}")
 
 
 def _check_scale(first_echo: npt.NDArray[Any]) -> None:

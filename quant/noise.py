@@ -242,13 +242,18 @@ def _body_sigma(data: npt.NDArray[np.float32], times: Array) -> _Body | None:
     terms = max(_BODY_TERMS if times.size > 4 else 2, times.size // 2)
     basis = np.linalg.qr(np.vander((times - times.mean()) / np.ptp(times), terms))[0]
     rejection = np.eye(times.size) - basis @ basis.T
-    positive_data = np.maximum(data, np.float32(1e-6) * float(positive.max()))
-    residual = np.log(positive_data) @ rejection.astype(np.float32)
-    residual /= np.sqrt(positive_data**-2 @ (rejection**2).astype(np.float32))  # to unit sigma per sample
-    corners = _corners(residual, np.add, np.subtract)
-    energy = np.mean(np.square(corners), axis=3) / 4  # four independent samples each
+    lowest = np.float32(1e-6) * float(positive.max())
+    slices = [_residual_energy(np.maximum(each, lowest), rejection) for each in data]  # one by one: bounds the memory
     floor = _corners(data.min(axis=3), np.minimum, np.minimum)
-    return _low_quantile_sigma(energy, floor, times.size - terms)
+    return _low_quantile_sigma(np.stack(slices), floor, times.size - terms)
+
+
+def _residual_energy(data: npt.NDArray[np.float32], rejection: Array) -> npt.NDArray[np.float32]:
+    """Mean square (y, x) of what ``rejection`` leaves of one slice (y, x, e), in units of one sample's variance."""
+    residual = np.log(data) @ rejection.astype(np.float32)
+    residual /= np.sqrt(data**-2 @ (rejection**2).astype(np.float32))  # to unit sigma per sample
+    corners = _corners(residual[None], np.add, np.subtract)[0]
+    return np.asarray(np.mean(np.square(corners), axis=2) / 4)  # four independent samples each
 
 
 def _corners(values: npt.NDArray[np.float32], along: np.ufunc, across: np.ufunc) -> npt.NDArray[np.float32]:

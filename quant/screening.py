@@ -1,4 +1,4 @@
-"""What can be said of voxels before they are fitted: samples that are no magnitudes, in one pass over them."""
+"""What can be said of voxels before they are fitted: samples that are no magnitudes, decays that were clipped."""
 
 import numba as nb
 import numpy as np
@@ -11,6 +11,10 @@ LARGEST_SAMPLE = 1e19
 """Squares of larger ones do not fit into float32."""
 _TOO_LARGE, _MINUS_ZERO = np.float32(LARGEST_SAMPLE).view(np.uint32), np.uint32(0x80000000)  # as bits of float32
 _FAILED = int(FitFlag.FAILED)
+_ROWS = 1 << 16
+_LEAST_CLIPPED = 16  # rows
+_JUST_BELOW = 0.99  # of the largest sample: fewer rows lie there than at the largest where samples were clipped
+_COMPARED = 1000
 
 
 def screened(signal: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
@@ -31,3 +35,26 @@ def _screen(bits, flags):  # type: ignore[no-untyped-def]  # numba infers
         for e in range(bits.shape[1]):
             broken |= bits[n, e] >= _TOO_LARGE and bits[n, e] != _MINUS_ZERO
         flags[n] = _FAILED if broken else 0
+
+
+def clipped_rows(signal: npt.NDArray[np.float32], usable: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Rows of ``signal`` (n, e) among the ``usable`` (n,) that reach the end of the range of stored values.
+
+    Nothing but the samples tells it: many rows hold the largest sample of all, fewer come close to it, and their other
+    echoes differ (those of noise-free phantoms do not).
+    """
+    parts = [slice(low, low + _ROWS) for low in range(0, len(signal), _ROWS)]
+    largest = [rows.max() for rows in (signal[part][usable[part]] for part in parts) if rows.size]
+    if not largest or max(largest) <= 0:
+        return np.empty(0, np.int64)
+    top, at_top, below = max(largest), [], 0
+    for part in parts:
+        highest = np.where(usable[part], signal[part].max(axis=1), np.float32(0))
+        at_top.append(part.start + np.flatnonzero(highest == top))
+        below += int(np.count_nonzero((highest >= _JUST_BELOW * top) & (highest < top)))
+    rows = np.concatenate(at_top)
+    if rows.size < max(_LEAST_CLIPPED, below):
+        return np.empty(0, np.int64)
+    some = signal[rows[:_COMPARED]]
+    differ = 2 * len(np.unique(some, axis=0)) > len(some)
+    return rows if differ else np.empty(0, np.int64)

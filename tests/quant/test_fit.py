@@ -218,6 +218,13 @@ def test_mask_limits_the_fit() -> None:
         ({"mask": np.ones((4, 4), bool)}, "mask"),
         ({"mask": np.ones((1, 4, 4))}, "mask"),
         ({"threads": 0}, "threads"),
+        ({"threads": 1.5}, "threads"),
+        ({"field_t": "3"}, "field_t"),
+        ({"signal": None}, "signal"),
+        ({"signal": np.ma.masked_less(np.ones((1, 4, 4, 6)), 0)}, "signal"),
+        ({"mask": [[True]]}, "mask"),
+        ({"echo_times_s": ["a"] * 6}, "echo_times_s"),
+        ({"echo_times_s": np.array(TIMES) + 0j}, "echo_times_s"),
     ],
 )
 def test_wrong_arguments_are_named(change: dict[str, object], named: str) -> None:
@@ -227,6 +234,17 @@ def test_wrong_arguments_are_named(change: dict[str, object], named: str) -> Non
     signal, times = arguments.pop("signal"), arguments.pop("echo_times_s")
     with pytest.raises(ValueError, match=named):
         fit_r2star(signal, times, **arguments)
+
+
+def test_clipped_voxels_are_marked_and_keep_their_value() -> None:
+    rng = np.random.default_rng(5)
+    clean = rng.uniform(60, 240, (1, 40, 50, 1)) * np.exp(-80 * np.asarray(TIMES))
+    signal = np.minimum(np.abs(clean + rng.normal(0, 1, clean.shape)), 200).astype(np.float32)
+    fit = fit_r2star(signal, TIMES, field_t=3.0, noise=known(1), model="magnitude_first_moment")
+    clipped = (signal == signal.max()).any(axis=-1)
+    assert clipped.sum() > 50
+    np.testing.assert_array_equal((fit.flags & FitFlag.SATURATED) != 0, clipped)
+    assert np.isfinite(fit.r2star_per_s[clipped]).all()
 
 
 def test_three_echoes_are_too_few_for_fat() -> None:
