@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from billiard.util import get_logger
 from celery import Celery, bootsteps, signals
 from celery.exceptions import SecurityWarning
 from celery.worker import state
@@ -183,6 +184,7 @@ def serve_worker(
 
     def leave_logging_alone(**_: Any) -> None:
         """Celery sets up logging unless somebody listens to this signal."""
+        get_logger().propagate = True  # a killed pool process is one of our log's lines, not words beside it
 
     # Celery warns of running as root because of pickled messages; only JSON is accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)

@@ -1,6 +1,7 @@
 """What every role's process does first and last: configuration, logging, lifeline, signals, ready file."""
 
 import argparse
+import contextlib
 import logging
 import signal
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from node.config import Config, load_config
-from node.errors import IronnodeError
+from node.errors import IronnodeError, StorageError
 from node.jobs.broker import EmbeddedBroker
 from node.ops.events import Event, configure_logging, emit
 from node.ops.lifeline import end_with
@@ -68,7 +69,8 @@ def run_role(arguments: Sequence[str], play: Play | None = None) -> None:
         (play or _play_of(options.role))(stage)
     except IronnodeError as error:
         emit(Event.ROLE_DIED, logging.ERROR, role=options.role, error=str(error), hint=error.hint)
-        RunFolder(options.run_folder).announce(options.role, error=str(error))
+        with contextlib.suppress(StorageError):  # a full disk; the log has the reason
+            RunFolder(options.run_folder).announce(options.role, error=str(error))
         sys.exit(EXIT_CANNOT_START)
 
 

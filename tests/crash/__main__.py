@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ def main() -> int:
         longest_s=60 * options.minutes,
         measured_every=options.measured_every,
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # mounts and processes are cleared away
     announce(f"seed {plan.seed}, folder {folder}")
     campaign = Campaign(folder, plan, announce)
     verdict = campaign.run()

@@ -176,7 +176,7 @@ def _place(stack: str) -> str:
     """What a process was doing: the most specific step among its threads."""
     files = re.findall(r'File "([^"]+)"', stack)
     for part, step in _STEPS:
-        if any(part in file and (part != "tests/crash/role.py" or "in run" in stack) for file in files):
+        if any(part in file and (part != "tests/crash/role.py" or "in run\n" in stack) for file in files):
             return step
     return "elsewhere" if files else "not seen"
 

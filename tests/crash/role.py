@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from node.config import Config
@@ -68,12 +68,14 @@ def load_mixed(config: Config) -> Pipeline:
     from node.roles.worker import load_measurement
     from tests.nodekit.fast_node import make_result
 
-    measurement = cache(load_measurement)  # its kernels take longer to load than most workers live here
+    measurement: list[Pipeline] = []  # loaded when it is needed: that takes longer than most workers live here
 
     def run(job: JobInput) -> PipelineOutput:
         study = str(dcmread(job.files[0], stop_before_pixels=True).StudyInstanceUID)
         if not study.startswith(f"{QUICK_ROOT}."):
-            return measurement(config)(job)
+            if not measurement:
+                measurement.append(load_measurement(config))
+            return measurement[0](job)
         time.sleep(LONGEST_QUICK_RUN_S * int(job.job_id[:4], 16) / 0xFFFF)  # stands for a computation
         return make_result(job)
 
