@@ -42,7 +42,7 @@ class Assembler:
         self._settings_digest = settings_digest
         self._method_version = method_version
         self._clock = clock
-        self._next_look: dict[str, datetime] = {}
+        self._next_look: dict[str, tuple[datetime, datetime]] = {}  # last arrival, and when to look again
 
     def recover(self) -> int:
         """Enter jobs whose manifest an earlier run made durable but did not enter; how many there were."""
@@ -60,7 +60,8 @@ class Assembler:
         made = 0
         for study in self._ledger.studies.open_studies():
             uid = study.study_instance_uid
-            if uid in changed or now >= self._next_look.get(uid, now):
+            arrived_at, look_at = self._next_look.get(uid, (study.last_arrival_at, now))
+            if uid in changed or now >= look_at or arrived_at != study.last_arrival_at:
                 made += self._judge(study, now)
         return made
 
@@ -108,7 +109,8 @@ class Assembler:
         self._settle(uid, outcomes, now)
         self._next_look.pop(uid, None)
         if waits_s:
-            self._next_look[uid] = study.last_arrival_at + timedelta(seconds=min(waits_s))
+            arrived_at = study.last_arrival_at
+            self._next_look[uid] = (arrived_at, arrived_at + timedelta(seconds=min(waits_s)))
         return made
 
     def _regions(

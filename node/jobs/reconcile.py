@@ -1,12 +1,16 @@
-"""The reconciler: whatever the broker lost is announced again, and a silent worker's job is queued again."""
+"""The reconciler: whatever the broker lost is announced again, a silent worker's job is queued again, and times that a
+wrong clock wrote are brought back."""
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from node.config import QueueConfig
+from node.config import Config
 from node.errors import BrokerError
+from node.jobs.ahead import LongestWaits, bring_back
 from node.jobs.ledger import DueJob, Ledger
+from node.jobs.work import RETRY_MAX_S
 from node.model import JobState
 from node.ops.events import Event, emit
 
@@ -27,10 +31,15 @@ class Bell(Protocol):
 class Reconciler:
     """Keeps the workers told about every queued job."""
 
-    def __init__(self, ledger: Ledger, bell: Bell, queue: QueueConfig, clock: Callable[[], datetime]) -> None:
+    def __init__(self, ledger: Ledger, bell: Bell, config: Config, clock: Callable[[], datetime]) -> None:
         self._ledger = ledger
         self._bell = bell
-        self._queue = queue
+        self._queue = config.queue
+        self._waits = LongestWaits(
+            lease_s=config.queue.lease_s,
+            run_s=RETRY_MAX_S,
+            delivery_s=max((d.retry_max_s for d in config.destinations), default=0.0),
+        )
         self._clock = clock
         self._away = False
 
@@ -41,6 +50,8 @@ class Reconciler:
             StorageError: the ledger refused.
         """
         now = self._clock()
+        if moved := bring_back(self._ledger.database, now, self._waits):
+            emit(Event.CLOCK_WAS_AHEAD, logging.WARNING, times=moved)
         for job_id, state in self._ledger.expire(now, self._queue.max_attempts):
             emit(Event.LEASE_EXPIRED, job_id=job_id, state=state.value)
             if state == JobState.PARKED:

@@ -26,7 +26,7 @@ Clock = Callable[[], datetime]
 AskArchive = Callable[[Path, Config], PriorAnswer | None]
 """Told one image of the patient; gives what the archive holds of earlier results."""
 _HEARTBEATS_PER_LEASE = 4
-_RETRY_MAX_S = 3600.0
+RETRY_MAX_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class Workshop:
         retry_at = None
         patient = isinstance(error, StorageError)  # a disk that is away or full comes back; no job is given up for it
         if patient or (not hopeless and job.attempts < self.config.queue.max_attempts):
-            retry_at = now + timedelta(seconds=doubled_s(job.attempts, self.config.queue.retry_base_s, _RETRY_MAX_S))
+            retry_at = now + timedelta(seconds=doubled_s(job.attempts, self.config.queue.retry_base_s, RETRY_MAX_S))
         text = str(error) if isinstance(error, IronnodeError) else f"{type(error).__name__}: {error}"
         try:
             state = self.ledger.fail(job.job_id, owner, now, text, retry_at)

@@ -56,6 +56,7 @@ class Event(StrEnum):
     BROKER_AWAY = "broker_away"  # the queue's broker does not answer
     BROKER_BACK = "broker_back"  # it answers again
     BROKER_EMPTIED = "broker_emptied"  # the private broker's data could not be used; it starts without them
+    CLOCK_WAS_AHEAD = "clock_was_ahead"  # the clock was set back; what it had put off is done now
     STORAGE_TROUBLE = "storage_trouble"  # disk or ledger refused; the step is repeated
     WEB_REQUEST = "web_request"  # (debug) somebody asked for the status
     WEB_LOGIN_FAILED = "web_login_failed"  # somebody gave a wrong name or password

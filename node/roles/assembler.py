@@ -23,7 +23,7 @@ def play(stage: Stage) -> None:
     with open_node(stage.config) as node:
         assembler = node.assembler()
         assembler.recover()
-        reconciler = Reconciler(node.ledger, bell, stage.config.queue, wall_clock)
+        reconciler = Reconciler(node.ledger, bell, stage.config, wall_clock)
 
         def assemble() -> None:
             if assembler.step():

@@ -172,11 +172,14 @@ _STEPS = (  # the innermost of these names what a process was doing
 )
 
 
+_QUICK_RUN = re.compile(r'role\.py", line \d+ in run\n')
+
+
 def _place(stack: str) -> str:
     """What a process was doing: the most specific step among its threads."""
     files = re.findall(r'File "([^"]+)"', stack)
     for part, step in _STEPS:
-        if any(part in file and (part != "tests/crash/role.py" or "in run\n" in stack) for file in files):
+        if any(part in file and (part != "tests/crash/role.py" or _QUICK_RUN.search(stack)) for file in files):
             return step
     return "elsewhere" if files else "not seen"
 

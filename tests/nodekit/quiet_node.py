@@ -99,7 +99,7 @@ class QuietNode:
             spool=self.spool, ledger=self.ledger, manifests=self.manifests, config=self.config.assemble,
             settings_digest=self.config.method_digest(), method_version="1", clock=self.clock,
         )  # fmt: skip
-        self.reconciler = Reconciler(self.ledger, self.bell, self.config.queue, self.clock)
+        self.reconciler = Reconciler(self.ledger, self.bell, self.config, self.clock)
         self.workshop = Workshop(
             ledger=self.ledger, outbox=self.outbox, locate=self.spool.find, run=self._run,
             priors=PriorStore(self.root / "priors"), ask_archive=self._ask_archive,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from node.config import QueueConfig
+from node.config import Config
 from node.errors import BrokerError
 from node.jobs.reconcile import MAX_WAITING, Reconciler
 from node.model import JobState
@@ -16,7 +16,7 @@ def bell() -> Bell:
 
 @pytest.fixture
 def reconciler(ledger, bell, clock) -> Reconciler:
-    return Reconciler(ledger, bell, QueueConfig(), clock)
+    return Reconciler(ledger, bell, Config(), clock)
 
 
 def test_a_job_is_announced_once_until_its_time_is_up(ledger, bell, clock, make_manifest, reconciler) -> None:
