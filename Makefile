@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help install demo test check serve bench bench-fit fuzz lock peers install-check image-check release clean
+.PHONY: help install demo test check serve bench bench-fit fuzz crash lock peers install-check image-check release clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -57,6 +57,9 @@ image-check:     ## the Dockerfile's steps in empty Debian roots, and the node f
 
 release:         ## the archive that docs/installation.md unpacks
 	mkdir -p dist && git archive --prefix=ironnode/ --output dist/ironnode.tar.gz HEAD
+
+crash: $(STAMP) peers  ## kills, full disks and bad destinations while acquisitions flow: what was lost (ACQUISITIONS= KILLS= SEED= MINUTES=)
+	$(BIN)/python -m tests.crash --acquisitions $(or $(ACQUISITIONS),200) --kills $(or $(KILLS),50) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 lock:            ## renew the lock files
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv

@@ -36,15 +36,20 @@ def status(config_path: Path | None, as_json: bool) -> None:
     from node.app import open_node
 
     with open_node(load_config(config_path)) as node:
-        found, acquisitions = node.status(), node.acquisitions()
+        found, acquisitions, parked = node.status(), node.acquisitions(), node.jobs(JobState.PARKED)
     if as_json:
-        click.echo(_dump({**asdict(found), "acquisitions": [asdict(a) for a in acquisitions]}))
+        lists = {"acquisitions": [asdict(a) for a in acquisitions], "parked": [asdict(job) for job in parked]}
+        click.echo(_dump({**asdict(found), **lists}))
         return
     roles = ", ".join(f"{role} {'up' if alive else 'DOWN'}" for role, alive in found.roles.items()) or "not running"
     click.echo(f"processes     {roles}")
     click.echo(f"disk          {found.free_mib} MiB free")
     click.echo(f"incoming      {found.inbox} instances to index, {found.receiving} acquisitions not whole yet")
     click.echo("jobs          " + ", ".join(f"{count} {state}" for state, count in found.jobs.items()))
+    for job in parked[:_LINES]:
+        click.echo(f"parked        {job.job_id[:12]} after {job.attempts} attempts: {job.error}; `ironnode retry`")
+    if len(parked) > _LINES:
+        click.echo(f"              and {len(parked) - _LINES} more (`ironnode jobs --state parked`)")
     for line in found.destinations:
         waiting = f"{line.pending} waiting since {_when(line.waiting_since)}" if line.pending else "nothing waiting"
         gone = "" if line.configured else "  (no longer configured)"

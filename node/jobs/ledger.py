@@ -235,7 +235,10 @@ class Ledger:
         expired = []
         with self.database.writing() as connection:
             for row in connection.execute(gone).all():
-                error = f"the worker {row.lease_owner} went silent during attempt {row.attempts}"
+                error = (
+                    f"the worker {row.lease_owner} went silent during attempt {row.attempts}: its process was killed, "
+                    "crashed, ran out of memory or went beyond queue.time_limit_s, or its machine stopped"
+                )
                 retry_at = None if row.attempts >= max_attempts else now
                 state = _give_back(connection, row.job_id, error, retry_at, job.lease_until < now)
                 if state is not None:

@@ -4,14 +4,17 @@ Linux sends a child the signal it asked for when its parent dies (prctl(2), PR_S
 looks whether the parent is still there.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_OOM_SCORE = "500"  # proc(5): -1000 never, 1000 first; raising one's own needs no privilege
 _LOOK_EVERY_S = 1.0
 
 
@@ -23,6 +26,12 @@ def end_with(parent_pid: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
     else:
         threading.Thread(target=_watch, args=(parent_pid,), name="lifeline", daemon=True).start()
+
+
+def end_first_without_memory() -> None:
+    """Where memory runs out the system ends this process before others (Linux; elsewhere nothing happens)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
 
 
 def end_with_starter() -> Callable[[], None] | None:

@@ -6,6 +6,7 @@ from node.app import Node, wall_clock
 from node.config import Config
 from node.jobs.celery_queue import Handler, serve_worker
 from node.jobs.work import Pipeline, Workshop
+from node.ops.lifeline import end_first_without_memory
 from node.roles.stage import Stage
 
 LoadPipeline = Callable[[Config], Pipeline]
@@ -16,6 +17,7 @@ def play(stage: Stage, load_pipeline: LoadPipeline | None = None) -> None:
     """Take jobs until told to stop; ``load_pipeline`` replaces the measurement."""
 
     def make_handler() -> Handler:
+        end_first_without_memory()  # a measurement can be repeated; the listener and the ledger must live
         from node.process.priors import ask_archive
 
         run = (load_pipeline or load_measurement)(stage.config)

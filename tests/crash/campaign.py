@@ -28,7 +28,7 @@ class Plan:
     """What to do; it ends when both numbers are reached, or after ``longest_s``.
 
     ``measured_every``: one of so many acquisitions is really measured (0: none). ``pauses_s``: mean pause between the
-    faults of a group.
+    faults of a group. ``without``: faults that are left out.
     """
 
     acquisitions: int
@@ -37,6 +37,7 @@ class Plan:
     longest_s: float
     measured_every: int = 0
     most_in_flight: int = 24
+    without: frozenset[str] = frozenset()
     pauses_s: dict[str, float] = field(default_factory=lambda: {"node": 1.5, "surroundings": 20.0, "destinations": 6.0})
 
 
@@ -148,7 +149,8 @@ class Campaign:
 
     def _strike(self, group: str, number: int) -> None:
         rng = random.Random(f"{self.plan.seed} {group}")
-        faults = [f for f in FAULTS if f.group == group and (self._storage.mounted or not f.needs_mounts)]
+        left_out = {*self.plan.without, *self.left_out}
+        faults = [f for f in FAULTS if f.group == group and f.name not in left_out]
         while not self._over():
             self._stop.wait(rng.expovariate(1 / self.plan.pauses_s[group]))
             if group == "node" and self.kills > self._kills_earned():

@@ -232,7 +232,7 @@ class Node:
             },
             "assemble": {"settle_s": SETTLE_S, "complete_quiet_s": COMPLETE_QUIET_S},
             "queue": {
-                "lease_s": 4, "ring_again_s": 5, "retry_base_s": 0.5, "time_limit_s": 120,
+                "lease_s": 4, "ring_again_s": 5, "retry_base_s": 0.5, "time_limit_s": 600,
                 "max_attempts": 100,  # kills are many here, and none is the acquisition's fault
             },
             "web": {"enabled": False},

@@ -1,12 +1,14 @@
 """A node's worker with a measurement that takes no time: ``python fast_node.py worker ...`` in place of node.roles.
 
-While ``<storage.root>/hold`` exists a run does not end; every run leaves a file ``runs/<job id>.<process id>``.
+While ``<storage.root>/hold`` exists a run does not end; every run leaves a file ``runs/<job id>.<process id>``. The
+file ``poison`` beside it says which studies end their process, and how: ``{"<Study Instance UID>": "SIGSEGV"}``.
 """
 
 import functools
 import io
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -63,11 +65,22 @@ def load_fast(config: Config) -> Pipeline:
     def run(job: JobInput) -> PipelineOutput:
         (root / "runs").mkdir(exist_ok=True)
         (root / "runs" / f"{job.job_id}.{os.getpid()}").touch()
+        if (root / "poison").exists():
+            _take_poison(json.loads((root / "poison").read_text()).get(str(dcmread(job.files[0]).StudyInstanceUID)))
         while Path(root / "hold").exists():
             time.sleep(0.02)  # a computation that takes long
         return make_result(job)
 
     return run
+
+
+def _take_poison(kind: str | None) -> None:
+    if kind == "endless":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # as compiled code that never looks up
+        while True:
+            time.sleep(1)  # a computation that never ends
+    if kind is not None:
+        os.kill(os.getpid(), signal.Signals[kind])
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from node.app import open_node
 from node.config import Config, load_config
 from node.dimse import scu
 from node.dimse.store_peer import StorePeer
+from node.jobs.overview import JobLine
 from node.model import JobState
 from node.runtime import RunFolder
 from tests.nodekit.small_study import write_study
@@ -150,6 +151,11 @@ class FastNode:
         assert len(self.pacs.files()) == OBJECTS * studies
         assert self.pacs.conflicts() == []
 
+    def command(self, *words: str) -> str:
+        """What ``ironnode`` with these words prints."""
+        command = [sys.executable, "-m", "node", *words, "--config", str(self.config_file)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
     def stop(self) -> int:
         assert self.process is not None
         self.process.terminate()
@@ -271,6 +277,39 @@ def test_a_run_beyond_its_time_limit_is_parked_with_that_reason_and_the_next_job
     node.let_runs_end()
     node.send(2)
     node.pacs.wait_for(OBJECTS, 60)
+
+
+def test_an_acquisition_that_ends_its_worker_each_time_is_parked_and_the_others_are_done(node) -> None:
+    settings = node.settings()
+    settings["queue"] |= {"lease_s": 1, "time_limit_s": 2, "max_attempts": 2}
+    node.config_file.write_text(json.dumps(settings))
+    study = "1.2.826.0.1.3680043.10.999"
+    poison = {f"{study}.1": "SIGKILL", f"{study}.2": "SIGSEGV", f"{study}.3": "endless"}
+    node.root.mkdir(exist_ok=True)
+    (node.root / "poison").write_text(json.dumps(poison))
+    node.start()
+    for number in (1, 2, 3, 4):
+        node.send(number)
+    node.pacs.wait_for(OBJECTS, 60)  # the fourth
+
+    def parked() -> list[JobLine]:
+        with open_node(node.config) as there:
+            found = there.jobs(JobState.PARKED)
+        return found if len(found) == len(poison) else []
+
+    jobs = wait_until(parked, "the three are parked")
+    assert {job.study_instance_uid for job in jobs} == poison.keys()
+    assert all(job.attempts == 2 and "went silent during attempt 2" in job.error for job in jobs)
+    assert len(node.runs()) == 2 * len(poison) + 1
+    pool_process = next(iter(descendants(node.pid_of("worker")) - {node.pid_of("worker")}))
+    assert Path(f"/proc/{pool_process}/oom_score_adj").read_text() == "500\n"
+    shown = node.command("status")
+    assert f"parked        {jobs[0].job_id[:12]} after 2 attempts: the worker" in shown
+    assert "killed, crashed, ran out of memory" in shown
+    (node.root / "poison").unlink()
+    for job in jobs:
+        assert "queued again" in node.command("retry", job.job_id)
+    node.delivered(4)
 
 
 def test_a_second_node_on_the_same_storage_is_refused(node) -> None:
