@@ -274,7 +274,7 @@ FAULTS = (
     ),
     Fault(name="broker killed", group="node", weight=5, kills=True, strike=_kill_broker),
     Fault(name="broker killed, its data deleted", group="node", weight=5, kills=True, strike=_kill_broker_and_data),
-    Fault(name="whole tree killed", group="node", weight=12, kills=True, strike=_kill_tree),
+    Fault(name="whole tree killed", group="node", weight=6, kills=True, strike=_kill_tree),
     Fault(name="disk full", group="surroundings", weight=3, needs_mounts=True, strike=_fill_disk),
     Fault(name="spool read-only", group="surroundings", weight=3, needs_mounts=True, strike=_read_only_spool),
     Fault(name="clock jumps", group="surroundings", weight=2, strike=_jump_clock),

@@ -14,12 +14,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from node.config import Config
 from node.intake.durable_io import DurableIo
-from node.jobs.work import Pipeline
-from node.model import JobInput, PipelineOutput
 from node.roles.stage import run_role
+
+if TYPE_CHECKING:  # each role imports what it needs and no more: their starts are most of what the harness waits for
+    from node.config import Config
+    from node.jobs.work import Pipeline
+    from node.model import JobInput, PipelineOutput
 
 FOLDER = "IRONNODE_CRASH_FOLDER"
 QUICK_ROOT = "1.2.826.0.1.3680043.10.999"  # of tests.nodekit.small_study
@@ -61,7 +64,7 @@ def move_clock(folder: Path, role: str) -> None:
     DurableIo.rename = rename_as_of_moved_clock  # type: ignore[method-assign]
 
 
-def load_mixed(config: Config) -> Pipeline:
+def load_mixed(config: "Config") -> "Pipeline":
     """The measurement, and beside it the quick one."""
     from pydicom import dcmread
 
@@ -70,7 +73,7 @@ def load_mixed(config: Config) -> Pipeline:
 
     measurement: list[Pipeline] = []  # loaded when it is needed: that takes longer than most workers live here
 
-    def run(job: JobInput) -> PipelineOutput:
+    def run(job: "JobInput") -> "PipelineOutput":
         study = str(dcmread(job.files[0], stop_before_pixels=True).StudyInstanceUID)
         if not study.startswith(f"{QUICK_ROOT}."):
             if not measurement:

@@ -1,7 +1,8 @@
 """A node's worker with a measurement that takes no time: ``python fast_node.py worker ...`` in place of node.roles.
 
 While ``<storage.root>/hold`` exists a run does not end; every run leaves a file ``runs/<job id>.<process id>``. The
-file ``poison`` beside it says which studies end their process, and how: ``{"<Study Instance UID>": "SIGSEGV"}``.
+file ``poison`` beside it says which studies end their process, and how: ``{"<Study Instance UID>": "SIGSEGV"}``,
+``long`` (until the time limit) or ``endless`` (beyond it).
 """
 
 import functools
@@ -77,8 +78,8 @@ def load_fast(config: Config) -> Pipeline:
 def _take_poison(kind: str | None) -> None:
     if kind == "endless":
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # as compiled code that never looks up
-        while True:
-            time.sleep(1)  # a computation that never ends
+    while kind in ("endless", "long"):
+        time.sleep(1)  # a computation that does not end
     if kind is not None:
         os.kill(os.getpid(), signal.Signals[kind])
 

@@ -262,57 +262,41 @@ def test_a_broker_killed_and_emptied_with_jobs_waiting_loses_nothing(node) -> No
     node.delivered(3)
 
 
-def test_a_run_beyond_its_time_limit_is_parked_with_that_reason_and_the_next_job_is_done(node) -> None:
-    settings = node.settings()
-    settings["queue"] |= {"time_limit_s": 2, "max_attempts": 1}
-    node.config_file.write_text(json.dumps(settings))
-    node.hold_runs()
-    node.start().send(1)
-
-    def parked() -> list[str | None]:
-        with open_node(node.config) as there:
-            return [job.error for job in there.jobs(JobState.PARKED)]
-
-    assert wait_until(parked, "the job is parked") == ["the run was ended after 1.9 s (queue.time_limit_s)"]
-    node.let_runs_end()
-    node.send(2)
-    node.pacs.wait_for(OBJECTS, 60)
-
-
 @pytest.mark.timeout(240)
-def test_an_acquisition_that_ends_its_worker_each_time_is_parked_and_the_others_are_done(node) -> None:
+def test_acquisitions_that_end_their_worker_each_time_are_parked_and_the_others_are_done(node) -> None:
     settings = node.settings()
     settings["queue"] |= {"lease_s": 1, "time_limit_s": 2, "max_attempts": 2}
     node.config_file.write_text(json.dumps(settings))
     study = "1.2.826.0.1.3680043.10.999"
-    poison = {f"{study}.1": "SIGKILL", f"{study}.2": "SIGSEGV", f"{study}.3": "endless"}
+    poison = {f"{study}.1": "SIGKILL", f"{study}.2": "SIGSEGV", f"{study}.3": "endless", f"{study}.4": "long"}
     node.root.mkdir(exist_ok=True)
     (node.root / "poison").write_text(json.dumps(poison))
     node.start()
-    for number in (1, 2, 3, 4):
+    for number in (1, 2, 3, 4, 5):
         node.send(number)
-    node.pacs.wait_for(OBJECTS, 60)  # the fourth
+    node.pacs.wait_for(OBJECTS, 60)  # the fifth
 
-    def parked() -> list[JobLine]:
+    def parked() -> dict[str, JobLine]:
         with open_node(node.config) as there:
-            found = there.jobs(JobState.PARKED)
-        return found if len(found) == len(poison) else []
+            found = {poison[job.study_instance_uid]: job for job in there.jobs(JobState.PARKED)}
+        return found if len(found) == len(poison) else {}
 
-    jobs = wait_until(parked, "the three are parked")
-    assert {job.study_instance_uid for job in jobs} == poison.keys()
-    assert all(job.attempts == 2 and "went silent during attempt 2" in job.error for job in jobs)
+    jobs = wait_until(parked, "the four are parked")
+    assert jobs.pop("long").error == "the run was ended after 1.9 s (queue.time_limit_s)"
+    assert all(job.attempts == 2 and "went silent during attempt 2" in job.error for job in jobs.values())
     assert len(node.runs()) == 2 * len(poison) + 1
-    pool_process = next(iter(descendants(node.pid_of("worker")) - {node.pid_of("worker")}))
+    (pool_process,) = descendants(node.pid_of("worker")) - {node.pid_of("worker")}
     assert Path(f"/proc/{pool_process}/oom_score_adj").read_text() == "500\n"
+    killed = jobs["SIGKILL"].job_id
     shown = node.command("status")
-    assert f"parked        {jobs[0].job_id[:12]} after 2 attempts: the worker" in shown
-    assert "killed, crashed, ran out of memory" in shown
+    assert f"parked        {killed[:12]} after 2 attempts: the worker" in shown
+    assert "was killed, crashed, ran out of memory" in shown
     (node.root / "poison").unlink()
-    assert f"job {jobs[0].job_id} is queued again" in node.command("retry", jobs[0].job_id)
+    assert f"job {killed} is queued again" in node.command("retry", killed)
     with open_node(node.config) as there:
-        for job in jobs[1:]:
+        for job in there.jobs(JobState.PARKED):
             there.retry(job.job_id)
-    node.delivered(4)
+    node.delivered(5)
 
 
 def test_a_second_node_on_the_same_storage_is_refused(node) -> None:
