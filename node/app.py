@@ -13,6 +13,7 @@ from pathlib import Path
 
 from node.config import Config
 from node.deliver.outbox import Outbox, plan_deliveries
+from node.deliver.retention import Find, Retention
 from node.errors import InputError
 from node.intake.spool import Spool
 from node.jobs.assemble import Assembler
@@ -25,6 +26,7 @@ from node.jobs.manifest import JobManifest, ManifestStore, derive_job_id
 from node.jobs.overview import AcquisitionLine, JobLine, Overview, TrailLine
 from node.jobs.priors import PriorStore
 from node.jobs.rebuild import Rebuilt, rebuild_ledger
+from node.jobs.removals import Removal, RemovalCounts
 from node.model import Cause, Job, JobState
 from node.runtime import RunFolder, exclusive
 from quant import METHOD_VERSION
@@ -62,6 +64,7 @@ class NodeStatus:
     declined: int
     jobs: dict[JobState, int]
     destinations: tuple[DestinationStatus, ...]
+    retention: RemovalCounts
     free_mib: int
 
 
@@ -74,6 +77,7 @@ class JobDetails:
     record: dict[str, object] | None
     deliveries: tuple[Delivery, ...]
     commitments: tuple[Commitment, ...]
+    removal: Removal | None
     trail: tuple[TrailLine, ...]
     result_folder: Path | None
 
@@ -113,6 +117,20 @@ class Node:
             clock=wall_clock,
         )
 
+    def retention(self, find: Find) -> Retention:
+        """The retention of this node; ``find`` asks a destination what it has."""
+        return Retention(
+            removals=self.ledger.removals,
+            deliveries=self.ledger.deliveries,
+            commitments=self.ledger.commitments,
+            outbox=self.outbox,
+            spool=self.spool,
+            config=self.config.retention,
+            destinations=self.config.destinations,
+            find=find,
+            clock=wall_clock,
+        )
+
     # ------------------------------------------------------------ what operators ask
 
     def status(self) -> NodeStatus:
@@ -126,6 +144,7 @@ class Node:
             declined=acquisitions["declined"],
             jobs=self.overview.job_counts(),
             destinations=tuple(self._destinations()),
+            retention=self.ledger.removals.counts(),
             free_mib=shutil.disk_usage(root).free // _MIB,
         )
 
@@ -170,6 +189,7 @@ class Node:
             record=self.overview.record(full),
             deliveries=tuple(self.ledger.deliveries.of_job(full)),
             commitments=tuple(self.ledger.commitments.of_job(full)),
+            removal=self.ledger.removals.of_job(full),
             trail=tuple(self.overview.trail(full)),
             result_folder=folder if folder.is_dir() else None,
         )
@@ -181,7 +201,7 @@ class Node:
         since) do not have yet, or refused to keep for good, is sent.
 
         Raises:
-            InputError: no job, or several, begin so; or a worker has it.
+            InputError: no job, or several, begin so; a worker has it; or retention removed its files.
         """
         now = wall_clock()
         details = self.show(job_id)
@@ -218,6 +238,7 @@ class Node:
             raise InputError(f"job {job.job_id} is {job.state}, not done")
         gone = [uid for uid in job.sop_instance_uids if self.spool.find(uid) is None]
         if gone:
+            self.ledger.removals.refuse_removed_image(gone[0])
             raise InputError(f"job {job.job_id}: {len(gone)} of its images are no longer in the spool; send them again")
         digest = self.config.method_digest()
         manifest = JobManifest(
@@ -243,7 +264,7 @@ class Node:
         """Send all objects of a finished job once more (the same bytes); a sentence that says what will happen.
 
         Raises:
-            InputError: no job, or several, begin so; or it has no result yet.
+            InputError: no job, or several, begin so; it has no result yet; or retention removed its files.
         """
         now = wall_clock()
         details = self.show(job_id)

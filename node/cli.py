@@ -12,7 +12,7 @@ import click
 
 from node.commands.files import inspect, phantom, process, send
 from node.commands.network import check, demo, gateway, serve, worker
-from node.commands.operate import config_group, jobs, rebuild, remeasure, retry, show, status, web_password
+from node.commands.operate import config_group, jobs, rebuild, remeasure, retention, retry, show, status, web_password
 from node.errors import IronnodeError
 
 
@@ -34,7 +34,7 @@ def cli() -> None:
 
 for _command in (
     serve, gateway, worker, process, inspect, phantom, demo, send, check, status, jobs, show, retry, remeasure, rebuild,
-    config_group, web_password,
+    retention, config_group, web_password,
 ):  # fmt: skip
     cli.add_command(_command)
 

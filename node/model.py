@@ -37,6 +37,15 @@ class CommitmentState(StrEnum):
     REFUSED = "refused"  # it said too often that it does not have it; waits for an operator (`ironnode retry`)
 
 
+class RemovalState(StrEnum):
+    """Where retention stands with the files of one delivered job; no row: it has not looked yet."""
+
+    UNPROVED = "unproved"  # kept: that a destination has everything is not proved; looked at again later
+    MARKED = "marked"  # to be removed; from here on nothing of it is sent
+    REMOVED = "removed"  # images and result objects are gone; record, report text and history stay
+    RETURNED = "returned"  # removed, and its images were sent again since
+
+
 class AcquisitionState(StrEnum):
     """Where an acquisition stands."""
 

@@ -52,8 +52,8 @@ def status(config_path: Path | None, as_json: bool) -> None:
         click.echo(f"              and {len(parked) - _LINES} more (`ironnode jobs --state parked`)")
     for line in found.destinations:
         waiting = f"{line.pending} waiting since {_when(line.waiting_since)}" if line.pending else "nothing waiting"
-        gone = "" if line.configured else "  (no longer configured)"
-        click.echo(f"destination   {line.name}: {line.sent} sent, {waiting}{gone}")
+        left = "" if line.configured else "  (no longer configured)"
+        click.echo(f"destination   {line.name}: {line.sent} sent, {waiting}{left}")
         if line.commitment:
             kept = line.commitment
             text = f"{kept.committed} committed, {kept.waiting} asked for, {kept.refused} refused"
@@ -64,6 +64,13 @@ def status(config_path: Path | None, as_json: bool) -> None:
             click.echo(f"              does not take: {kinds}; sent without them (docs/operations.md)")
         if line.pending and line.last_detail:
             click.echo(f"              last answer: {line.last_detail}")
+    if found.retention.removed or found.retention.unproved:
+        gone = found.retention
+        why = f": {gone.last_detail}" if gone.last_detail else ""
+        click.echo(
+            f"retention     files of {gone.removed} jobs removed ({gone.freed_bytes / 2**20:.0f} MiB), "
+            f"{gone.unproved} kept without proof{why}"
+        )
     for acquisition in [a for a in acquisitions if a.state == "receiving"]:
         missing = "; ".join(acquisition.missing[:3]) or "waits to be quiet"
         click.echo(f"receiving     {acquisition.study_instance_uid}: {acquisition.n_instances} instances; {missing}")
@@ -119,6 +126,8 @@ def show(job: str, config_path: Path | None, as_json: bool) -> None:
     click.echo(f"study {line.study_instance_uid}, accepted {_when(line.accepted_at)}, attempts {line.attempts}")
     if line.error:
         click.echo(f"last error: {line.error}")
+    if details.removal:
+        click.echo(details.removal.text)
     if details.result_folder:
         click.echo(f"results: {details.result_folder}")
     report = details.result_folder / "report.txt" if details.result_folder else None
@@ -135,6 +144,39 @@ def show(job: str, config_path: Path | None, as_json: bool) -> None:
     click.echo("")
     for step in details.trail:
         click.echo(f"{_when(step.at)}  {step.name}  " + "  ".join(f"{k}={v}" for k, v in step.fields.items()))
+
+
+@click.command()
+@config_option
+@_json
+def retention(config_path: Path | None, as_json: bool) -> None:
+    """List whose files retention removes next, and what keeps the files of the others. Nothing is removed by this.
+
+    A node that runs removes by itself what the section `retention` of the configuration allows. C-FIND is only done
+    then.
+    """
+    from node.app import open_node
+
+    with open_node(load_config(config_path)) as node:
+        looked = node.retention(_ask_nobody)
+        outlooks = [(c.job_id, *looked.outlook(c)) for c in looked.due()]
+        strays = {study: len(uids) for study, uids in looked.strays().items()}
+        done = node.status().retention
+    if as_json:
+        due = [{"job_id": job_id, "goes": goes, "detail": detail} for job_id, goes, detail in outlooks]
+        click.echo(_dump({"due": due, "images_of_no_job": strays, **asdict(done)}))
+        return
+    click.echo(f"removed so far: files of {done.removed} jobs, {done.freed_bytes / 2**20:.0f} MiB")
+    for job_id, goes, detail in outlooks:
+        click.echo(f"{job_id[:12]}  {'goes next' if goes else 'kept'}: {detail}")
+    for study, number in strays.items():
+        click.echo(f"{study}: {number} images that belong to no job go next")
+    if not outlooks and not strays:
+        click.echo("nothing else is due")
+
+
+def _ask_nobody(*_: object) -> frozenset[str]:
+    return frozenset()
 
 
 def _commitment(asked: Commitment) -> str:

@@ -126,6 +126,23 @@ class DestinationConfig(Section):
         return kind in self.objects if kind not in _OF_ALL else "all" in self.objects or kind in self.objects
 
 
+class RetentionConfig(Section):
+    """What is deleted, and when. Nothing is, unless a number of days is given."""
+
+    keep_days: float | None = Field(
+        None, ge=0, description="days that files of a measured, delivered and proved job are kept; null = for ever"
+    )
+    keep_refused_days: float | None = Field(
+        None, ge=0, description="the same for jobs that were not measured; null = for ever"
+    )
+    keep_declined_days: float | None = Field(
+        None, ge=0, description="days that images are kept that belong to no job; null = for ever"
+    )
+    delete_without_proof: bool = Field(
+        False, description="true: a destination without storage commitment is believed without asking it (C-FIND)"
+    )
+
+
 class BrokerConfig(Section):
     """The Celery broker."""
 
@@ -251,6 +268,7 @@ class Config(Section):
     assemble: AssembleConfig = AssembleConfig()
     queue: QueueConfig = QueueConfig()
     destinations: tuple[DestinationConfig, ...] = Field((), description="systems that get the results")
+    retention: RetentionConfig = RetentionConfig()
     broker: BrokerConfig = BrokerConfig()
     database: DatabaseConfig = DatabaseConfig()
     web: WebConfig = WebConfig()

@@ -13,11 +13,14 @@ from node.deliver.objects import ALTERNATIVES
 from node.errors import StorageError
 from node.intake.durable_io import storage_error
 from node.jobs.deliveries import PlannedDelivery
-from node.jobs.durable import flush_folder, write_flushed
+from node.jobs.durable import flush_folder, write_durably, write_flushed
 from node.model import PipelineOutput
 
 RECORD_FILE = "result.json"
+TEXT_FILE = "report.txt"
 _TEMPORARY = ".new-"
+_REMOVED_FILE = "removed.txt"
+_STAYING = frozenset({RECORD_FILE, TEXT_FILE, _REMOVED_FILE})  # small, and no object
 
 
 class Outbox:
@@ -65,6 +68,39 @@ class Outbox:
                 return _same(final, output.files)
             raise storage_error(error, f"{final} cannot be written") from error
         return True
+
+    def strip(self, job_id: str, why: str) -> int:
+        """Remove a result set but for its record and report text, for ever; returns the bytes freed.
+
+        ``why`` is made durable first, so that a rebuilt ledger does not look for the objects. Repeating it is harmless.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        folder = self.path(job_id)
+        if not folder.is_dir():
+            return 0
+        write_durably(folder / _REMOVED_FILE, why.encode())
+        freed = 0
+        try:
+            for entry in sorted(folder.iterdir()):
+                if entry.name in _STAYING:
+                    continue
+                freed += _size(entry)
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            flush_folder(folder)
+        except OSError as error:
+            raise storage_error(error, f"{folder} cannot be cleared") from error
+        return freed
+
+    def removed(self, job_id: str) -> str | None:
+        """Why the objects of a result set were removed; ``None`` when they were not."""
+        try:
+            return (self.path(job_id) / _REMOVED_FILE).read_text()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise storage_error(error, f"{self.path(job_id)} cannot be read") from error
 
     def job_ids(self) -> list[str]:
         """Jobs whose result set stands."""
@@ -125,6 +161,11 @@ def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         write_flushed(path, data)
     for made in sorted(folders, reverse=True):
         flush_folder(made)
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _same(folder: Path, files: Mapping[str, bytes]) -> bool:

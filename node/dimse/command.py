@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 C_STORE_RQ = 0x0001
 C_STORE_RSP = 0x8001
+C_FIND_RQ = 0x0020
 C_ECHO_RQ = 0x0030
 N_EVENT_REPORT_RQ = 0x0100
 N_EVENT_REPORT_RSP = 0x8100
@@ -134,6 +135,19 @@ def encode_store_request(message_id: int, sop_class_uid: str, sop_instance_uid: 
             PRIORITY: us(0),
             DATA_SET_TYPE: us(0x0001),
             AFFECTED_SOP_INSTANCE_UID: uid(sop_instance_uid),
+        }
+    )
+
+
+def encode_find_request(message_id: int, sop_class_uid: str) -> bytes:
+    """The command set of a C-FIND-RQ of medium priority (PS3.7 9.3.2.1)."""
+    return encode_command(
+        {
+            AFFECTED_SOP_CLASS_UID: uid(sop_class_uid),
+            COMMAND_FIELD: us(C_FIND_RQ),
+            MESSAGE_ID: us(message_id),
+            PRIORITY: us(0),
+            DATA_SET_TYPE: us(0x0001),
         }
     )
 

@@ -5,11 +5,9 @@ in the same ``keep``.
 """
 
 from collections.abc import Callable, Sequence
-from io import BytesIO
 
 from pydicom.dataset import Dataset
 from pynetdicom import evt
-from pynetdicom.dsutils import decode, encode
 
 from node.dimse.command import (
     COMMAND_FIELD,
@@ -20,17 +18,16 @@ from node.dimse.command import (
     encode_event_report_response,
 )
 from node.dimse.contexts import COMMITMENT_SOP_CLASS, COMMITMENT_SOP_INSTANCE
-from node.dimse.requestor import Context, Peer, Requestor
+from node.dimse.data_sets import contexts_for, decode_from, encode_for
+from node.dimse.requestor import Peer, Requestor
 from node.dimse.status import Status, describe, is_success
 from node.errors import InputError, PeerError, StorageError
-from node.intake.dataset_walk import IMPLICIT_VR_LITTLE_ENDIAN
 from node.model import CommitmentReport, SopReference
 from node.ops.events import Event, emit
 
 REPORT_WAIT_S = 10.0  # on the association of a request; some providers report there or never
 _REQUEST_COMMITMENT = 1  # action type (PS3.4 J.3.2.1)
 _EVENT_TYPES = frozenset({1, 2})  # all committed; failures exist (PS3.4 J.3.3.1)
-_SYNTAXES = ("1.2.840.10008.1.2.1", IMPLICIT_VR_LITTLE_ENDIAN)
 
 KeepReport = Callable[[CommitmentReport], None]
 """Makes a report durable; raises ``InputError`` for one that answers no request, ``StorageError`` for disk trouble."""
@@ -53,7 +50,7 @@ def ask(
     Raises:
         PeerError: the peer did not take the request.
     """
-    contexts = [Context(sop_class_uid=COMMITMENT_SOP_CLASS, transfer_syntax_uid=syntax) for syntax in _SYNTAXES]
+    contexts = contexts_for(COMMITMENT_SOP_CLASS)
     with Requestor(peer, contexts, calling_ae_title=calling_ae_title, timeout_s=timeout_s) as association:
         context = next((c for c in contexts if c in association.accepted), None)
         if context is None:
@@ -61,7 +58,7 @@ def ask(
         command = encode_action_request(
             association.next_message_id(), COMMITMENT_SOP_CLASS, COMMITMENT_SOP_INSTANCE, _REQUEST_COMMITMENT
         )
-        information = _encode(_request(transaction_uid, references), implicit=_is_implicit(context))
+        information = encode_for(context, _request(transaction_uid, references))
         response = association.request(association.accepted[context], command, information)
         if not is_success(response.status):
             raise PeerError(f"{peer}: answered the request with {describe(response.status, response.comment)}")
@@ -77,13 +74,12 @@ def take_report(event: evt.Event, keep: KeepReport) -> tuple[Status, None]:
 def _wait_for_report(association: Requestor, keep: KeepReport, wait_s: float) -> None:
     try:
         request = association.next_request(wait_s)
-        if request is not None and request.command.number(COMMAND_FIELD) == N_EVENT_REPORT_RQ:
-            implicit = any(
-                _is_implicit(c) for c, number in association.accepted.items() if number == request.context_id
-            )
+        if request is None or request.command.number(COMMAND_FIELD) != N_EVENT_REPORT_RQ:
+            return
+        for context in (c for c, number in association.accepted.items() if number == request.context_id):
             status = _keep(
                 request.command.number(EVENT_TYPE_ID),
-                lambda: _decode(request.data, implicit=implicit),
+                lambda: decode_from(context, request.data),  # noqa: B023 - called at once
                 association.peer.ae_title.strip(),
                 keep,
             )
@@ -105,10 +101,6 @@ def _keep(event_type: int, read: Callable[[], Dataset], ae_title: str, keep: Kee
         emit(Event.STORAGE_TROUBLE, error=str(error))
         return Status.PROCESSING_FAILURE
     return Status.SUCCESS
-
-
-def _is_implicit(context: Context) -> bool:
-    return context.transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
 
 
 def _request(transaction_uid: str, references: Sequence[SopReference]) -> Dataset:
@@ -145,13 +137,3 @@ def _reference(item: Dataset) -> SopReference:
     return SopReference(
         sop_class_uid=str(item.ReferencedSOPClassUID), sop_instance_uid=str(item.ReferencedSOPInstanceUID)
     )
-
-
-def _encode(information: Dataset, *, implicit: bool) -> bytes:
-    encoded = encode(information, implicit, True)
-    assert encoded is not None, "UIDs of our own"
-    return encoded
-
-
-def _decode(data: bytes, *, implicit: bool) -> Dataset:
-    return decode(BytesIO(data), implicit, True)

@@ -51,6 +51,7 @@ _LARGEST_SENT_PDU_BYTES = 131072  # larger ones gain nothing
 _PDV_HEAD_BYTES = 6
 _ASSOCIATE_AC, _ASSOCIATE_RJ, _P_DATA, _RELEASE_RQ, _ABORT = 0x02, 0x03, 0x04, 0x05, 0x07
 _PDV_COMMAND, _PDV_LAST = 1, 2
+_PENDING = frozenset({0xFF00, 0xFF01})  # of C-FIND (PS3.4 table C.4-1)
 _MOST_REQUESTS = 16  # of the peer, before it answers ours
 _LARGEST_RECEIVED_DATA_BYTES = 4 << 20  # of a data set that a peer sends us; it is read into memory
 
@@ -151,14 +152,29 @@ class Requestor:
         Raises:
             PeerError: the association is over.
         """
+        self._send(context_id, command, data, start)
+        return self._next_response()[0]
+
+    def query(self, context_id: int, command: bytes, identifier: bytes) -> Iterator[tuple[Response, bytes]]:
+        """Send a C-FIND request and give its answers with their identifiers, the final one last.
+
+        Raises:
+            PeerError: the association is over.
+        """
+        self._send(context_id, command, identifier, 0)
+        pending = True
+        while pending:
+            response, found = self._next_response()
+            pending = response.status in _PENDING
+            yield response, found
+
+    def _send(self, context_id: int, command: bytes, data: EncodedDataSet | None, start: int) -> None:
         with self._errors_named("while sending"):
             head = command_pdu(context_id, command)
             if data is None:
                 self._socket.sendall(head)
             else:
                 self._send_data(context_id, head, data, start)
-        with self._errors_named("while waiting for an answer"):
-            return self._response()
 
     def next_request(self, wait_s: float) -> Message | None:
         """A request that the peer makes on this association; ``None`` when it makes none in time, or ended it.
@@ -245,15 +261,17 @@ class Requestor:
                 return
             head = b""
 
-    def _response(self) -> Response:
-        while not (message := self._read_message()).is_response:
-            if len(self._requests) >= _MOST_REQUESTS:
-                raise ProtocolError("it makes requests instead of answering")
-            self._requests.append(message)
-        command = message.command
-        if command.number(MESSAGE_ID_RESPONDED_TO) != self._message_id:
-            raise ProtocolError("it answered another request")
-        return Response(status=command.number(STATUS), comment=command.text(ERROR_COMMENT))
+    def _next_response(self) -> tuple[Response, bytes]:
+        with self._errors_named("while waiting for an answer"):
+            while not (message := self._read_message()).is_response:
+                if len(self._requests) >= _MOST_REQUESTS:
+                    raise ProtocolError("it makes requests instead of answering")
+                self._requests.append(message)
+            command = message.command
+            if command.number(MESSAGE_ID_RESPONDED_TO) != self._message_id:
+                raise ProtocolError("it answered another request")
+            response = Response(status=command.number(STATUS), comment=command.text(ERROR_COMMENT))
+            return response, message.data
 
     def _read_message(self) -> Message:
         """The next message, whole: its command, and its data set where one follows."""

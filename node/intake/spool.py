@@ -15,7 +15,7 @@ import mmap
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -181,6 +181,28 @@ class Spool:
             return None
         places = (self._inbox_path(sop_instance_uid), self._instance_path(sop_instance_uid))
         return next((path for path in places if path.exists()), None)
+
+    def remove(self, sop_instance_uids: Iterable[str]) -> int:
+        """Remove admitted instances for ever (retention); returns the bytes freed. Those that are gone count nothing.
+
+        Raises:
+            StorageError: the disk refused; some may be gone.
+        """
+        freed = 0
+        touched: set[Path] = set()
+        try:
+            for uid in sop_instance_uids:
+                path = self._instance_path(uid)
+                with contextlib.suppress(FileNotFoundError):
+                    size = path.stat().st_size
+                    path.unlink()
+                    freed += size
+                    touched.add(path.parent)
+            for folder in touched:
+                self._disk.flush_folder(folder)
+        except OSError as error:
+            raise storage_error(error, "an instance cannot be removed") from error
+        return freed
 
     def instances(self) -> Iterator[SpooledInstance]:
         """Every admitted instance, in order of folder and UID; to rebuild an index from the disk."""

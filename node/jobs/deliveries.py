@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, 
 
 from node.jobs import schema, trail
 from node.jobs.database import Database
+from node.jobs.removals import refuse_removed
 from node.model import DeliveryState
 from node.ops.events import Event
 
@@ -95,8 +96,13 @@ class DeliveryBook:
         self._database = database
 
     def add(self, job_id: str, planned: Sequence[PlannedDelivery], now: datetime) -> None:
-        """Enter further deliveries of a job (a destination that was added later)."""
+        """Enter further deliveries of a job (a destination that was added later).
+
+        Raises:
+            InputError: retention removed the job's files; so do ``make_due`` and ``send_again``.
+        """
         with self._database.writing() as connection:
+            refuse_removed(connection, job_id)
             add_deliveries(self._database, connection, job_id, planned, now)
 
     def due_destinations(self, now: datetime) -> list[str]:
@@ -131,6 +137,7 @@ class DeliveryBook:
         undelivered = or_(_pending(), table.c.state == DeliveryState.UNSUPPORTED.value)
         values = {"next_try_at": now, "state": DeliveryState.PENDING.value}
         with self._database.writing() as connection:
+            refuse_removed(connection, job_id)
             return connection.execute(
                 update(table).where(undelivered, table.c.job_id == job_id).values(**values)
             ).rowcount
@@ -140,6 +147,7 @@ class DeliveryBook:
         table = schema.delivery
         values = {"state": DeliveryState.PENDING.value, "attempts": 0, "next_try_at": now, "sent_at": None}
         with self._database.writing() as connection:
+            refuse_removed(connection, job_id)
             # What was committed was the object that went before; the destination is asked about the new one.
             connection.execute(delete(schema.commitment).where(schema.commitment.c.job_id == job_id))
             return connection.execute(update(table).where(table.c.job_id == job_id).values(**values)).rowcount

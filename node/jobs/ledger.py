@@ -23,6 +23,7 @@ from node.jobs.commitments import CommitmentBook
 from node.jobs.database import Database
 from node.jobs.deliveries import DeliveryBook, PlannedDelivery, add_deliveries
 from node.jobs.manifest import JobManifest
+from node.jobs.removals import RemovalBook
 from node.jobs.studies import StudyBook
 from node.model import Cause, Job, JobState
 from node.ops.events import Event
@@ -51,7 +52,7 @@ class DueJob:
 
 
 class Ledger:
-    """Jobs, and through ``studies``, ``deliveries`` and ``commitments`` everything else the node knows."""
+    """Jobs, and through its books everything else the node knows."""
 
     def __init__(self, root: Path, url: str | None = None) -> None:
         """Open the ledger of ``storage.root``; ``url`` is ``database.url``.
@@ -63,6 +64,7 @@ class Ledger:
         self.studies = StudyBook(self.database)
         self.deliveries = DeliveryBook(self.database)
         self.commitments = CommitmentBook(self.database)
+        self.removals = RemovalBook(self.database)
 
     def close(self) -> None:
         """Let go of the database."""

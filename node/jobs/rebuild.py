@@ -39,7 +39,7 @@ def rebuild_ledger(
     """Enter everything that the disk knows into an empty ledger (or into one that knows a part of it).
 
     Every study is left open, so the assembler looks at it again: it finds the jobs that stand and makes those that
-    were never made. Deliveries are pending again.
+    were never made. Deliveries are pending again, except of jobs whose files retention removed.
 
     Raises:
         StorageError: disk or database refused.
@@ -51,7 +51,11 @@ def rebuild_ledger(
         record = outbox.record(manifest.job_id)
         if record is not None:
             results += 1
-            ledger.restore_done(manifest.job_id, now, record, plan_deliveries(record, destinations))
+            removed = outbox.removed(manifest.job_id)
+            planned = plan_deliveries(record, destinations) if removed is None else ()
+            ledger.restore_done(manifest.job_id, now, record, planned)
+            if removed is not None:
+                ledger.removals.restore(manifest.job_id, removed, now)
     emit(Event.LEDGER_REBUILT, instances=instances, jobs=jobs, results=results, unreadable=len(unreadable))
     return Rebuilt(instances=instances, jobs=jobs, results=results, unreadable=tuple(unreadable))
 

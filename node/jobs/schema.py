@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Dialect,
@@ -148,6 +149,18 @@ commitment = Table(  # what a destination was asked to keep for good; no row: no
     Column("last_detail", Text),
     Column("committed_at", UtcTime),
     Index("commitment_due", "state", "destination", "next_try_at"),
+)
+
+removal = Table(  # what retention did with the files of a delivered job
+    "removal",
+    metadata,
+    Column("job_id", String(32), ForeignKey("job.job_id"), primary_key=True),
+    Column("state", String(16), nullable=False),  # node.model.RemovalState
+    Column("changed_at", UtcTime, nullable=False),
+    Column("next_try_at", UtcTime),  # of a job without proof
+    Column("detail", Text, nullable=False),  # the proof, or what is missing
+    Column("freed_bytes", BigInteger, nullable=False),
+    Index("removal_by_state", "state", "next_try_at"),
 )
 
 event = Table(  # every transition, never changed

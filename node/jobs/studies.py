@@ -9,6 +9,7 @@ from sqlalchemy import Connection, and_, delete, select, update
 
 from node.jobs import schema, trail
 from node.jobs.database import Database
+from node.jobs.removals import note_returned
 from node.model import AcquisitionState, InstanceHeader, PlaneHeader, RegionReference, SpooledInstance
 from node.ops.events import Event
 
@@ -53,6 +54,7 @@ class StudyBook:
             return set()
         with self._database.writing() as connection:
             known = _known(connection, [i.header.sop_instance_uid for i in instances])
+            note_returned(connection, known, max(i.spooled.received_at for i in instances))
             fresh = {
                 i.header.sop_instance_uid: i for i in reversed(instances) if i.header.sop_instance_uid not in known
             }

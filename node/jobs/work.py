@@ -78,6 +78,7 @@ class Workshop:
         for uid in job.sop_instance_uids:
             path = self.locate(uid)
             if path is None:
+                self.ledger.removals.refuse_removed_image(uid)
                 raise StorageError(f"instance {uid} is not in the spool")
             files[uid] = path
         return JobInput(

@@ -53,6 +53,9 @@ class Event(StrEnum):
     COMMITMENT_REFUSED = "commitment_refused"  # it does not; they are sent again, or wait for an operator
     COMMITMENT_FAILED = "commitment_failed"  # the request was not taken, or not answered; asked again later
     REPORT_NOT_TAKEN = "report_not_taken"  # a storage commitment report that answers no request of ours
+    FILES_REMOVED = "files_removed"  # retention removed images and result objects of a delivered job
+    FILES_KEPT = "files_kept"  # retention may not remove a job's files: what is missing to prove its delivery
+    STRAYS_REMOVED = "strays_removed"  # retention removed images that belong to no job
     BROKER_AWAY = "broker_away"  # the queue's broker does not answer
     BROKER_BACK = "broker_back"  # it answers again
     BROKER_EMPTIED = "broker_emptied"  # the private broker's data could not be used; it starts without them

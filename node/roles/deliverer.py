@@ -1,16 +1,19 @@
-"""The deliverer role: sends, and asks for storage commitment; a thread for each errand, so that none waits."""
+"""The deliverer role: sends, asks for storage commitment, removes; a thread for each errand, so that none waits."""
 
 import logging
 import random
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from node.app import open_node, wall_clock
 from node.config import Config, DestinationConfig
 from node.deliver.commitment import Ask, Committer
 from node.deliver.dispatch import Dispatcher, OnOutcome, Sender
+from node.deliver.retention import Find, Retention
 from node.dimse.commitment import REPORT_WAIT_S, KeepReport, ask
+from node.dimse.holdings import Inquiry
 from node.dimse.scu import Peer
 from node.dimse.scu import send as send_files
 from node.errors import StorageError
@@ -22,9 +25,10 @@ from node.roles.stage import Stage
 _LOOK_EVERY_S = 0.5
 _AFTER_TROUBLE_S = 2.0
 _LEFTOVERS_OLDER_THAN_S = 3600.0
+_RETENTION_EVERY_S = 10.0
 _TRANSACTIONS_OLDER_THAN_S = 30 * 86400.0
 
-Errand = Callable[[DestinationConfig], int]
+Errand = Callable[[], int]
 
 
 def dicom_sender(config: Config) -> Sender:
@@ -59,6 +63,17 @@ def dicom_asker(config: Config, keep: KeepReport, report_wait_s: float = REPORT_
     return request
 
 
+def dicom_finder(config: Config) -> Find:
+    """C-FIND at a destination."""
+
+    def find(destination: DestinationConfig, study_instance_uid: str, series: Sequence[str]) -> frozenset[str]:
+        calling = destination.calling_ae_title or config.receive.ae_title
+        with Inquiry(Peer.of(destination), calling_ae_title=calling, timeout_s=destination.timeout_s) as inquiry:
+            return inquiry.held(study_instance_uid, series)
+
+    return find
+
+
 def play(stage: Stage) -> None:
     """Deliver until told to stop; a send that is under way is cut off then, and repeated later."""
     with open_node(stage.config) as node:
@@ -80,22 +95,24 @@ def play(stage: Stage) -> None:
             clock=wall_clock,
             uniform=random.uniform,
         )
+        retention = node.retention(dicom_finder(stage.config))
         stage.ready()
-        deliver(stage, dispatcher, committer)
+        deliver(stage, dispatcher, committer, retention)
 
 
-def deliver(stage: Stage, dispatcher: Dispatcher, committer: Committer) -> None:
-    """Look for what is due and have it sent, or asked about, until told to stop."""
+def deliver(stage: Stage, dispatcher: Dispatcher, committer: Committer, retention: Retention) -> None:
+    """Look for what is due and have it sent, asked about, or removed, until told to stop."""
     destinations = {d.name: d for d in stage.config.destinations}
     errands = _Errands(stage)
     while not stage.stop.wait(_LOOK_EVERY_S):
+        errands.run("retention", retention.step, _RETENTION_EVERY_S)
         try:
             committer.take_answers()
             for name in dispatcher.book.due_destinations(wall_clock()):
                 if name in destinations:
-                    errands.run(f"to-{name}", dispatcher.deliver_due, destinations[name])
+                    errands.run(f"to-{name}", partial(dispatcher.deliver_due, destinations[name]))
             for name in committer.due_destinations(destinations.values()):
-                errands.run(f"commit-{name}", committer.ask_due, destinations[name])
+                errands.run(f"commit-{name}", partial(committer.ask_due, destinations[name]))
         except StorageError as error:
             _tell(stage, error)
 
@@ -107,20 +124,21 @@ class _Errands:
         self._stage = stage
         self._threads: dict[str, threading.Thread] = {}
 
-    def run(self, name: str, errand: Errand, destination: DestinationConfig) -> None:
-        """Start an errand, unless the last of its name is still under way."""
+    def run(self, name: str, errand: Errand, then_wait_s: float = 0.0) -> None:
+        """Start an errand, unless the last of its name is still under way, or was a moment ago."""
         running = self._threads.get(name)
         if running is None or not running.is_alive():
-            thread = threading.Thread(target=self._run, args=(errand, destination), name=name, daemon=True)
+            thread = threading.Thread(target=self._run, args=(errand, then_wait_s), name=name, daemon=True)
             self._threads[name] = thread
             thread.start()
 
-    def _run(self, errand: Errand, destination: DestinationConfig) -> None:
+    def _run(self, errand: Errand, then_wait_s: float) -> None:
         try:
-            errand(destination)
+            errand()
         except StorageError as error:
             _tell(self._stage, error)
-            self._stage.stop.wait(_AFTER_TROUBLE_S)
+            then_wait_s = max(then_wait_s, _AFTER_TROUBLE_S)
+        self._stage.stop.wait(then_wait_s)
 
 
 def _tell(stage: Stage, error: StorageError) -> None:

@@ -11,6 +11,7 @@ from pydicom import dcmread
 from node.config import Config, DestinationConfig
 from node.deliver.dispatch import Dispatcher, OnOutcome
 from node.deliver.outbox import Outbox
+from node.deliver.retention import Find, Retention
 from node.intake.spool import Spool
 from node.jobs.assemble import Assembler
 from node.jobs.ledger import Ledger
@@ -108,6 +109,14 @@ class QuietNode:
         self.dispatcher = Dispatcher(
             book=self.ledger.deliveries, outbox=self.outbox, send=self.archive.send, clock=self.clock,
             uniform=lambda low, high: high,
+        )  # fmt: skip
+
+    def retention(self, find: Find) -> Retention:
+        """Retention as ``node.app`` wires it, on this node's clock."""
+        return Retention(
+            removals=self.ledger.removals, deliveries=self.ledger.deliveries, commitments=self.ledger.commitments,
+            outbox=self.outbox, spool=self.spool, config=self.config.retention, destinations=self.config.destinations,
+            find=find, clock=self.clock,
         )  # fmt: skip
 
     def _run(self, job: JobInput) -> PipelineOutput:

@@ -131,6 +131,10 @@ class Orthanc:
         """Set something over REST."""
         self._ask(path, "PUT", json.dumps(value).encode())
 
+    def store(self, data: bytes) -> None:
+        """Store a DICOM file."""
+        self._ask("/instances", "POST", data)
+
     def delete(self, path: str) -> None:
         """Remove something over REST."""
         self._ask(path, "DELETE", None)

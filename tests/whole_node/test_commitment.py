@@ -1,16 +1,16 @@
-"""Storage commitment with Orthanc as the archive: it reports on an association of its own."""
+"""Orthanc as the archive: storage commitment, reported on an association of its own, and C-FIND for retention."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from node.config import AllowedPeer, Config, DestinationConfig, ReceiveConfig
+from node.config import AllowedPeer, Config, DestinationConfig, ReceiveConfig, RetentionConfig
 from node.deliver.commitment import Committer
 from node.dimse.scp import Listener
 from node.jobs.commitment_files import CommitmentFiles
 from node.model import CommitmentState
-from node.roles.deliverer import dicom_asker, dicom_sender
+from node.roles.deliverer import dicom_asker, dicom_finder, dicom_sender
 from tests.node.deliver.test_dispatch import finish_job, with_sender
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
 from tests.whole_node.harness import Orthanc, wait_until
@@ -70,3 +70,26 @@ def test_what_orthanc_lost_is_sent_again_and_committed(
     committer.take_answers()
     assert {c.state for c in node.ledger.commitments.of_job(job.job_id)} == {CommitmentState.COMMITTED}
     assert len(orthanc.instances()) == 3
+
+
+def test_files_go_when_orthanc_lists_every_object(node: QuietNode, orthanc: Orthanc) -> None:
+    orthanc.put("/modalities/node", {"AET": "IRONNODE", "Host": "127.0.0.1", "Port": 104})  # else it answers no query
+    (pacs,) = node.config.destinations
+    plain = pacs.model_copy(update={"commitment": False})
+    node.config = node.config.model_copy(
+        update={"destinations": (plain,), "retention": RetentionConfig.model_validate({"keep_days": 1})}
+    )
+    assert with_sender(node, dicom_sender(node.config)).deliver_due(plain) == 3
+    lost = orthanc.instances()[0]
+    original = orthanc.file(lost["ID"])
+    orthanc.delete(f"/instances/{lost['ID']}")
+    retention = node.retention(dicom_finder(node.config))
+    node.clock.pass_s(86400)
+    assert retention.step() == 0
+    (job,) = node.jobs()
+    assert node.ledger.removals.of_job(job.job_id).detail == "pacs: C-FIND lists 2 of 3 objects"
+    orthanc.store(original)
+    node.clock.pass_s(3600)
+    assert retention.step() == 1
+    assert node.ledger.removals.of_job(job.job_id).detail == "pacs: C-FIND lists all 3 objects"
+    assert list(node.spool.instances()) == []

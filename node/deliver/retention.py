@@ -1,0 +1,163 @@
+"""Retention: the files of a job go when its time is over and every destination is proved to have every object.
+
+Proof is storage commitment; at a destination that was not set up for it, C-FIND that lists each object by its UID, or
+the site's choice to do without. What is to go is marked in the ledger first; deleting is repeated until it is done.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from node.config import DestinationConfig, RetentionConfig
+from node.deliver.outbox import Outbox
+from node.errors import InputError, PeerError
+from node.intake.dataset_walk import walk_file
+from node.intake.file_meta import decode_file_meta, head_bytes
+from node.intake.spool import Spool
+from node.jobs.commitments import CommitmentBook
+from node.jobs.deliveries import Delivery, DeliveryBook
+from node.jobs.removals import Candidate, RemovalBook
+from node.model import CommitmentState, DeliveryState
+from node.ops.events import Event, emit
+
+_LOOK_AGAIN_AFTER = timedelta(hours=1)
+
+Find = Callable[[DestinationConfig, str, Sequence[str]], frozenset[str]]
+"""The SOP Instance UIDs that a destination lists for series of one study; raises ``PeerError``."""
+
+
+class _Unproved(Exception):  # noqa: N818 - a finding, not a fault
+    """What is missing to prove a job's delivery."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """One look at a time; ``find`` asks a destination."""
+
+    removals: RemovalBook
+    deliveries: DeliveryBook
+    commitments: CommitmentBook
+    outbox: Outbox
+    spool: Spool
+    config: RetentionConfig
+    destinations: Sequence[DestinationConfig]
+    find: Find
+    clock: Callable[[], datetime]
+
+    def step(self) -> int:
+        """Remove what may go now; how many jobs' files went.
+
+        Raises:
+            StorageError: disk or ledger refused; what is left is done in a later step.
+        """
+        self._delete_marked()
+        for candidate in self.due():
+            self._judge(candidate)
+        removed = self._delete_marked()
+        self._delete_strays()
+        return removed
+
+    def due(self) -> list[Candidate]:
+        """Jobs whose time is over."""
+        return self.removals.due(
+            self.clock(),
+            measured_before=self._before(self.config.keep_days),
+            refused_before=self._before(self.config.keep_refused_days),
+        )
+
+    def outlook(self, candidate: Candidate) -> tuple[bool, str]:
+        """Whether a due job's files can go as far as is known without asking anybody, and what is known."""
+        try:
+            return True, self._prove(candidate, ask=False)
+        except _Unproved as missing:
+            return False, str(missing)
+
+    def strays(self) -> dict[str, list[str]]:
+        """Images that belong to no job and whose time is over, by study."""
+        before = self._before(self.config.keep_declined_days)
+        return {} if before is None else self.removals.strays(before)
+
+    def _before(self, days: float | None) -> datetime | None:
+        return None if days is None else self.clock() - timedelta(days=days)
+
+    def _judge(self, candidate: Candidate) -> None:
+        try:
+            proof = self._prove(candidate, ask=True)
+        except _Unproved as missing:
+            now = self.clock()
+            if self.removals.keep(candidate.job_id, str(missing), now + _LOOK_AGAIN_AFTER, now):
+                emit(Event.FILES_KEPT, job_id=candidate.job_id, detail=str(missing))
+            return
+        self.removals.mark(candidate.job_id, proof, self.clock())
+
+    def _prove(self, candidate: Candidate, *, ask: bool) -> str:
+        if candidate.proved:
+            return "its images were sent again after its delivery had been proved"
+        sent: dict[str, list[Delivery]] = {}
+        for delivery in self.deliveries.of_job(candidate.job_id):
+            if delivery.state == DeliveryState.SENT:
+                sent.setdefault(delivery.destination, []).append(delivery)
+        if not sent:
+            raise _Unproved("no destination has any of its objects")
+        configured = {destination.name: destination for destination in self.destinations}
+        proofs = [self._prove_at(candidate, name, mine, configured.get(name), ask) for name, mine in sent.items()]
+        return "; ".join(proofs)
+
+    def _prove_at(
+        self,
+        candidate: Candidate,
+        name: str,
+        sent: Sequence[Delivery],
+        destination: DestinationConfig | None,
+        ask: bool,
+    ) -> str:
+        wanted = {delivery.sop_instance_uid for delivery in sent}
+        committed = {
+            c.sop_instance_uid
+            for c in self.commitments.of_job(candidate.job_id)
+            if c.destination == name and c.state == CommitmentState.COMMITTED
+        }
+        if wanted <= committed:
+            return f"{name}: storage commitment of {len(wanted)} objects"
+        if destination is not None and destination.commitment:
+            raise _Unproved(f"{name}: committed to {len(wanted & committed)} of {len(wanted)} objects")
+        if self.config.delete_without_proof:
+            return f"{name}: {len(wanted)} objects sent, no proof wanted by the site"
+        if destination is None:
+            raise _Unproved(f"{name}: no longer configured, so it cannot be asked")
+        return self._found(candidate, destination, sent) if ask else f"{name}: to be asked by C-FIND"
+
+    def _found(self, candidate: Candidate, destination: DestinationConfig, sent: Sequence[Delivery]) -> str:
+        wanted = {delivery.sop_instance_uid for delivery in sent}
+        try:
+            series = sorted({self._series_of(delivery) for delivery in sent})
+            listed = self.find(destination, candidate.study_instance_uid, series)
+        except (PeerError, InputError) as error:
+            raise _Unproved(f"{destination.name}: {error}") from error
+        if not wanted <= listed:
+            raise _Unproved(f"{destination.name}: C-FIND lists {len(wanted & listed)} of {len(wanted)} objects")
+        return f"{destination.name}: C-FIND lists all {len(wanted)} objects"
+
+    def _series_of(self, delivery: Delivery) -> str:
+        path = self.outbox.path(delivery.job_id) / delivery.file
+        try:
+            with path.open("rb") as file:
+                meta, offset = decode_file_meta(file.read(head_bytes()), path.name)
+            return walk_file(path, offset, meta.transfer_syntax_uid).series_instance_uid
+        except OSError as error:
+            raise InputError(f"{delivery.file}: cannot be read: {error.strerror or error}") from error
+
+    def _delete_marked(self) -> int:
+        marked = self.removals.marked()
+        for removal in marked:
+            freed = self.outbox.strip(removal.job_id, removal.detail)
+            freed += self.spool.remove(self.removals.unneeded_instances(removal.job_id))
+            self.removals.done(removal.job_id, freed, self.clock())
+            emit(Event.FILES_REMOVED, job_id=removal.job_id, detail=removal.detail, freed_bytes=freed)
+        return len(marked)
+
+    def _delete_strays(self) -> None:
+        for study, uids in self.strays().items():
+            freed = self.spool.remove(uids)
+            self.removals.forget(study, uids, self.clock())
+            emit(Event.STRAYS_REMOVED, study_instance_uid=study, images=len(uids), freed_bytes=freed)

@@ -1,0 +1,287 @@
+"""Retention: what goes needs its time and its proof, what is gone is said, and a crash in between changes nothing."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from node.app import open_node
+from node.config import Config, DestinationConfig, RetentionConfig, StorageConfig
+from node.deliver.retention import Retention
+from node.errors import InputError, PeerError, StorageError
+from node.jobs.rebuild import rebuild_ledger
+from node.jobs.removals import Removal
+from node.model import CommitmentReport, JobState, RemovalState, SopReference, StoreStatus
+from tests.node.deliver.test_dispatch import finish_job
+from tests.nodekit.quiet_node import Archive, Clock, QuietNode
+from tests.nodekit.small_study import write_study
+
+PACS = DestinationConfig(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
+DAY_S = 86400
+
+
+class Bench:
+    """A node with one job, delivered; the archive lists what it has, or what ``listed`` says."""
+
+    def __init__(self, root: Path, **retention: object) -> None:
+        settings = RetentionConfig.model_validate({"keep_days": 7, **retention})
+        config = Config(storage=StorageConfig(root=root), destinations=(PACS,), retention=settings)
+        self.node = QuietNode(root, Archive(), Clock(), config)
+        self.asked: list[list[str]] = []
+        self.listed: Callable[[], frozenset[str]] = lambda: frozenset(self.node.archive.received)
+        self.study = root.parent / "study"
+        self.job_id = finish_job(self.node, self.study)
+
+    def find(self, destination: DestinationConfig, study: str, series: Sequence[str]) -> frozenset[str]:
+        self.asked.append(list(series))
+        return self.listed()
+
+    @property
+    def retention(self) -> Retention:
+        return self.node.retention(self.find)
+
+    def removal(self) -> Removal | None:
+        return self.node.ledger.removals.of_job(self.job_id)
+
+    def spooled(self) -> int:
+        return len(list(self.node.spool.instances()))
+
+    def left(self) -> set[str]:
+        folder = self.node.outbox.path(self.job_id)
+        return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+    def is_whole(self) -> bool:
+        return self.spooled() == 8 and self.left() == {"result.json", "dicom", *(f"dicom/{n}.dcm" for n in range(3))}
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    benches: list[Bench] = []
+
+    def start(**retention: object) -> Bench:
+        benches.append(Bench(tmp_path / "root", **retention))
+        return benches[-1]
+
+    yield start
+    for bench in benches:
+        bench.node.close()
+
+
+def test_files_go_after_their_time_when_the_archive_lists_every_object(make) -> None:
+    bench = make()
+    assert bench.node.dispatcher.deliver_due(PACS) == 3
+    bench.node.clock.pass_s(7 * DAY_S - 1)
+    assert (bench.retention.step(), bench.asked, bench.is_whole()) == (0, [], True)
+    bench.node.clock.pass_s(1)
+    assert bench.retention.step() == 1
+    assert bench.asked == [sorted(f"{uid}.1" for uid in bench.node.archive.received)]
+    assert (bench.spooled(), bench.left()) == (0, {"result.json", "removed.txt"})
+    removal = bench.removal()
+    assert (removal.state, removal.detail) == (RemovalState.REMOVED, "pacs: C-FIND lists all 3 objects")
+    assert removal.freed_bytes > 8 * 128
+    assert bench.retention.step() == 0
+
+
+def test_nothing_goes_by_default_and_nothing_that_is_not_delivered(make) -> None:
+    bench = make(keep_days=0)
+    bench.node.clock.pass_s(1000 * DAY_S)
+    assert (bench.retention.step(), bench.is_whole()) == (0, True)  # nothing was sent yet
+    bench.node.archive.refuse = lambda path: StoreStatus.FAILED if path.name == "1.dcm" else None
+    assert bench.node.dispatcher.deliver_due(PACS) == 2
+    assert (bench.retention.step(), bench.is_whole(), bench.removal()) == (0, True, None)
+    bench.node.archive.refuse = lambda path: StoreStatus.NO_CONTEXT
+    bench.node.clock.pass_s(DAY_S)
+    bench.node.dispatcher.deliver_due(PACS)
+    bench.node.config = Config(storage=bench.node.config.storage, destinations=(PACS,))
+    bench.node.clock.pass_s(1000 * DAY_S)
+    assert (bench.retention.step(), bench.is_whole()) == (0, True)
+
+
+def lists_two(bench: Bench) -> frozenset[str]:
+    return frozenset(sorted(bench.node.archive.received)[:2])
+
+
+def cannot(bench: Bench) -> frozenset[str]:
+    raise PeerError("PACS: does not offer C-FIND (Study Root)")
+
+
+@pytest.mark.parametrize(
+    ("answer", "missing"),
+    [(lists_two, "pacs: C-FIND lists 2 of 3 objects"), (cannot, "pacs: PACS: does not offer C-FIND (Study Root)")],
+)
+def test_without_proof_files_stay_and_it_is_said_once_an_hour_is_asked_again(make, answer, missing, caplog) -> None:
+    bench = make()
+    bench.node.dispatcher.deliver_due(PACS)
+    bench.listed = lambda: answer(bench)
+    bench.node.clock.pass_s(7 * DAY_S)
+    with caplog.at_level("INFO", logger="ironnode"):
+        for _ in range(3):
+            assert bench.retention.step() == 0
+        bench.node.clock.pass_s(3600)
+        assert bench.retention.step() == 0
+    assert (len(bench.asked), bench.is_whole(), bench.removal().detail) == (2, True, missing)
+    assert [r.message for r in caplog.records] == ["files_kept"]
+    assert bench.node.ledger.removals.counts().last_detail == missing
+    assert bench.node.ledger.deliveries.send_again(bench.job_id, bench.node.clock()) == 3  # nothing is gone yet
+    bench.node.dispatcher.deliver_due(PACS)
+    bench.listed = lambda: frozenset(bench.node.archive.received)
+    bench.node.clock.pass_s(7 * DAY_S)
+    assert bench.retention.step() == 1
+
+
+def test_a_destination_that_commits_must_have_committed_whatever_the_site_waives(make) -> None:
+    bench = make(delete_without_proof=True)
+    committing = PACS.model_copy(update={"commitment": True})
+    bench.node.config = bench.node.config.model_copy(update={"destinations": (committing,)})
+    bench.node.dispatcher.deliver_due(committing)
+    book, now = bench.node.ledger.commitments, bench.node.clock.pass_s(7 * DAY_S)
+    asked = book.due("pacs", now, 9)
+    book.mark_asked("pacs", asked, "1.2.3", now, now)
+    assert (bench.retention.step(), bench.removal().detail) == (0, "pacs: committed to 0 of 3 objects")
+    kept: frozenset[SopReference] = frozenset(d.reference for d in asked)
+    book.enter(CommitmentReport(transaction_uid="1.2.3", ae_title="PACS", committed=kept, failed={}), now)
+    bench.node.clock.pass_s(3600)
+    assert bench.retention.step() == 1
+    assert (bench.asked, bench.removal().detail) == ([], "pacs: storage commitment of 3 objects")
+
+
+def test_the_site_may_do_without_proof_and_a_lost_destination_cannot_be_asked(make) -> None:
+    bench = make()
+    bench.node.dispatcher.deliver_due(PACS)
+    bench.node.clock.pass_s(7 * DAY_S)
+    bench.node.config = bench.node.config.model_copy(update={"destinations": ()})
+    assert bench.retention.step() == 0
+    assert bench.removal().detail == "pacs: no longer configured, so it cannot be asked"
+    waived = bench.node.config.retention.model_copy(update={"delete_without_proof": True})
+    bench.node.config = bench.node.config.model_copy(update={"retention": waived})
+    bench.node.clock.pass_s(3600)
+    assert bench.retention.step() == 1
+    assert bench.removal().detail == "pacs: 3 objects sent, no proof wanted by the site"
+
+
+def removed(make: Callable[..., Bench]) -> Bench:
+    bench = make()
+    bench.node.dispatcher.deliver_due(PACS)
+    bench.node.clock.pass_s(7 * DAY_S)
+    assert bench.retention.step() == 1
+    return bench
+
+
+def test_what_is_gone_is_said_plainly_and_not_sent(make) -> None:
+    bench = removed(make)
+    with open_node(bench.node.config) as node:
+        for ask in (node.send_again, node.retry):
+            with pytest.raises(InputError, match=r"result objects were removed by retention on 20.*study sent again"):
+                ask(bench.job_id)
+        with pytest.raises(InputError, match="images of it were removed by retention"):
+            node.measure_again(bench.job_id)
+        assert node.show(bench.job_id).removal.text.startswith("Its images and result objects were removed")
+        assert node.status().retention.removed == 1
+        assert node.show(bench.job_id).record["status"] == "measured"
+    assert bench.node.ledger.deliveries.due_destinations(bench.node.clock()) == []
+
+
+def test_a_late_image_of_a_removed_acquisition_parks_its_job_with_the_reason(make, tmp_path) -> None:
+    bench = removed(make)
+    bench.node.receive(write_study(tmp_path / "more", slices=3)[8:])
+    bench.node.clock.pass_s(30)
+    bench.node.step()
+    (late,) = [job for job in bench.node.jobs() if job.revision == 2]
+    assert late.state == JobState.PARKED
+    assert "removed by retention" in late.error
+    bench.node.receive(write_study(tmp_path / "again"))
+    bench.node.step()
+    assert bench.removal().state == RemovalState.RETURNED
+    bench.node.ledger.requeue(late.job_id, bench.node.clock())
+    bench.node.settle()
+    assert {job.state for job in bench.node.jobs()} == {JobState.DONE}
+
+
+def test_images_that_another_job_needs_stay(make, tmp_path) -> None:
+    bench = make()
+    bench.node.dispatcher.deliver_due(PACS)
+    bench.node.receive(write_study(tmp_path / "more", slices=3)[8:])
+    bench.node.clock.pass_s(30)
+    bench.node.assembler.step()
+    (waiting,) = [job for job in bench.node.jobs() if job.state == JobState.QUEUED]
+    bench.node.clock.pass_s(7 * DAY_S)
+    assert bench.retention.step() == 1
+    assert (bench.spooled(), bench.left()) == (12, {"result.json", "removed.txt"})
+    assert bench.node.workshop.do(waiting.job_id, "late") == JobState.DONE
+    bench.node.dispatcher.deliver_due(PACS)
+    bench.node.clock.pass_s(7 * DAY_S)
+    assert (bench.retention.step(), bench.spooled()) == (1, 0)
+
+
+def test_images_that_came_again_go_again_after_their_time(make) -> None:
+    bench = removed(make)
+    bench.node.receive(write_study(bench.study))
+    bench.node.step()
+    assert (bench.spooled(), bench.removal().state) == (8, RemovalState.RETURNED)
+    bench.node.clock.pass_s(7 * DAY_S - 1)
+    assert bench.retention.step() == 0
+    bench.node.clock.pass_s(1)
+    assert (bench.retention.step(), bench.spooled()) == (1, 0)
+
+
+@pytest.mark.parametrize("part", ["strip", "remove", "done"])
+def test_a_crash_while_files_go_is_finished_by_the_next_look(make, part, monkeypatch) -> None:
+    bench = make()
+    bench.node.dispatcher.deliver_due(PACS)
+    bench.node.clock.pass_s(7 * DAY_S)
+    owner = {"strip": bench.node.outbox, "remove": bench.node.spool, "done": bench.node.ledger.removals}[part]
+
+    def killed(*_: object) -> int:
+        raise StorageError("as if killed here")
+
+    monkeypatch.setattr(owner, part, killed)
+    with pytest.raises(StorageError, match="as if killed"):
+        bench.retention.step()
+    monkeypatch.undo()
+    assert bench.removal().state == RemovalState.MARKED
+    bench.node.restart()
+    with pytest.raises(InputError, match="removed by retention"):
+        bench.node.ledger.deliveries.send_again(bench.job_id, bench.node.clock())
+    bench.retention.step()
+    assert (bench.spooled(), bench.left()) == (0, {"result.json", "removed.txt"})
+    assert bench.removal().state == RemovalState.REMOVED
+
+
+def test_a_rebuilt_ledger_knows_what_was_removed_and_sends_nothing(make) -> None:
+    bench = removed(make)
+    bench.node.close()
+    for file in bench.node.root.glob("ledger.sqlite*"):
+        file.unlink()
+    bench.node._wire()
+    rebuild_ledger(
+        spool=bench.node.spool, ledger=bench.node.ledger, manifests=bench.node.manifests, outbox=bench.node.outbox,
+        destinations=bench.node.config.destinations, now=bench.node.clock(),
+    )  # fmt: skip
+    assert bench.removal().detail == "pacs: C-FIND lists all 3 objects"
+    bench.node.settle()
+    (job,) = bench.node.jobs()
+    assert (job.state, job.n_deliveries, bench.removal().state) == (JobState.DONE, 0, RemovalState.REMOVED)
+
+
+def test_refused_jobs_and_images_of_no_job_have_times_of_their_own(make, tmp_path) -> None:
+    bench = make(keep_days=None, keep_refused_days=2, keep_declined_days=3)
+
+    def refuse(job) -> object:
+        output = fast(job)
+        record = {**output.record, "status": "not_measurable"}
+        return type(output)(record=record, files={**output.files, "result.json": json.dumps(record).encode()})
+
+    fast, bench.node.run = bench.node.run, refuse
+    refused = finish_job(bench.node, tmp_path / "second", 2)
+    bench.node.receive(write_study(tmp_path / "two echoes", 3, echoes=2))  # declined
+    bench.node.settle()
+    before = bench.spooled()
+    bench.node.clock.pass_s(2 * DAY_S)
+    assert bench.retention.step() == 1
+    assert bench.node.ledger.removals.of_job(refused).state == RemovalState.REMOVED
+    assert bench.spooled() == before - 8
+    bench.node.clock.pass_s(DAY_S)
+    bench.retention.step()
+    assert bench.node.ledger.studies.headers("1.2.826.0.1.3680043.10.999.3") == []
+    assert bench.is_whole()
