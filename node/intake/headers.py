@@ -41,9 +41,19 @@ def read_header(path: Path) -> InstanceHeader:
         InputError: it cannot be read, or holds no usable header; the text names the file.
     """
     try:
-        ds = read_dataset(path)
+        return stored_header(path)
     except StorageError as error:
         raise InputError(str(error)) from error
+
+
+def stored_header(path: Path) -> InstanceHeader:
+    """The header of a file of the spool, whose content is not to blame when the system does not give it.
+
+    Raises:
+        InputError: it holds no usable header; the text names the file.
+        StorageError: the system does not give the file; another time it may.
+    """
+    ds = read_dataset(path)
     with quiet_pydicom():
         return header_of(ds, path)
 

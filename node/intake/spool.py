@@ -244,7 +244,7 @@ class Spool:
                 status = os.fstat(file.fileno())
         except FileNotFoundError:
             return None
-        except InputError:
+        except (InputError, OSError):  # who reads the header says which; one bad file must not hide the others
             meta, status = None, path.stat()
         return SpooledInstance(
             sop_instance_uid=path.name.removesuffix(".dcm"),

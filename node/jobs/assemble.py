@@ -3,13 +3,15 @@
 Every step may be cut off and repeated: ledger row before the move out of the inbox, manifest before the job's row.
 """
 
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from node.config import AssembleConfig
-from node.errors import InputError
+from node.errors import InputError, StorageError
 from node.intake.assembly import AcquisitionPlan, Verdict, decide, plan_study
-from node.intake.headers import read_header
+from node.intake.headers import stored_header
 from node.intake.spool import Spool
 from node.jobs.ledger import Ledger, RelatedJob
 from node.jobs.manifest import JobManifest, ManifestStore, derive_job_id
@@ -19,6 +21,7 @@ from node.model import AcquisitionState, Cause, InstanceHeader, SpooledInstance
 from node.ops.events import Event, emit
 
 _BATCH = 200  # instances in one ledger transaction
+_AFTER_FAULT_S = 300.0  # a study over which the software failed is looked at again, should the cause be gone
 
 
 class Assembler:
@@ -62,7 +65,7 @@ class Assembler:
             uid = study.study_instance_uid
             arrived_at, look_at = self._next_look.get(uid, (study.last_arrival_at, now))
             if uid in changed or now >= look_at or arrived_at != study.last_arrival_at:
-                made += self._judge(study, now)
+                made += self._judge_apart(study, now)
         return made
 
     def _index(self, arrivals: Sequence[SpooledInstance]) -> set[str]:
@@ -77,15 +80,43 @@ class Assembler:
     def _read(self, arrival: SpooledInstance) -> IndexedInstance | None:
         uid = arrival.sop_instance_uid
         try:
-            header = read_header(arrival.path)
+            header = stored_header(arrival.path)
             if header.sop_instance_uid != uid:
                 raise InputError(f"{arrival.path.name} holds the instance {header.sop_instance_uid}")
         except InputError as error:
-            self._spool.reject_unreadable(uid)
-            self._ledger.studies.note_unreadable(uid, str(error), self._clock())
-            emit(Event.INSTANCE_UNREADABLE, sop_instance_uid=uid, error=str(error))
+            self._set_aside(uid, str(error))
+            return None
+        except StorageError as error:  # it stays in the inbox, and the others are not kept waiting
+            emit(Event.STORAGE_TROUBLE, sop_instance_uid=uid, error=str(error))
+            return None
+        except Exception as error:  # noqa: BLE001 - a fault of ours over one image must not stop all others
+            self._set_aside(uid, _fault(error))
             return None
         return IndexedInstance(header=header, spooled=arrival)
+
+    def _set_aside(self, sop_instance_uid: str, error: str) -> None:
+        self._spool.reject_unreadable(sop_instance_uid)
+        self._ledger.studies.note_unreadable(sop_instance_uid, error, self._clock())
+        emit(Event.INSTANCE_UNREADABLE, sop_instance_uid=sop_instance_uid, error=error)
+
+    def _judge_apart(self, study: OpenStudy, now: datetime) -> int:
+        """Judge a study; a fault of ours over it leaves it waiting, named in the status, and the others are judged."""
+        try:
+            return self._judge(study, now)
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            uid, text = study.study_instance_uid, _fault(error)
+            emit(Event.STUDY_FAILED, study_instance_uid=uid, error=text)
+            failed = AcquisitionOutcome(
+                acquisition_key="study",
+                state=AcquisitionState.RECEIVING,
+                n_instances=len(self._ledger.studies.arrivals(uid)),
+                missing=(text,),
+            )
+            self._ledger.studies.settle(uid, [failed], now)
+            self._next_look[uid] = (study.last_arrival_at, now + timedelta(seconds=_AFTER_FAULT_S))
+            return 0
 
     def _judge(self, study: OpenStudy, now: datetime) -> int:
         uid = study.study_instance_uid
@@ -169,6 +200,12 @@ class Assembler:
                 missing=list(manifest.missing),
             )
         return made
+
+
+def _fault(error: Exception) -> str:
+    """Where a fault of the software is; its own words may quote a header, and with it a patient."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"a fault of the software, report it: {type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
 
 
 def _cause(related: Sequence[RelatedJob], region_uid: str | None) -> Cause:

@@ -32,6 +32,7 @@ class Event(StrEnum):
     INSTANCE_CONFLICT = "instance_conflict"  # known UID, other bytes: kept in quarantine
     INSTANCE_UNREADABLE = "instance_unreadable"  # stored, but its header cannot be used
     ACQUISITION_DECLINED = "acquisition_declined"  # not ours, with the coded reason
+    STUDY_FAILED = "study_failed"  # the software failed over a study: report it; the others go on
     JOB_ACCEPTED = "job_accepted"  # a job exists now
     JOB_STARTED = "job_started"  # a worker took the lease
     IMAGES_REFUSED = "images_refused"  # images that were to be measured cannot be used; the study gets a refusal
@@ -99,7 +100,7 @@ _WARNINGS = frozenset(
         *(Event.BROKER_AWAY, Event.LEASE_EXPIRED, Event.TLS_FAILED, Event.PRIORS_NOT_CHECKED),
     }
 )
-_ERRORS = frozenset({Event.JOB_PARKED, Event.STORAGE_TROUBLE, Event.CERTIFICATE_UNUSABLE})
+_ERRORS = frozenset({Event.JOB_PARKED, Event.STUDY_FAILED, Event.STORAGE_TROUBLE, Event.CERTIFICATE_UNUSABLE})
 
 
 def emit(event: Event, level: int | None = None, *, exc_info: bool = False, **fields: Any) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
+from node.errors import StorageError
+from node.jobs import assemble
 from node.model import AcquisitionState, Cause
 from tests.nodekit.fast_node import make_result
 from tests.nodekit.quiet_node import Archive, QuietNode
@@ -196,3 +198,58 @@ def test_a_map_that_comes_later_is_no_reason_to_measure_again(quiet_node, study,
     quiet_node.settle()
     (job,) = quiet_node.jobs()
     assert job.n_instances == 8
+
+
+def failing_for(original, wanted: str, error: Exception):
+    """``original``, which fails once ``wanted`` is in what it is given."""
+
+    def fails(given):
+        given = given if isinstance(given, Path) else list(given)
+        if wanted in str(given):
+            raise error
+        return original(given)
+
+    return fails
+
+
+def test_a_fault_over_one_study_leaves_it_waiting_and_the_others_go_on(
+    tmp_path, quiet_node, study, monkeypatch
+) -> None:
+    other = write_study(tmp_path / "other", 2)
+    with monkeypatch.context() as patch:
+        failing = failing_for(assemble.plan_study, "10.999.1.1", KeyError("Doe^Jo"))
+        patch.setattr(assemble, "plan_study", failing)
+        quiet_node.receive([*study, *other])
+        quiet_node.clock.pass_s(30)
+        assert quiet_node.assembler.step() == 1
+        ((state, _, missing),) = [s for s in states(quiet_node) if s[0] != AcquisitionState.JOBBED]
+        assert state == AcquisitionState.RECEIVING
+        assert missing[0].startswith("a fault of the software, report it: KeyError at test_assemble.py:")
+        quiet_node.steps(3)
+    quiet_node.clock.pass_s(301)
+    assert quiet_node.assembler.step() == 1
+    assert [s[0] for s in states(quiet_node)] == [AcquisitionState.JOBBED] * 2
+
+
+def test_a_fault_over_one_image_sets_it_aside_and_the_others_go_on(quiet_node, study, monkeypatch) -> None:
+    bad = dcmread(study[0]).SOPInstanceUID
+    failing = failing_for(assemble.stored_header, f"{bad}.dcm", RecursionError("Doe^Jo"))
+    monkeypatch.setattr(assemble, "stored_header", failing)
+    quiet_node.receive(study)
+    quiet_node.clock.pass_s(30)
+    assert quiet_node.assembler.step() == 1
+    assert [line.n_instances for line in quiet_node.jobs()] == [7]
+    assert [p.name.startswith(bad) for p in quiet_node.spool.unreadable_folder.iterdir()] == [True]
+
+
+def test_an_image_that_the_disk_does_not_give_is_not_set_aside(quiet_node, study, monkeypatch) -> None:
+    bad = dcmread(study[0]).SOPInstanceUID
+    with monkeypatch.context() as patch:
+        failing = failing_for(assemble.stored_header, f"{bad}.dcm", StorageError("Input/output error"))
+        patch.setattr(assemble, "stored_header", failing)
+        quiet_node.receive(study)
+        quiet_node.assembler.step()
+    quiet_node.clock.pass_s(30)
+    assert quiet_node.assembler.step() == 1
+    assert [line.n_instances for line in quiet_node.jobs()] == [8]
+    assert not list(quiet_node.spool.unreadable_folder.iterdir())
