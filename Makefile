@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help install demo test check serve bench bench-fit fuzz crash lock peers install-check image-check release clean
+.PHONY: help install demo test check serve bench bench-fit fuzz crash hostile lock peers install-check image-check release clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -60,6 +60,9 @@ release:         ## the archive that docs/installation.md unpacks
 
 crash: $(STAMP) peers  ## kills, full disks and bad destinations while acquisitions flow: what was lost (ACQUISITIONS= KILLS= SEED= MINUTES=)
 	$(BIN)/python -m tests.crash --acquisitions $(or $(ACQUISITIONS),200) --kills $(or $(KILLS),50) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+hostile: $(STAMP)  ## hostile peers against ours, DCMTK, Orthanc and pynetdicom; writes docs/hostile-peers.md (4 minutes)
+	$(BIN)/python -m bench.hostile
 
 lock:            ## renew the lock files
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
