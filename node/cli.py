@@ -10,6 +10,7 @@ import traceback
 
 import click
 
+from node.commands.audit import audit_group
 from node.commands.files import inspect, phantom, process, send
 from node.commands.network import check, demo, gateway, serve, worker
 from node.commands.operate import config_group, jobs, rebuild, remeasure, retention, retry, show, status, web_password
@@ -34,7 +35,7 @@ def cli() -> None:
 
 for _command in (
     serve, gateway, worker, process, inspect, phantom, demo, send, check, status, jobs, show, retry, remeasure, rebuild,
-    retention, config_group, web_password,
+    retention, config_group, web_password, audit_group,
 ):  # fmt: skip
     cli.add_command(_command)
 

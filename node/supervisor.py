@@ -7,6 +7,7 @@
     +-- deliverer    outbox -> destinations
     +-- worker       jobs -> outbox (with pool processes below it)
     +-- web          pages, health, metrics
+    +-- auditor      audit trail -> syslog server, when audit.syslog names one
     +-- notifier     tells people what is wrong, when notify names a channel
 
 No child outlives the supervisor (``node.ops.lifeline``). Children read the configuration that the supervisor read, from
@@ -32,11 +33,12 @@ from node.config import Config
 from node.deliver.backoff import doubled_s
 from node.errors import ConfigError, IronnodeError
 from node.intake.durable_io import storage_error
+from node.ops.audit import audit_events
 from node.ops.events import Event, emit
 from node.ops.service_manager import READY, STOPPING, tell_service_manager
 from node.runtime import RunFolder, exclusive
 
-GATEWAY_ROLES = ("broker", "listener", "assembler", "deliverer", "web", "notifier")
+GATEWAY_ROLES = ("broker", "listener", "assembler", "deliverer", "web", "notifier", "auditor")
 ROLES_OF: Mapping[str, tuple[str, ...]] = {
     "serve": (*GATEWAY_ROLES, "worker"),
     "gateway": GATEWAY_ROLES,
@@ -45,7 +47,7 @@ ROLES_OF: Mapping[str, tuple[str, ...]] = {
 """The roles of each command; ``broker``, ``web``, ``notifier`` only where the configuration wants them."""
 
 _ROLE_PROGRAM = (sys.executable, "-m", "node.roles")
-_OPTIONAL = frozenset({"web", "notifier"})  # the node works without; a taken port must not end it
+_OPTIONAL = frozenset({"web", "notifier", "auditor"})  # the node works without; a taken port must not end it
 _LOOK_EVERY_S = 0.1
 _RESTART_BASE_S, _RESTART_MAX_S = 0.5, 30.0
 _HEALTHY_AFTER_S = 60.0  # a role that lived this long starts its restart waits from the beginning
@@ -199,6 +201,7 @@ def programs_for(config: Config, roles: Sequence[str]) -> list[RoleProgram]:
     unwanted = {
         "broker": config.broker.url is not None,
         "web": not config.web.enabled,
+        "auditor": config.audit.syslog is None,
         "notifier": config.notify.email is None and config.notify.webhook is None,
     }
     wanted = [role for role in roles if not unwanted.get(role, False)]
@@ -224,6 +227,7 @@ def run_node(
         IronnodeError: the ledger cannot be opened, or a role cannot start at all.
     """
     root = config.storage.root
+    audit_events(root)
     programs = programs_for(config, roles) if programs is None else programs
     with contextlib.ExitStack() as stack:
         if "listener" in roles:

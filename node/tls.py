@@ -16,7 +16,11 @@ from node.config import CallerTls, Config, ListenerTls
 from node.errors import ConfigError
 from node.ops.events import Event, emit
 
-RECEIVE_KEY, WEB_KEY = "receive.tls.", "web.tls_"  # before the names of the keys of these sections
+RECEIVE_KEY, WEB_KEY, SYSLOG_KEY = (
+    "receive.tls.",
+    "web.tls_",
+    "audit.syslog.tls.",
+)  # before the names of the keys of these sections
 
 # RFC 9325 4.2 for TLS 1.2; those of TLS 1.3 are all good and chosen by the library.
 _CIPHERS = "ECDHE+AESGCM"
@@ -100,6 +104,8 @@ def tls_sections(config: Config) -> Iterator[tuple[str, ListenerTls | CallerTls]
     archive = config.priors.archive
     if archive is not None and archive.tls is not None:
         yield archive.tls_key, archive.tls
+    if config.audit.syslog is not None:
+        yield SYSLOG_KEY, config.audit.syslog.tls
 
 
 def context_of(tls: ListenerTls | CallerTls, key: str) -> ssl.SSLContext:

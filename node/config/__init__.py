@@ -6,6 +6,7 @@ from node.config.priors import ArchiveConfig, MoveToConfig, PriorsConfig
 from node.config.sections import (
     AllowedPeer,
     AssembleConfig,
+    AuditConfig,
     BrokerConfig,
     CalibrationConfig,
     Config,
@@ -20,6 +21,7 @@ from node.config.sections import (
     RetentionConfig,
     SegmenterConfig,
     StorageConfig,
+    SyslogConfig,
     UncertaintyConfig,
 )
 from node.config.tls import CallerTls, ListenerTls
@@ -32,6 +34,7 @@ __all__ = [
     "AllowedPeer",
     "ArchiveConfig",
     "AssembleConfig",
+    "AuditConfig",
     "BrokerConfig",
     "CalibrationConfig",
     "CallerTls",
@@ -56,6 +59,7 @@ __all__ = [
     "Seconds",
     "SegmenterConfig",
     "StorageConfig",
+    "SyslogConfig",
     "UncertaintyConfig",
     "WebConfig",
     "WebUser",

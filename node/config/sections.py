@@ -143,6 +143,24 @@ class RetentionConfig(Section):
     )
 
 
+class SyslogConfig(Section):
+    """Where audit messages go: a syslog server over TLS (RFC 5424, RFC 5425)."""
+
+    host: str = Field(description="audit record repository")
+    port: Annotated[int, Field(ge=1, le=65535)] = 6514
+    tls: CallerTls = Field(CallerTls(), description="whom to believe; our certificate where the server asks for one")
+    source_id: str = Field(
+        "ironnode", pattern=r"^[!-~]{1,48}$", description="AuditSourceID, the site's name for this node"
+    )
+    timeout_s: Seconds = Field(20, description="connect and answer timeout")
+
+
+class AuditConfig(Section):
+    """The audit trail; it is always written below storage.root."""
+
+    syslog: SyslogConfig | None = Field(None, description="DICOM audit messages (PS3.15 A.5); null = none are sent")
+
+
 class BrokerConfig(Section):
     """The Celery broker."""
 
@@ -272,6 +290,7 @@ class Config(Section):
     broker: BrokerConfig = BrokerConfig()
     database: DatabaseConfig = DatabaseConfig()
     web: WebConfig = WebConfig()
+    audit: AuditConfig = AuditConfig()
     notify: NotifyConfig = NotifyConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     grading: GradingConfig = GradingConfig()

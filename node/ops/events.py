@@ -64,9 +64,13 @@ class Event(StrEnum):
     STORAGE_TROUBLE = "storage_trouble"  # disk or ledger refused; the step is repeated
     WEB_REQUEST = "web_request"  # (debug) somebody asked for the status
     WEB_LOGIN_FAILED = "web_login_failed"  # somebody gave a wrong name or password
+    WEB_LOGIN = "web_login"  # somebody logged in; who
     WEB_ACTION = "web_action"  # somebody did something on a page; who and what
     NOTICE_SENT = "notice_sent"  # a channel took a notice
     NOTICE_FAILED = "notice_failed"  # a channel did not take it; tried again later
+    AUDIT_FAILED = "audit_failed"  # the audit trail could not be written, or is damaged
+    AUDIT_SERVER_AWAY = "audit_server_away"  # the audit server took no messages; they are sent later
+    AUDIT_SERVER_BACK = "audit_server_back"  # it takes them again
     LEDGER_REBUILT = "ledger_rebuilt"  # the ledger was made anew from the disk
 
 
@@ -98,9 +102,15 @@ _WARNINGS = frozenset(
         *(Event.ROLE_DIED, Event.JOB_FAILED, Event.DELIVERY_FAILED, Event.DELIVERY_UNSUPPORTED),
         *(Event.COMMITMENT_REFUSED, Event.COMMITMENT_FAILED, Event.REPORT_NOT_TAKEN),
         *(Event.BROKER_AWAY, Event.LEASE_EXPIRED, Event.TLS_FAILED, Event.PRIORS_NOT_CHECKED),
+        Event.AUDIT_SERVER_AWAY,
     }
 )
-_ERRORS = frozenset({Event.JOB_PARKED, Event.STUDY_FAILED, Event.STORAGE_TROUBLE, Event.CERTIFICATE_UNUSABLE})
+_ERRORS = frozenset(
+    {
+        *(Event.JOB_PARKED, Event.STUDY_FAILED, Event.STORAGE_TROUBLE, Event.CERTIFICATE_UNUSABLE),
+        Event.AUDIT_FAILED,
+    }
+)
 
 
 def emit(event: Event, level: int | None = None, *, exc_info: bool = False, **fields: Any) -> None:

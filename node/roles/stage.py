@@ -14,6 +14,7 @@ from typing import Any
 from node.config import Config, load_config
 from node.errors import IronnodeError, StorageError
 from node.jobs.broker import EmbeddedBroker
+from node.ops.audit import audit_events
 from node.ops.events import Event, configure_logging, emit
 from node.ops.lifeline import end_with
 from node.runtime import RunFolder
@@ -64,6 +65,7 @@ def run_role(arguments: Sequence[str], play: Play | None = None) -> None:
     configure_logging()
     try:
         config = load_config(options.config)
+        audit_events(config.storage.root)
         stage = Stage(role=options.role, config=config, run=RunFolder(options.run_folder))
         stage.stop_on_signals()
         (play or _play_of(options.role))(stage)

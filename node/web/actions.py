@@ -46,6 +46,7 @@ async def log_in(request: Request) -> Response:
             failures.count(key)
         emit(Event.WEB_LOGIN_FAILED, logging.WARNING, address=request.client.host if request.client else "")
         return page(request, "login.html", 401, error="Name or password is wrong.")
+    emit(Event.WEB_LOGIN, user=user.name, role=user.role, address=request.client.host if request.client else "")
     sessions: Sessions = request.app.state.sessions
     response = RedirectResponse("/", 303)
     set_cookie(response, node.config.web, sessions.open(user.name, user.role))

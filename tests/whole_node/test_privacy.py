@@ -26,6 +26,7 @@ from node.dimse.scu import send
 from node.dimse.store_peer import StorePeer
 from node.errors import PeerError
 from node.notify.troubles import find_troubles
+from node.ops.audit import AuditTrail
 from node.simulate.writer import write_phantom
 from quant.phantom import make_abdomen
 from tests.loopback.callers import EXPLICIT_LITTLE, MR_IMAGE, store
@@ -205,13 +206,17 @@ def test_no_patient_leaves_by_the_side(make_node: Callable[..., RunningNode], tm
         node.stop()
         delivered = pacs.files()
     storage = node.root / "data"
+    leaves["audit"] = AuditTrail(storage).path.read_bytes()
+    assert AuditTrail(storage).verify().broken is None
+    assert {"job_done", "delivery_sent", "node_stopped"} <= {entry.event for entry in AuditTrail(storage).after(0)}
     leaves["log"] = node.log.read_bytes()
     leaves["names"] = "\n".join(str(path.relative_to(storage)) for path in storage.rglob("*")).encode()
     for path in (*(storage / "broker").rglob("*"), *(storage / "run").rglob("*"), *storage.glob("*.json")):
         if path.is_file():
             leaves[str(path.relative_to(storage))] = path.read_bytes()
     # The calling AE title of a stranger is logged on purpose: it is a system's name, and says who was turned away.
-    leaves["log"] = leaves["log"].replace(b'"ZQXCALLER"', b"")
+    for name in ("log", "audit"):
+        leaves[name] = leaves[name].replace(b'"ZQXCALLER"', b"")
     assert {name: found for name, blob in leaves.items() if (found := marks_in(blob))} == {}
 
     # The marks were there to be found, and each way was gone.

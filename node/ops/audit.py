@@ -1,0 +1,237 @@
+"""The audit trail: who sent, what became of it, who acted; append-only lines, each with a digest over all before it.
+
+``audit/trail.jsonl`` holds one JSON object a line; ``hash`` is SHA-256 over the line without it, and the line holds the
+hash of the one before. ``audit/head.json`` names the last line, so that a trail that was cut short is noticed too.
+Whoever may write the folder can make the whole chain anew: copies elsewhere (``audit.syslog``) and a noted head
+(``ironnode audit verify`` prints it) are what such a forger does not have. No patient data but UIDs.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from node.errors import StorageError
+from node.ops.events import Event, emit
+
+AUDITED = frozenset(
+    {
+        *(Event.NODE_STARTED, Event.NODE_STOPPED, Event.LISTENER_OPEN, Event.LEDGER_REBUILT),
+        *(Event.ASSOCIATION_ENDED, Event.ASSOCIATION_REJECTED, Event.TLS_FAILED),
+        *(Event.CERTIFICATE_RENEWED, Event.CERTIFICATE_UNUSABLE),
+        *(Event.INSTANCE_REFUSED, Event.INSTANCE_CONFLICT, Event.INSTANCE_UNREADABLE),
+        *(Event.ACQUISITION_DECLINED, Event.JOB_ACCEPTED, Event.JOB_STARTED, Event.JOB_DONE, Event.JOB_FAILED),
+        *(Event.JOB_PARKED, Event.IMAGES_REFUSED, Event.RESULT_WITHHELD, Event.RESULT_KEPT),
+        *(Event.DELIVERY_SENT, Event.DELIVERY_UNSUPPORTED, Event.COMMITMENT_CONFIRMED, Event.COMMITMENT_FAILED),
+        *(Event.WEB_LOGIN, Event.WEB_LOGIN_FAILED, Event.WEB_ACTION),
+    }
+)
+_START = "0" * 64  # stands where the first line's predecessor would
+_TAIL_BYTES = 1 << 16
+_MOST_WAITING = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEntry:
+    """One line of the trail; ``end`` is the offset behind it, bytes."""
+
+    number: int
+    time: str
+    event: str
+    fields: Mapping[str, Any]
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What a check of the whole trail found; ``broken`` says where it is not as it was written, in words."""
+
+    entries: int
+    head: str
+    broken: str | None
+
+
+class AuditTrail:
+    """The trail of one storage root; any number of processes may append to it."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / "audit"
+        self.path = self._folder / "trail.jsonl"
+        self._head = self._folder / "head.json"
+
+    def append(self, event: str, time: str, fields: Mapping[str, Any]) -> None:
+        """Add one line and have it on the disk.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        with self._locked(), self.path.open("ab+") as file:
+            number, previous, torn_bytes = _last_of(file)
+            if torn_bytes:  # a crash inside a line; it was never reported as written
+                file.truncate(file.seek(0, os.SEEK_END) - torn_bytes)
+                number, previous = self._write(file, number, previous, "audit_torn", time, {"bytes": torn_bytes})
+            noted = self._noted_head()
+            if noted is not None and noted[0] > number:  # lines were cut off: the gap must stay visible
+                number, previous = noted
+            self._write(file, number, previous, event, time, fields)
+
+    def _noted_head(self) -> tuple[int, str] | None:
+        try:
+            noted = json.loads(self._head.read_text())
+            return int(noted["n"]), str(noted["hash"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _write(
+        self, file: IO[bytes], number: int, previous: str, event: str, time: str, fields: Mapping[str, Any]
+    ) -> tuple[int, str]:
+        body = {"n": number + 1, "time": time, "event": event, "fields": dict(fields), "previous": previous}
+        digest = _digest(body)
+        file.seek(0, os.SEEK_END)
+        file.write(json.dumps({**body, "hash": digest}, default=str).encode() + b"\n")
+        file.flush()
+        os.fdatasync(file.fileno())
+        temporary = self._head.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"n": number + 1, "hash": digest}))
+        temporary.replace(self._head)
+        return number + 1, digest
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o640)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def after(self, offset: int) -> Iterator[AuditEntry]:
+        """The whole lines behind an offset in bytes.
+
+        Raises:
+            OSError, ValueError, KeyError: the trail cannot be read.
+        """
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                offset += len(line)
+                found = json.loads(line)
+                yield AuditEntry(
+                    number=found["n"], time=found["time"], event=found["event"], fields=found["fields"], end=offset
+                )
+
+    def verify(self) -> Verified:
+        """Check every line against the one before it, and the last one against the head.
+
+        Raises:
+            StorageError: the trail cannot be read.
+        """
+        try:
+            with self._locked() if self._folder.is_dir() else contextlib.nullcontext():
+                return self._verify()
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot be read: {error.strerror or error}") from error
+
+    def holds(self, digest: str) -> bool:
+        """Whether some line has this hash."""
+        needle = json.dumps({"hash": digest})[1:-1].encode()
+        with self.path.open("rb") if self.path.exists() else contextlib.nullcontext(()) as lines:
+            return any(needle in line for line in lines)
+
+    def _verify(self) -> Verified:
+        number, previous = 0, _START
+        hashes = {0: _START}
+        with self.path.open("rb") if self.path.exists() else contextlib.nullcontext(()) as lines:
+            for line in lines:
+                fault, digest = _fault(line, number + 1, previous)
+                if fault:
+                    return Verified(entries=number, head=previous, broken=f"line {number + 1}: {fault}")
+                number, previous = number + 1, digest
+                hashes[number] = digest
+        return Verified(entries=number, head=previous, broken=self._head_fault(hashes, number))
+
+    def _head_fault(self, hashes: Mapping[int, str], last: int) -> str | None:
+        if not self._head.exists():
+            return "audit/head.json is gone" if last else None
+        noted = self._noted_head()
+        if noted is None:
+            return "audit/head.json is damaged"
+        number, digest = noted
+        if number > last:
+            return f"{number - last} lines are missing at the end"
+        if hashes[number] != digest or last - number > 1:  # one line may be ahead of the head, after a crash
+            return f"audit/head.json does not name line {last}"
+        return None
+
+
+class AuditHandler(logging.Handler):
+    """Writes the audited events of this process to the trail; what the disk refuses is written with the next one."""
+
+    def __init__(self, trail: AuditTrail) -> None:
+        super().__init__()
+        self._trail = trail
+        self._waiting: list[tuple[str, str, Mapping[str, Any]]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take one log event."""
+        name = getattr(record, "event", "")
+        if name not in AUDITED:
+            return
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        self._waiting.append((name, time, getattr(record, "fields", {})))
+        del self._waiting[:-_MOST_WAITING]
+        try:
+            while self._waiting:
+                self._trail.append(*self._waiting[0])
+                del self._waiting[0]
+        except OSError as error:
+            emit(Event.AUDIT_FAILED, error=str(error), waiting=len(self._waiting))
+
+
+def audit_events(root: Path) -> None:
+    """Have the audited events of this process written to the trail of a storage root from now on."""
+    logging.getLogger("ironnode").addHandler(AuditHandler(AuditTrail(root)))
+
+
+def _last_of(file: IO[bytes]) -> tuple[int, str, int]:
+    """Number and hash of the last whole line, and how many bytes of a torn one follow it."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TAIL_BYTES))
+    lines = file.read().split(b"\n")
+    torn = len(lines.pop())
+    if not lines:
+        return 0, _START, torn
+    try:
+        found = json.loads(lines[-1])
+        return int(found["n"]), str(found["hash"]), torn
+    except (ValueError, KeyError, TypeError) as error:
+        # The chain goes on, visibly broken: an edit must not stop what comes after from being written down.
+        emit(Event.AUDIT_FAILED, error=f"the last line of the trail is damaged: {type(error).__name__}")
+        return 0, _START, torn
+
+
+def _fault(line: bytes, number: int, previous: str) -> tuple[str | None, str]:
+    try:
+        found = json.loads(line)
+        digest = str(found.pop("hash"))
+        if found["n"] != number or found["previous"] != previous:
+            return "it does not follow the one before: lines were taken out, put in or exchanged", ""
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "it is no line of the trail", ""
+    return (None, digest) if _digest(found) == digest else ("its content was changed", "")
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()

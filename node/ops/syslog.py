@@ -1,0 +1,96 @@
+"""Syslog over TLS (RFC 5424, RFC 5425), and the part of the audit trail that a server has not got yet.
+
+Syslog has no answers. A batch counts as taken when the server has closed the connection in order after our own end of
+it: TLS keeps the order, so it has read everything before. The trail is the spool; a batch that is cut off goes again.
+"""
+
+import json
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from node.config import SyslogConfig
+from node.errors import ConfigError, PeerError
+from node.jobs.durable import write_durably
+from node.ops.audit import AuditEntry, AuditTrail
+from node.tls import SYSLOG_KEY, caller_context, tls_fault
+
+_PRIORITY = 10 * 8 + 5  # RFC 5424 6.2.1: security messages, notice
+_MESSAGE_ID = "DICOM+RFC3881"  # PS3.15 A.6.2
+_BOM = b"\xef\xbb\xbf"  # RFC 5424 6.4: the message is UTF-8
+_BATCH = 200
+
+
+def syslog_frame(message: bytes, time: str, host: str) -> bytes:
+    """One message with its header, and its length before it (RFC 5425 4.3)."""
+    head = f"<{_PRIORITY}>1 {time} {host} ironnode - {_MESSAGE_ID} - ".encode()
+    whole = head + _BOM + message
+    return str(len(whole)).encode() + b" " + whole
+
+
+def send_frames(settings: SyslogConfig, frames: Sequence[bytes]) -> None:
+    """Hand messages to the server, on one connection.
+
+    Raises:
+        PeerError: it did not take them all.
+    """
+    place = f"{settings.host}:{settings.port}"
+    try:
+        context = caller_context(settings.tls, SYSLOG_KEY)
+        with (
+            socket.create_connection((settings.host, settings.port), timeout=settings.timeout_s) as plain,
+            context.wrap_socket(plain, server_hostname=settings.host) as secured,
+        ):
+            secured.sendall(b"".join(frames))
+            secured.unwrap().close()  # our end, then theirs
+    except ConfigError as error:
+        raise PeerError(str(error)) from error
+    except (OSError, ValueError) as error:
+        text = tls_fault(error) if isinstance(error, OSError) else str(error)
+        raise PeerError(f"audit.syslog: {place}: {text}") from error
+
+
+class Forwarder:
+    """Sends what the server has not got yet; where it stands is kept beside the trail."""
+
+    def __init__(
+        self,
+        trail: AuditTrail,
+        messages_of: Callable[[AuditEntry], Iterable[bytes]],
+        send: Callable[[Sequence[bytes]], None],
+        host: str,
+    ) -> None:
+        self._trail = trail
+        self._messages_of = messages_of
+        self._send = send
+        self._host = host
+        self._state: Path = trail.path.with_name("forwarded.json")
+
+    def step(self) -> bool:
+        """Send one batch; whether more is waiting.
+
+        Raises:
+            PeerError: the server did not take it; the next step sends it again.
+            StorageError: where it stands cannot be kept; the batch goes again.
+        """
+        offset = self._offset()
+        frames: list[bytes] = []
+        entries = 0
+        for entry in self._trail.after(offset):
+            frames += [syslog_frame(message, entry.time, self._host) for message in self._messages_of(entry)]
+            offset, entries = entry.end, entries + 1
+            if entries == _BATCH:
+                break
+        if frames:
+            self._send(frames)
+        if entries:
+            write_durably(self._state, json.dumps({"offset": offset}).encode())
+        return entries == _BATCH
+
+    def _offset(self) -> int:
+        try:
+            offset = int(json.loads(self._state.read_text())["offset"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+        size = self._trail.path.stat().st_size if self._trail.path.exists() else 0
+        return offset if offset <= size else 0  # the trail was made anew: everything goes again

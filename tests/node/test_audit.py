@@ -1,0 +1,166 @@
+"""The audit trail: every audited event has its line, and no edit goes unnoticed."""
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from node.cli import cli
+from node.ops.audit import AuditHandler, AuditTrail
+from node.ops.events import Event, emit
+
+TIME = "2026-01-02T03:04:05.678+00:00"
+
+
+@pytest.fixture
+def trail(tmp_path: Path) -> AuditTrail:
+    trail = AuditTrail(tmp_path)
+    for number in range(1, 6):
+        trail.append("job_done", TIME, {"job_id": f"{number:032x}", "outcome": "measured", "ports": {"web": 1}})
+    return trail
+
+
+@pytest.fixture
+def audited(tmp_path: Path) -> Iterator[AuditTrail]:
+    """Events of this process go to a trail."""
+    trail = AuditTrail(tmp_path)
+    handler = AuditHandler(trail)
+    logger = logging.getLogger("ironnode")
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    yield trail
+    logger.removeHandler(handler)
+    logger.setLevel(before)
+
+
+def lines_of(trail: AuditTrail) -> list[bytes]:
+    return trail.path.read_bytes().splitlines(keepends=True)
+
+
+def test_a_trail_that_was_left_alone_is_as_it_was_written(trail: AuditTrail, tmp_path: Path) -> None:
+    found = trail.verify()
+    assert (found.entries, found.broken) == (5, None)
+    assert trail.holds(found.head)
+    assert [entry.number for entry in trail.after(0)] == [1, 2, 3, 4, 5]
+    third = list(trail.after(0))[2]
+    assert [entry.number for entry in trail.after(third.end)] == [4, 5]
+    assert AuditTrail(tmp_path / "new").verify().broken is None
+
+
+def changed(lines: list[bytes]) -> list[bytes]:
+    return [*lines[:2], lines[2].replace(b"measured", b"declined"), *lines[3:]]
+
+
+def changed_with_its_hash(lines: list[bytes]) -> list[bytes]:
+    """The forger computes the line's own hash anew, and leaves the next line alone."""
+    from node.ops.audit import _digest
+
+    body = json.loads(lines[2])
+    body.pop("hash")
+    body["fields"]["outcome"] = "declined"
+    return [*lines[:2], json.dumps({**body, "hash": _digest(body)}).encode() + b"\n", *lines[3:]]
+
+
+EDITS: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
+    "changed": (changed, "line 3: its content was changed"),
+    "changed with its hash": (changed_with_its_hash, "line 4: it does not follow"),
+    "taken out": (lambda lines: lines[:1] + lines[2:], "line 2: it does not follow"),
+    "put in": (lambda lines: [*lines[:2], lines[1], *lines[2:]], "line 3: it does not follow"),
+    "exchanged": (lambda lines: [lines[0], lines[2], lines[1], *lines[3:]], "line 2: it does not follow"),
+    "cut off": (lambda lines: lines[:3], "2 lines are missing at the end"),
+    "emptied": (lambda lines: [], "5 lines are missing at the end"),
+    "nonsense": (lambda lines: [b"nonsense\n", *lines[1:]], "line 1: it is no line of the trail"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_every_edit_is_found(trail: AuditTrail, name: str) -> None:
+    edit, expected = EDITS[name]
+    trail.path.write_bytes(b"".join(edit(lines_of(trail))))
+    assert expected in str(trail.verify().broken)
+    trail.append("job_done", TIME, {})  # what comes after does not heal it
+    assert trail.verify().broken is not None
+
+
+def test_a_lost_or_foreign_head_is_found(trail: AuditTrail) -> None:
+    head = trail.path.with_name("head.json")
+    head.write_text(json.dumps({"n": 5, "hash": "f" * 64}))
+    assert "does not name line 5" in str(trail.verify().broken)
+    head.write_text("{")
+    assert "damaged" in str(trail.verify().broken)
+    head.unlink()
+    assert "is gone" in str(trail.verify().broken)
+
+
+def test_the_command_tells_a_trail_that_was_made_anew(trail: AuditTrail, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"storage: {{root: {tmp_path}}}\n")
+    words = ["audit", "verify", "--config", str(config)]
+    good = CliRunner().invoke(cli, words)
+    assert (good.exit_code, "5 entries" in good.output) == (0, True)
+    noted = trail.verify().head
+    trail.append("job_done", TIME, {})
+    assert CliRunner().invoke(cli, [*words, "--head", noted]).exit_code == 0
+    for path in (trail.path, trail.path.with_name("head.json")):
+        path.unlink()
+    trail.append("job_done", TIME, {"job_id": "forged"})
+    assert CliRunner().invoke(cli, words).exit_code == 0
+    anew = CliRunner().invoke(cli, [*words, "--head", noted])
+    assert (anew.exit_code, "made anew" in anew.output) == (3, True)
+
+
+def test_a_line_that_a_crash_cut_off_is_replaced_and_told(trail: AuditTrail) -> None:
+    with trail.path.open("ab") as file:
+        file.write(b'{"n": 6, "time": ')
+    trail.append("job_done", TIME, {})
+    assert trail.verify().broken is None
+    assert [(e.number, e.event) for e in trail.after(0)][-2:] == [(6, "audit_torn"), (7, "job_done")]
+
+
+def test_a_crash_between_line_and_head_is_no_edit(trail: AuditTrail) -> None:
+    head = trail.path.with_name("head.json")
+    before = head.read_text()
+    trail.append("job_done", TIME, {})
+    head.write_text(before)
+    assert trail.verify().broken is None
+
+
+def test_several_processes_make_one_chain(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from node.ops.audit import AuditTrail\n"
+        "trail = AuditTrail(Path(sys.argv[1]))\n"
+        "for n in range(60): trail.append('job_done', '2026-01-01', {'n': n, 'by': sys.argv[2]})\n"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), name]) for name in "abc"]
+    assert [process.wait(60) for process in running] == [0, 0, 0]
+    found = AuditTrail(tmp_path).verify()
+    assert (found.entries, found.broken) == (180, None)
+
+
+def test_audited_events_are_written_and_others_are_not(audited: AuditTrail) -> None:
+    emit(Event.JOB_ACCEPTED, job_id="a", study_instance_uid="1.2.3", missing=("x",), folder=Path("/x"))
+    emit(Event.BROKER_AWAY, error="x")
+    (entry,) = audited.after(0)
+    assert (entry.event, entry.fields["study_instance_uid"], entry.fields["missing"]) == (
+        "job_accepted",
+        "1.2.3",
+        ["x"],
+    )
+    assert audited.verify().broken is None
+
+
+def test_what_the_disk_refuses_is_written_with_the_next(
+    audited: AuditTrail, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "audit").write_text("a file where the folder should be")
+    emit(Event.JOB_ACCEPTED, job_id="a")
+    assert {r.event for r in caplog.records} == {"job_accepted", "audit_failed"}
+    (tmp_path / "audit").unlink()
+    emit(Event.JOB_DONE, job_id="a")
+    assert [entry.event for entry in audited.after(0)] == ["job_accepted", "job_done"]
