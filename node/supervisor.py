@@ -44,7 +44,7 @@ ROLES_OF: Mapping[str, tuple[str, ...]] = {
     "gateway": GATEWAY_ROLES,
     "worker": ("worker",),
 }
-"""The roles of each command; ``broker``, ``web``, ``notifier`` only where the configuration wants them."""
+"""The roles of each command; ``broker``, ``web``, ``notifier``, ``auditor`` only where the configuration wants them."""
 
 _ROLE_PROGRAM = (sys.executable, "-m", "node.roles")
 _OPTIONAL = frozenset({"web", "notifier", "auditor"})  # the node works without; a taken port must not end it

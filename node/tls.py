@@ -16,11 +16,8 @@ from node.config import CallerTls, Config, ListenerTls
 from node.errors import ConfigError
 from node.ops.events import Event, emit
 
-RECEIVE_KEY, WEB_KEY, SYSLOG_KEY = (
-    "receive.tls.",
-    "web.tls_",
-    "audit.syslog.tls.",
-)  # before the names of the keys of these sections
+# What stands before the names of the keys of these sections.
+RECEIVE_KEY, WEB_KEY, SYSLOG_KEY = "receive.tls.", "web.tls_", "audit.syslog.tls."
 
 # RFC 9325 4.2 for TLS 1.2; those of TLS 1.3 are all good and chosen by the library.
 _CIPHERS = "ECDHE+AESGCM"

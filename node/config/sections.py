@@ -147,7 +147,7 @@ class SyslogConfig(Section):
     """Where audit messages go: a syslog server over TLS (RFC 5424, RFC 5425)."""
 
     host: str = Field(description="audit record repository")
-    port: Annotated[int, Field(ge=1, le=65535)] = 6514
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(6514, description="6514 is the registered one")
     tls: CallerTls = Field(CallerTls(), description="whom to believe; our certificate where the server asks for one")
     source_id: str = Field(
         "ironnode", pattern=r"^[!-~]{1,48}$", description="AuditSourceID, the site's name for this node"

@@ -1,7 +1,7 @@
 """Audit messages in XML (PS3.15 A.5) of entries of the audit trail.
 
-Codes are those of CID 400 and CID 401 of PS3.16, coding scheme DCM. A message holds the Patient ID where the Standard asks
-for it (instances transferred): it goes to the site's audit record repository alone, never to the log.
+Codes are those of CID 400 and CID 401 of PS3.16, coding scheme DCM. A message holds the Patient ID where the Standard
+asks for it (instances transferred): it goes to the site's audit record repository alone, never to the log.
 """
 
 import base64
@@ -131,7 +131,8 @@ class _Message:
     def encoded(self, source_id: str) -> bytes:
         ElementTree.SubElement(self._root, "AuditSourceIdentification", AuditSourceID=source_id)
         self._root.extend(self._subjects)
-        return ElementTree.tostring(self._root, encoding="utf-8", xml_declaration=True)
+        encoded: bytes = ElementTree.tostring(self._root, encoding="utf-8", xml_declaration=True)
+        return encoded
 
 
 def _code(parent: ElementTree.Element, name: str, value: str, scheme: str, meaning: str) -> None:
