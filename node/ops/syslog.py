@@ -1,11 +1,13 @@
 """Syslog over TLS (RFC 5424, RFC 5425), and the part of the audit trail that a server has not got yet.
 
-Syslog has no answers. A batch counts as taken when the server has closed the connection in order after our own end of
+Syslog has no answers. A batch counts as taken when the server has ended TLS in order (RFC 5425 4.4) after our own end of
 it: TLS keeps the order, so it has read everything before. The trail is the spool; a batch that is cut off goes again.
 """
 
+import contextlib
 import json
 import socket
+import ssl
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -39,15 +41,34 @@ def send_frames(settings: SyslogConfig, frames: Sequence[bytes]) -> None:
         context = caller_context(settings.tls, SYSLOG_KEY)
         with (
             socket.create_connection((settings.host, settings.port), timeout=settings.timeout_s) as plain,
-            context.wrap_socket(plain, server_hostname=settings.host) as secured,
+            context.wrap_socket(plain, server_hostname=settings.host, suppress_ragged_eofs=False) as secured,
         ):
             secured.sendall(b"".join(frames))
-            secured.unwrap().close()  # our end, then theirs
+            _end_in_order(secured, settings.timeout_s)
     except ConfigError as error:
         raise PeerError(str(error)) from error
+    except ssl.SSLEOFError as error:
+        text = "it closed the connection without ending TLS (RFC 5425 4.4): nobody knows what it has read"
+        raise PeerError(f"audit.syslog: {place}: {text}") from error
     except (OSError, ValueError) as error:
         text = tls_fault(error) if isinstance(error, OSError) else str(error)
         raise PeerError(f"audit.syslog: {place}: {text}") from error
+
+
+def _end_in_order(secured: ssl.SSLSocket, timeout_s: float) -> None:
+    """Say that nothing more comes, then wait for the server's end; an alert or a reset is an error.
+
+    ``SSLSocket.unwrap`` alone may return before the server has said anything: a certificate of ours that it refuses
+    (TLS 1.3 tells so after the handshake) would pass for success.
+    """
+    secured.settimeout(0)
+    with contextlib.suppress(ssl.SSLWantReadError):  # what it has not read yet is no reason to wait here
+        secured.unwrap()
+        return
+    secured.settimeout(timeout_s)
+    with contextlib.suppress(ssl.SSLZeroReturnError):  # the end in order; an end without it is an SSLEOFError
+        while secured.recv(4096):
+            continue
 
 
 class Forwarder:
