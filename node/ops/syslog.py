@@ -1,7 +1,8 @@
 """Syslog over TLS (RFC 5424, RFC 5425), and the part of the audit trail that a server has not got yet.
 
-Syslog has no answers. A batch counts as taken when the server has ended TLS in order (RFC 5425 4.4) after our own end of
-it: TLS keeps the order, so it has read everything before. The trail is the spool; a batch that is cut off goes again.
+Syslog has no answers. A batch counts as taken when the server has ended TLS in order (RFC 5425 4.4) after our own end
+of it: TLS keeps the order, so it has read everything before. The trail is the spool; a batch that is cut off goes
+again.
 """
 
 import contextlib
