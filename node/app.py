@@ -27,11 +27,13 @@ from node.jobs.overview import AcquisitionLine, JobLine, Overview, TrailLine
 from node.jobs.priors import PriorStore
 from node.jobs.rebuild import Rebuilt, rebuild_ledger
 from node.jobs.removals import Removal, RemovalCounts
+from node.jobs.self_tests import SelfTest, SelfTests
 from node.model import Cause, Job, JobState
 from node.runtime import RunFolder, exclusive
 from quant import METHOD_VERSION
 
 _MIB = 1 << 20
+_TO_NOBODY = "the result of a self-test is sent to nobody"
 
 
 def wall_clock() -> datetime:
@@ -66,6 +68,7 @@ class NodeStatus:
     destinations: tuple[DestinationStatus, ...]
     retention: RemovalCounts
     free_mib: int
+    self_test: SelfTest | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +149,7 @@ class Node:
             destinations=tuple(self._destinations()),
             retention=self.ledger.removals.counts(),
             free_mib=shutil.disk_usage(root).free // _MIB,
+            self_test=SelfTests(root).latest(),
         )
 
     def _destinations(self) -> Iterator[DestinationStatus]:
@@ -211,6 +215,8 @@ class Node:
         if details.record is None:
             self.ledger.requeue(full, now)
             return f"job {full} is queued again"
+        if details.job.self_test:
+            return f"job {full} is done; {_TO_NOBODY}"
         self.ledger.deliveries.add(full, plan_deliveries(details.record, self.config.destinations), now)
         self.ledger.commitments.retry(full, now)
         pending = self.ledger.deliveries.make_due(full, now)
@@ -254,6 +260,7 @@ class Node:
             settings_digest=digest,
             cause=Cause.SETTINGS,
             region_uid=job.region_uid,
+            self_test=job.self_test,
         )
         if self.ledger.find(manifest.job_id) is not None:
             raise InputError(f"job {job.job_id}: neither the method nor the settings have changed since a result of it")
@@ -271,6 +278,8 @@ class Node:
         full = details.job.job_id
         if details.record is None:
             raise InputError(f"job {full} has no result yet")
+        if details.job.self_test:
+            raise InputError(f"job {full}: {_TO_NOBODY}")
         self.ledger.deliveries.add(full, plan_deliveries(details.record, self.config.destinations), now)
         return f"job {full}: {self.ledger.deliveries.send_again(full, now)} objects are sent again"
 

@@ -12,7 +12,7 @@ import click
 
 from node.commands.audit import audit_group
 from node.commands.files import inspect, phantom, process, send
-from node.commands.network import check, demo, gateway, serve, worker
+from node.commands.network import check, demo, gateway, selftest, serve, worker
 from node.commands.operate import config_group, jobs, rebuild, remeasure, retention, retry, show, status, web_password
 from node.errors import IronnodeError
 
@@ -34,8 +34,8 @@ def cli() -> None:
 
 
 for _command in (
-    serve, gateway, worker, process, inspect, phantom, demo, send, check, status, jobs, show, retry, remeasure, rebuild,
-    retention, config_group, web_password, audit_group,
+    serve, gateway, worker, process, inspect, phantom, demo, send, check, selftest, status, jobs, show, retry,
+    remeasure, rebuild, retention, config_group, web_password, audit_group,
 ):  # fmt: skip
     cli.add_command(_command)
 

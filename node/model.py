@@ -154,6 +154,7 @@ class Job:
     predecessor_job_id: str | None = None
     cause: Cause = Cause.FIRST
     region_uid: str | None = None  # the one of them that is a reader's region
+    self_test: bool = False  # of the node's own images: the result is sent to nobody
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@
     +-- web          pages, health, metrics
     +-- auditor      audit trail -> syslog server, when audit.syslog names one
     +-- notifier     tells people what is wrong, when notify names a channel
+    +-- selftest     measures a phantom on a schedule, when selftest.every_h names one
 
 No child outlives the supervisor (``node.ops.lifeline``). Children read the configuration that the supervisor read, from
 ``run/config.json``: a child that is started again later does not see a file that was edited meanwhile.
@@ -38,16 +39,18 @@ from node.ops.events import Event, emit
 from node.ops.service_manager import READY, STOPPING, tell_service_manager
 from node.runtime import RunFolder, exclusive
 
-GATEWAY_ROLES = ("broker", "listener", "assembler", "deliverer", "web", "notifier", "auditor")
+GATEWAY_ROLES = ("broker", "listener", "assembler", "deliverer", "web", "notifier", "auditor", "selftest")
 ROLES_OF: Mapping[str, tuple[str, ...]] = {
     "serve": (*GATEWAY_ROLES, "worker"),
     "gateway": GATEWAY_ROLES,
     "worker": ("worker",),
 }
-"""The roles of each command; ``broker``, ``web``, ``notifier``, ``auditor`` only where the configuration wants them."""
+"""The roles of each command; those that ``programs_for`` knows by name only where the configuration wants them."""
 
 _ROLE_PROGRAM = (sys.executable, "-m", "node.roles")
-_OPTIONAL = frozenset({"web", "notifier", "auditor"})  # the node works without; a taken port must not end it
+_OPTIONAL = frozenset(
+    {"web", "notifier", "auditor", "selftest"}
+)  # the node works without; a taken port must not end it
 _LOOK_EVERY_S = 0.1
 _RESTART_BASE_S, _RESTART_MAX_S = 0.5, 30.0
 _HEALTHY_AFTER_S = 60.0  # a role that lived this long starts its restart waits from the beginning
@@ -203,6 +206,7 @@ def programs_for(config: Config, roles: Sequence[str]) -> list[RoleProgram]:
         "web": not config.web.enabled,
         "auditor": config.audit.syslog is None,
         "notifier": config.notify.email is None and config.notify.webhook is None,
+        "selftest": config.selftest.every_h is None,
     }
     wanted = [role for role in roles if not unwanted.get(role, False)]
     if "worker" in wanted and "broker" not in wanted and config.broker.url is None:

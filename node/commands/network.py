@@ -77,6 +77,27 @@ def check(context: click.Context, config_path: Path | None) -> None:
 
 
 @click.command()
+@config_option
+@click.pass_context
+def selftest(context: click.Context, config_path: Path | None) -> None:
+    """Test the running node: send it a phantom by C-STORE, wait for its LIC, compare it with the truth.
+
+    The result goes to no destination. receive.allow must list selftest.ae_title for this host. The outcome is kept:
+    `ironnode status`, the web page and the metrics show the last one. Exit 0 passed, 3 drifted or failed.
+    """
+    import threading
+
+    from node.app import open_node
+    from node.jobs.self_tests import Verdict
+    from node.ops.self_test import run_self_test
+
+    with open_node(load_config(config_path)) as node:
+        test = run_self_test(node, threading.Event())
+    click.echo(f"self-test {test.verdict}: {test.text}")
+    context.exit(0 if test.verdict == Verdict.PASSED else 3)
+
+
+@click.command()
 @click.option(
     "--out", default="demo-out", show_default=True, type=click.Path(file_okay=False, path_type=Path),
     help="Folder for everything the demo makes; an earlier demo's content is replaced.",

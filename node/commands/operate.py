@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from node.commands.options import config_option
 from node.config import config_schema, load_config
 from node.jobs.commitments import Commitment
 from node.model import CommitmentState, DeliveryState, JobState
+
+if TYPE_CHECKING:
+    from node.app import NodeStatus
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _LINES = 20
@@ -23,6 +26,23 @@ def _dump(value: Any) -> str:
 
 def _when(moment: datetime | None) -> str:
     return "-" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _print_destinations(found: "NodeStatus") -> None:
+    for line in found.destinations:
+        waiting = f"{line.pending} waiting since {_when(line.waiting_since)}" if line.pending else "nothing waiting"
+        left = "" if line.configured else "  (no longer configured)"
+        click.echo(f"destination   {line.name}: {line.sent} sent, {waiting}{left}")
+        if line.commitment:
+            kept = line.commitment
+            text = f"{kept.committed} committed, {kept.waiting} asked for, {kept.refused} refused"
+            text += f"; last trouble: {kept.last_detail}" if kept.last_detail else ""
+            click.echo(f"              storage commitment: {text}")
+        if line.unsupported:
+            kinds = ", ".join(f"{role} ({count})" for role, count in line.unsupported.items())
+            click.echo(f"              does not take: {kinds}; sent without them (docs/operations.md)")
+        if line.pending and line.last_detail:
+            click.echo(f"              last answer: {line.last_detail}")
 
 
 @click.command()
@@ -50,20 +70,9 @@ def status(config_path: Path | None, as_json: bool) -> None:
         click.echo(f"parked        {job.job_id[:12]} after {job.attempts} attempts: {job.error}; `ironnode retry`")
     if len(parked) > _LINES:
         click.echo(f"              and {len(parked) - _LINES} more (`ironnode jobs --state parked`)")
-    for line in found.destinations:
-        waiting = f"{line.pending} waiting since {_when(line.waiting_since)}" if line.pending else "nothing waiting"
-        left = "" if line.configured else "  (no longer configured)"
-        click.echo(f"destination   {line.name}: {line.sent} sent, {waiting}{left}")
-        if line.commitment:
-            kept = line.commitment
-            text = f"{kept.committed} committed, {kept.waiting} asked for, {kept.refused} refused"
-            text += f"; last trouble: {kept.last_detail}" if kept.last_detail else ""
-            click.echo(f"              storage commitment: {text}")
-        if line.unsupported:
-            kinds = ", ".join(f"{role} ({count})" for role, count in line.unsupported.items())
-            click.echo(f"              does not take: {kinds}; sent without them (docs/operations.md)")
-        if line.pending and line.last_detail:
-            click.echo(f"              last answer: {line.last_detail}")
+    if found.self_test is not None:
+        click.echo(f"self-test     {found.self_test.verdict} {_when(found.self_test.at)}: {found.self_test.text}")
+    _print_destinations(found)
     if found.retention.removed or found.retention.unproved:
         gone = found.retention
         why = f": {gone.last_detail}" if gone.last_detail else ""
@@ -100,7 +109,7 @@ def jobs(config_path: Path | None, as_json: bool, state: str | None) -> None:
     if not lines:
         click.echo("no jobs" + (f" in state {state}" if state else ""))
     for line in lines:
-        trouble = f"  {line.error}" if line.error else ""
+        trouble = f"  {line.error}" if line.error else "  self-test" if line.self_test else ""
         delivered = f"{line.n_sent}/{line.n_deliveries} delivered"
         click.echo(
             f"{line.job_id[:12]}  {line.state:<8} {line.outcome or '-':<15} r{line.revision}  "
@@ -234,13 +243,23 @@ def rebuild(config_path: Path | None) -> None:
 
 @click.group("config")
 def config_group() -> None:
-    """Look at the configuration's shape; `ironnode check` validates a configuration file and tries what it names."""
+    """Look at the configuration; `ironnode check` also tries what it names."""
 
 
 @config_group.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration, for editors that complete and check YAML."""
     click.echo(json.dumps(config_schema(), indent=2))
+
+
+@config_group.command()
+@config_option
+def validate(config_path: Path | None) -> None:
+    """Read the configuration, with its policy and calibrations, and say what is wrong; touches nothing else."""
+    from node.process.pipeline import settings_of
+
+    settings_of(load_config(config_path))
+    click.echo(f"{config_path or 'defaults'}: ok")
 
 
 @click.command("web-password")

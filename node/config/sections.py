@@ -278,6 +278,21 @@ class ReportConfig(Section):
         return None if self.time_zone is None else ZoneInfo(self.time_zone)
 
 
+class SelfTestConfig(Section):
+    """The node's own test: a phantom through the real path, its LIC against the truth."""
+
+    every_h: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="hours between tests; null = only when `ironnode selftest` is called"
+    )
+    ae_title: AeTitle = Field("IRONNODE-TEST", description="how it calls the listener; receive.allow must list it")
+    tls: CallerTls | None = Field(None, description="how it meets the listener's TLS; null = without")
+    tolerance_percent: float = Field(5.0, gt=0, le=50, description="LIC may be this far from the phantom's truth")
+    drift_percent: float = Field(
+        0.5, gt=0, le=50, description="and this far from the first test of the same method and settings"
+    )
+    timeout_s: Seconds = Field(900, description="a test without a result after this time has failed")
+
+
 class Config(Section):
     """The whole configuration."""
 
@@ -299,10 +314,19 @@ class Config(Section):
     segmenter: SegmenterConfig = SegmenterConfig()
     priors: PriorsConfig = PriorsConfig()
     report: ReportConfig = ReportConfig()
+    selftest: SelfTestConfig = SelfTestConfig()
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         refuse_twice("destinations", [d.name for d in self.destinations])
+        return self
+
+    @model_validator(mode="after")
+    def _self_test_may_send(self) -> Self:
+        title = self.selftest.ae_title
+        if self.selftest.every_h is not None and not any(p.ae_title in (title, "*") for p in self.receive.allow):
+            text = f"receive.allow must list the test's caller: {{ae_title: {title}, host: 127.0.0.1}}"
+            raise PlacedError(("selftest", "every_h"), text)
         return self
 
     def method_digest(self) -> str:

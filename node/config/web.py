@@ -10,7 +10,9 @@ from node.config.parts import PlacedError, Port, Seconds, Section, refuse_twice
 from node.config.tls import ListenerTls
 
 Role = Literal["viewer", "operator"]
-NoticeKind = Literal["job_parked", "delivery_stuck", "disk_low", "role_down", "acquisition_refused", "stage_stuck"]
+NoticeKind = Literal[
+    "job_parked", "delivery_stuck", "disk_low", "role_down", "acquisition_refused", "stage_stuck", "self_test_failed"
+]
 NOTICE_KINDS: tuple[NoticeKind, ...] = (
     "job_parked",
     "delivery_stuck",
@@ -18,6 +20,7 @@ NOTICE_KINDS: tuple[NoticeKind, ...] = (
     "role_down",
     "acquisition_refused",
     "stage_stuck",
+    "self_test_failed",
 )
 _Hash = Annotated[str, Field(pattern=r"^\$argon2id\$.+", repr=False)]
 
@@ -125,7 +128,8 @@ class NotifyConfig(Section):
     """Who is told of what. Notices hold codes, counts and job ids, no patient data."""
 
     events: tuple[NoticeKind, ...] = Field(
-        ("job_parked", "delivery_stuck", "disk_low", "role_down", "stage_stuck"), description="what is told"
+        ("job_parked", "delivery_stuck", "disk_low", "role_down", "stage_stuck", "self_test_failed"),
+        description="what is told",
     )
     email: EmailConfig | None = Field(None, description="null: nothing is told by e-mail")
     webhook: WebhookConfig | None = Field(None, description="null: nothing is told to a URL")

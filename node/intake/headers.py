@@ -4,7 +4,7 @@ import errno
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -124,6 +124,16 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
     )
 
 
+SELF_TEST_PATIENT_ID = "IRONNODE-SELFTEST"
+"""The patient of the node's own test images; a result of them is sent to nobody."""
+
+
+def is_self_test(headers: Iterable[InstanceHeader]) -> bool:
+    """Whether every image is one of the self-test's own."""
+    own = patient_pseudonym("", SELF_TEST_PATIENT_ID)
+    return all(header.patient_id_hash == own for header in headers)
+
+
 def patient_id_hash(ds: Dataset, *, with_issuer: bool = True) -> str:
     """Pseudonym of the patient: 16 hexadecimal digits of SHA-256 over issuer and patient identifier, or over the
     identifier as if nobody had issued it.
@@ -131,7 +141,12 @@ def patient_id_hash(ds: Dataset, *, with_issuer: bool = True) -> str:
     It lets records of one patient be recognised without showing the identifier. It is no anonymisation: who can
     list a site's identifiers can compute it.
     """
-    parts = ("ironnode", text(ds, "IssuerOfPatientID") if with_issuer else "", text(ds, "PatientID"))
+    return patient_pseudonym(text(ds, "IssuerOfPatientID") if with_issuer else "", text(ds, "PatientID"))
+
+
+def patient_pseudonym(issuer: str, patient_id: str) -> str:
+    """As ``patient_id_hash``, of the two values themselves."""
+    parts = ("ironnode", issuer, patient_id)
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from node.config import AssembleConfig
 from node.errors import InputError, StorageError
 from node.intake.assembly import AcquisitionPlan, Verdict, decide, plan_study
-from node.intake.headers import stored_header
+from node.intake.headers import is_self_test, stored_header
 from node.intake.spool import Spool
 from node.jobs.ledger import Ledger, RelatedJob
 from node.jobs.manifest import JobManifest, ManifestStore, derive_job_id
@@ -186,6 +186,7 @@ class Assembler:
                 settings_digest=self._settings_digest,
                 cause=_cause(related, region_uid),
                 region_uid=region_uid,
+                self_test=is_self_test(plan.headers),
             )
         )
         made = self._ledger.add(manifest, now)

@@ -70,7 +70,12 @@ class DestinationBacklog:
 def add_deliveries(
     database: Database, connection: Connection, job_id: str, planned: Iterable[PlannedDelivery], now: datetime
 ) -> None:
-    """Enter the deliveries of a job, within the caller's transaction; those that stand already are left alone."""
+    """Enter the deliveries of a job, within the caller's transaction; those that stand already are left alone.
+
+    A self-test's result is never entered: it must not reach an archive.
+    """
+    if connection.scalar(select(schema.job.c.self_test).where(schema.job.c.job_id == job_id)):
+        return
     rows = [
         {
             "job_id": job_id,
@@ -118,7 +123,7 @@ class DeliveryBook:
         query = (
             select(schema.delivery)
             .join(schema.job, job.job_id == table.job_id)
-            .where(_pending(), table.destination == destination, table.next_try_at <= now)
+            .where(_pending(), table.destination == destination, table.next_try_at <= now, ~job.self_test)
             .order_by(table.attempts, job.accepted_at, table.job_id, table.position)
             .limit(limit)
         )

@@ -83,7 +83,7 @@ class Figures:
             return [PeerFigures(**{**row._mapping, "peer": row.peer or NO_PEER}) for row in connection.execute(query)]
 
     def jobs(self, job_ids: Sequence[str] | None = None) -> list[JobFigures]:
-        """Every job, or those named, in numbers; the latest first."""
+        """Every job, or those named, in numbers; the latest first. The node's own tests are no patients: left out."""
         job, delivery = schema.job.c, schema.delivery.c
         of_job = delivery.job_id == job.job_id
         images = (
@@ -92,20 +92,26 @@ class Figures:
             .where(schema.job_instance.c.job_id == job.job_id)
         )
         sent = func.coalesce(func.sum(case((delivery.state == DeliveryState.SENT.value, 1), else_=0)), 0)
-        query = select(
-            job.job_id,
-            job.state,
-            job.outcome,
-            job.accepted_at,
-            job.finished_at,
-            job.record["reasons"].label("reasons"),
-            job.record["lic_mg_per_g"]["median"].as_float().label("lic_mg_per_g"),
-            images.with_only_columns(func.min(schema.instance.c.calling_ae_title)).scalar_subquery().label("peer"),
-            images.with_only_columns(func.max(schema.instance.c.received_at)).scalar_subquery().label("received_at"),
-            select(func.max(delivery.sent_at)).where(of_job).scalar_subquery().label("last_sent_at"),
-            select(func.count()).where(of_job).scalar_subquery().label("n_deliveries"),
-            select(sent).where(of_job).scalar_subquery().label("n_sent"),
-        ).order_by(job.accepted_at.desc())
+        query = (
+            select(
+                job.job_id,
+                job.state,
+                job.outcome,
+                job.accepted_at,
+                job.finished_at,
+                job.record["reasons"].label("reasons"),
+                job.record["lic_mg_per_g"]["median"].as_float().label("lic_mg_per_g"),
+                images.with_only_columns(func.min(schema.instance.c.calling_ae_title)).scalar_subquery().label("peer"),
+                images.with_only_columns(func.max(schema.instance.c.received_at))
+                .scalar_subquery()
+                .label("received_at"),
+                select(func.max(delivery.sent_at)).where(of_job).scalar_subquery().label("last_sent_at"),
+                select(func.count()).where(of_job).scalar_subquery().label("n_deliveries"),
+                select(sent).where(of_job).scalar_subquery().label("n_sent"),
+            )
+            .where(~job.self_test)
+            .order_by(job.accepted_at.desc())
+        )
         if job_ids is not None:
             query = query.where(job.job_id.in_(job_ids))
         with self._database.reading() as connection:

@@ -323,6 +323,7 @@ def _job(connection: Connection, row: Row[Any]) -> Job:
         predecessor_job_id=row.predecessor_job_id,
         cause=Cause(row.cause),
         region_uid=row.region_uid,
+        self_test=row.self_test,
     )
 
 
@@ -376,6 +377,7 @@ def _new_row(manifest: JobManifest) -> dict[str, Any]:
         "predecessor_job_id": manifest.predecessor_job_id,
         "cause": manifest.cause.value,
         "region_uid": manifest.region_uid,
+        "self_test": manifest.self_test,
         "method_version": manifest.method_version,
         "settings_digest": manifest.settings_digest,
         "accepted_at": manifest.accepted_at,

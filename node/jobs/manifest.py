@@ -22,7 +22,8 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class JobManifest:
-    """One measurement to make; ``sop_instance_uids`` are sorted; ``region_uid``, what a reader drew, is one of them."""
+    """One measurement to make; ``sop_instance_uids`` are sorted; ``region_uid``, what a reader drew, is one of them;
+    ``self_test``: of the node's own images, the result is sent to nobody."""
 
     job_id: str
     acquisition_key: str
@@ -36,6 +37,7 @@ class JobManifest:
     settings_digest: str
     cause: Cause = Cause.FIRST
     region_uid: str | None = None
+    self_test: bool = False
 
     def to_json(self) -> bytes:
         """The file's content."""

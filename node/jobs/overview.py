@@ -30,6 +30,7 @@ class JobLine:
     n_instances: int
     n_deliveries: int
     n_sent: int
+    self_test: bool
 
 
 @dataclass(frozen=True, kw_only=True)

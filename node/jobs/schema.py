@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-LEDGER_VERSION = 3
+LEDGER_VERSION = 4
 """Raised with every change of a table; a ledger of another version is refused at start."""
 
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -91,6 +91,7 @@ job = Table(
     Column("predecessor_job_id", String(32)),
     Column("cause", String(16), nullable=False),  # node.model.Cause
     Column("region_uid", String(64)),  # the instance that a reader drew
+    Column("self_test", Boolean, nullable=False),  # of the node's own images: sent to nobody
     Column("method_version", String(16), nullable=False),
     Column("settings_digest", String(32), nullable=False),
     Column("accepted_at", UtcTime, nullable=False),

@@ -59,7 +59,7 @@ class Workshop:
         try:
             with self._heartbeat(job_id, owner):
                 self._make_result(job)
-            return self._finish(job_id, owner)
+            return self._finish(job, owner)
         except LeaseLostError as lost:
             emit(Event.LEASE_EXPIRED, job_id=job_id, error=str(lost))
             return None
@@ -94,16 +94,19 @@ class Workshop:
         )
 
     def _priors(self, job: Job, image: Path) -> PriorAnswer | None:
+        if job.self_test:
+            return None  # the archive is not asked for a patient that nobody is
         answer = self.priors.answer(job.job_id, lambda: self.ask_archive(image, self.config))
         if answer is not None and answer.not_checked is not None:
             emit(Event.PRIORS_NOT_CHECKED, job_id=job.job_id, error=answer.not_checked)
         return answer
 
-    def _finish(self, job_id: str, owner: str) -> JobState:
+    def _finish(self, job: Job, owner: str) -> JobState:
+        job_id = job.job_id
         record = self.outbox.record(job_id)
         if record is None:
             raise StorageError(f"{self.outbox.path(job_id)}: the result set is gone")
-        deliveries = plan_deliveries(record, self.config.destinations)
+        deliveries = [] if job.self_test else plan_deliveries(record, self.config.destinations)
         self.ledger.finish(job_id, owner, self.clock(), record, deliveries)
         emit(Event.JOB_DONE, job_id=job_id, outcome=record["status"], deliveries=len(deliveries))
         return JobState.DONE

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from node.app import Node, NodeStatus
 from node.config import NoticeKind, NotifyConfig
+from node.jobs.self_tests import Verdict
 from node.model import JobState
 
 _LOOK_BACK = timedelta(days=1)  # a refusal older than this is no news any more
@@ -40,6 +41,11 @@ def _of_status(status: NodeStatus, min_free_mib: int, settings: NotifyConfig, no
     if status.free_mib < min_free_mib:
         text = f"{status.free_mib} MiB free; instances are refused below {min_free_mib} MiB"
         yield Trouble(kind="disk_low", subject="storage", text=text)
+    test = status.self_test
+    if test is not None and test.verdict != Verdict.PASSED and now - test.at < _LOOK_BACK:
+        yield Trouble(
+            kind="self_test_failed", subject=f"{test.at:%Y-%m-%d %H:%M}", text=f"self-test {test.verdict}: {test.text}"
+        )
     for line in status.destinations:
         if _too_long(line.waiting_since, settings, now):
             text = (

@@ -66,6 +66,8 @@ class Event(StrEnum):
     WEB_LOGIN_FAILED = "web_login_failed"  # somebody gave a wrong name or password
     WEB_LOGIN = "web_login"  # somebody logged in; who
     WEB_ACTION = "web_action"  # somebody did something on a page; who and what
+    SELF_TEST_PASSED = "self_test_passed"  # the node measured its own phantom rightly
+    SELF_TEST_FAILED = "self_test_failed"  # it did not, or not as before: look before the next patient
     NOTICE_SENT = "notice_sent"  # a channel took a notice
     NOTICE_FAILED = "notice_failed"  # a channel did not take it; tried again later
     AUDIT_FAILED = "audit_failed"  # the audit trail could not be written, or is damaged
@@ -108,7 +110,7 @@ _WARNINGS = frozenset(
 _ERRORS = frozenset(
     {
         *(Event.JOB_PARKED, Event.STUDY_FAILED, Event.STORAGE_TROUBLE, Event.CERTIFICATE_UNUSABLE),
-        Event.AUDIT_FAILED,
+        *(Event.AUDIT_FAILED, Event.SELF_TEST_FAILED),
     }
 )
 

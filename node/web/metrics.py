@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from node.app import Node, NodeStatus, wall_clock
 from node.jobs.figures import JobFigures
+from node.jobs.self_tests import Verdict
 from node.model import AcquisitionState, JobState
 from node.ops.counters import read_counts
 from node.ops.events import Event
@@ -37,6 +38,7 @@ class _NodeCollector(Collector):
         status = self._node.status()
         jobs = self._node.figures.jobs()
         yield from _roles_and_disk(status, self._node.config.storage.min_free_mib)
+        yield from _self_test(status)
         yield from self._peers()
         yield from self._stages(status, jobs, wall_clock())
         yield from _latencies(jobs)
@@ -120,6 +122,19 @@ def _roles_and_disk(status: NodeStatus, min_free_mib: int) -> Iterator[Metric]:
     yield roles
     yield GaugeMetricFamily("ironnode_disk_free_bytes", "Free space under storage.root", status.free_mib * _MIB)
     yield GaugeMetricFamily("ironnode_disk_min_free_bytes", "storage.min_free_mib in bytes", min_free_mib * _MIB)
+
+
+def _self_test(status: NodeStatus) -> Iterator[Metric]:
+    test = status.self_test
+    passed = GaugeMetricFamily("ironnode_self_test_passed", "1 when the last self-test passed")
+    when = GaugeMetricFamily("ironnode_self_test_timestamp_seconds", "When it was")
+    deviation = GaugeMetricFamily("ironnode_self_test_deviation_percent", "Its LIC against the truth")
+    if test is not None:
+        passed.add_metric([], test.verdict == Verdict.PASSED)
+        when.add_metric([], test.at.timestamp())
+    if test is not None and test.deviation_percent is not None:
+        deviation.add_metric([], test.deviation_percent)
+    yield from (passed, when, deviation)
 
 
 def _latencies(jobs: list[JobFigures]) -> Iterator[Metric]:

@@ -53,7 +53,9 @@ def test_phantom_push_ends_in_a_report_in_the_pacs(
     make_node: MakeNode, orthanc: Orthanc, storescu: Push, peer: Callable[[str], Path], dciodvfy: Path,
     phantom_files: Callable[..., list[Path]], tmp_path: Path,
 ) -> None:  # fmt: skip
-    allow = [{"ae_title": title, "host": "127.0.0.1"} for title in ("SCANNER", "PACS")]  # it reports by itself
+    allow = [
+        {"ae_title": title, "host": "127.0.0.1"} for title in ("SCANNER", "PACS", "IRONNODE-TEST")
+    ]  # PACS reports by itself
     node = make_node(destinations=[pacs_destination(orthanc, commitment=True)], receive={"allow": allow})
     orthanc.put("/modalities/node", {"AET": "IRONNODE", "Host": "127.0.0.1", "Port": node.port})
     files = phantom_files(r2star_per_s=67.73)
@@ -79,6 +81,24 @@ def test_phantom_push_ends_in_a_report_in_the_pacs(
     _lic_map_agrees_with_the_record(stored, record)
     committed = f"storage commitment: {len(stored)} committed, 0 asked for, 0 refused"
     wait_until(lambda: committed in node.command("status").stdout, "the PACS commits to all of it")
+    _self_test_stays_at_home(node, orthanc, record)
+
+
+def _self_test_stays_at_home(node: RunningNode, orthanc: Orthanc, record: dict[str, Any]) -> None:
+    """The real path, the truth met, and not one object more in the PACS, whatever an operator does."""
+    test = node.command("selftest")
+    assert test.returncode == 0, test.stdout + test.stderr
+    found = re.search(r"passed: LIC (\S+) mg/g, expected (\S+) ", test.stdout)
+    assert found is not None
+    assert float(found[1]) == pytest.approx(float(found[2]), rel=0.05)
+    assert "self-test     passed" in node.command("status").stdout
+    (own,) = [job for job in node.jobs() if job["self_test"]]
+    assert own["state"] == "done"
+    for command in ("retry", "show"):
+        assert node.command(command, own["job_id"]).returncode == 0
+    held = [line for line in node.command("show", own["job_id"]).stdout.splitlines() if line.startswith("pacs ")]
+    assert held == []
+    assert orthanc.sop_uids() == sent_uids(record)
 
 
 def _report_prints_the_numbers(
