@@ -133,18 +133,17 @@ def decode(content: bytes) -> Dataset:
     return dcmread(BytesIO(content))
 
 
-def check_object(ds: Dataset) -> Dataset:
-    """Check one object by itself, as a receiver will read it, and return it so read.
+def check_object(content: bytes) -> Dataset:
+    """Check one object by itself, from ``encode``'s bytes as a receiver will read them, and return it so read.
 
     Raises:
         ObjectError: the object is not complete, or changes when it is written and read.
     """
-    content = encode(ds)
     received = decode(content)
     with without_value_warnings():
         _check_attributes(received)
         if encode(received) != content:
-            raise ObjectError(f"{name_of(ds)}: another object comes back when it is read and written again")
+            raise ObjectError(f"{name_of(received)}: another object comes back when it is read and written again")
     _check_pixel_length(received)
     return received
 

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from quant.acquisition import BoolArray
 from quant.result import LiverIronResult, ResultObject
 from sr_templates.agreement import check_numbers
-from sr_templates.check import check_object, check_references
+from sr_templates.check import check_object, check_references, encode
 from sr_templates.encapsulated import build_pdf
 from sr_templates.envelope import BuildContext, Placement
 from sr_templates.evidence import EarlierResult, SourceSeries
@@ -35,11 +35,13 @@ __all__ = ["BuiltObject", "BuiltSet", "ResultIdentity", "ResultMaps", "build_res
 
 
 class BuiltObject(NamedTuple):
-    """One object: its role (``map.lic``, ``page``, ``sr``, ``seg``, ``pm.r2star``), its file name and itself."""
+    """One object: role (``map.lic``, ``page``, ``sr``, ``seg``, ``pm.r2star``), file name, itself, and its bytes
+    as a DICOM file, which were checked."""
 
     role: str
     file: str
     dataset: Dataset
+    content: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +93,16 @@ def build_result_set(
     others += _options(mask, placed_maps, page, report, page_pdf, context)
     if replaces:
         others.append(build_rejection(replaces, context))
-    checked = [check_object(ds) for _, ds in others]
+    contents = [encode(ds) for _, ds in others]
+    checked = [check_object(content) for content in contents]
     earlier = [o.sop_instance_uid for replaced in replaces for o in replaced.objects]
     earlier += [str(stub.SOPInstanceUID) for stub in prior_stubs(result)]
     check_references(checked, source.datasets, earlier)
     check_numbers(checked, result)
-    return _built(result, others, context.header.defects)
+    built = [
+        BuiltObject(to.role, to.file_name, ds, content) for (to, ds), content in zip(others, contents, strict=True)
+    ]
+    return _built(result, tuple(built), context.header.defects)
 
 
 def _options(
@@ -147,8 +153,7 @@ def _matrix(maps: ResultMaps | None, mask: BoolArray | None, source: SourceSerie
     return int(first.Rows), int(first.Columns)
 
 
-def _built(result: LiverIronResult, placed: Sequence[tuple[Placement, Dataset]], defects: tuple[str, ...]) -> BuiltSet:
-    objects = tuple(BuiltObject(placement.role, placement.file_name, ds) for placement, ds in placed)
+def _built(result: LiverIronResult, objects: tuple[BuiltObject, ...], defects: tuple[str, ...]) -> BuiltSet:
     listed = tuple(
         ResultObject(
             role=built.role,

@@ -23,7 +23,7 @@ from quant.liver import LiverRegion
 from quant.map_values import r2star_values
 from quant.region import RegionMeasurement
 from quant.result import LiverIronResult, Reason
-from sr_templates.check import ObjectError, encode
+from sr_templates.check import ObjectError
 from sr_templates.quantities import LARGEST_STORED, LIC, R2STAR, T2STAR
 from sr_templates.result_set import ResultIdentity, ResultMaps, build_result_set
 
@@ -103,7 +103,7 @@ def _folder_with_objects(
         replaces=job.replaces if result.revision is not None and result.revision.replaces else (),
     )
     more = {"report.pdf": page.pdf, "page.png": page.png, **picture_files(built.result, pictures)}
-    more |= {f"dicom/{item.file}": encode(item.dataset) for item in built.objects}
+    more |= {f"dicom/{item.file}": item.content for item in built.objects}
     return _folder(built.result, pictures, more)
 
 

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from quant.result import LiverIronResult
 from sr_templates.agreement import check_numbers, median_bounds
-from sr_templates.check import ObjectError, check_object, check_references
+from sr_templates.check import ObjectError, check_object, check_references, encode
 from sr_templates.header import without_value_warnings
 from sr_templates.result_set import BuiltSet
 from tests.sr_templates.sr_sources import (
@@ -46,20 +46,20 @@ def test_a_missing_attribute_is_named(measured: BuiltSet, role: str, keyword: st
     ds = copy_of(measured, role)
     del ds[keyword]
     with pytest.raises(ObjectError, match=f"{name}.*: {keyword} (has no value|is absent)"):
-        check_object(ds)
+        check_object(encode(ds))
 
 
 def test_an_empty_attribute_and_a_bad_uid_are_named(measured: BuiltSet) -> None:
     ds = copy_of(measured, "map.lic")
     ds.Manufacturer = ""
     with pytest.raises(ObjectError, match="Manufacturer has no value"):
-        check_object(ds)
+        check_object(encode(ds))
     ds = copy_of(measured, "map.lic")
     del ds.SeriesInstanceUID
     with without_value_warnings():
         ds.SeriesInstanceUID = "2.25.01"
     with pytest.raises(ObjectError, match="SeriesInstanceUID is not a UID"):
-        check_object(ds)
+        check_object(encode(ds))
 
 
 def test_lost_pixels_are_noticed(measured: BuiltSet) -> None:
@@ -67,7 +67,7 @@ def test_lost_pixels_are_noticed(measured: BuiltSet) -> None:
         ds = copy_of(measured, role)
         ds[keyword].value = ds[keyword].value[:-4]
         with pytest.raises(ObjectError, match=f"{keyword} has .* bytes"):
-            check_object(ds)
+            check_object(encode(ds))
 
 
 def test_references_that_lead_nowhere_are_noticed(measured: BuiltSet) -> None:
