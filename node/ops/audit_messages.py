@@ -55,6 +55,10 @@ def audit_messages(entry: AuditEntry, source_id: str, ae_title: str, subject_of:
         subject = subject_of(str(fields["job_id"]))
         if subject is not None:
             yield _transferred(entry, source_id, "C", subject.sender, ae_title, subject)
+    elif entry.event == Event.FILES_REMOVED:
+        subject = subject_of(str(fields["job_id"]))
+        if subject is not None:
+            yield _deleted(entry, source_id, subject)
     elif entry.event == Event.DELIVERY_SENT:
         for job_id in fields["job_ids"]:
             subject = subject_of(str(job_id))
@@ -67,8 +71,15 @@ def _transferred(entry: AuditEntry, source_id: str, action: str, sender: str, re
     message = _Message(entry, ("110104", "DICOM Instances Transferred"), action, _SUCCESS, None)
     message.participant(sender, ae_title=sender, role=("110153", "Source Role ID"), requestor=action == "C")
     message.participant(receiver, ae_title=receiver, role=("110152", "Destination Role ID"))
-    message.subject(subject.study_instance_uid, "2", "3", ("110180", _DCM, "Study Instance UID"))
-    message.subject(subject.patient_id, "1", "1", ("2", "RFC-3881", "Patient Number"))
+    message.about(subject)
+    return message.encoded(source_id)
+
+
+def _deleted(entry: AuditEntry, source_id: str, subject: Subject) -> bytes:
+    """DICOM Study Deleted (A.5.3.8), by retention."""
+    message = _Message(entry, ("110105", "DICOM Study Deleted"), "D", _SUCCESS, None)
+    message.participant(source_id, role=("110150", "Application"), requestor=True)
+    message.about(subject)
     return message.encoded(source_id)
 
 
@@ -113,6 +124,11 @@ class _Message:
             found.set("NetworkAccessPointTypeCode", _BY_ADDRESS)
         if role is not None:
             _code(found, "RoleIDCode", role[0], _DCM, role[1])
+
+    def about(self, subject: Subject) -> None:
+        """The study and its patient."""
+        self.subject(subject.study_instance_uid, "2", "3", ("110180", _DCM, "Study Instance UID"))
+        self.subject(subject.patient_id, "1", "1", ("2", "RFC-3881", "Patient Number"))
 
     def subject(
         self, object_id: str, type_code: str, role: str, id_type: tuple[str, str, str],

@@ -1,17 +1,32 @@
 """The quick rows of the hostile peer against our listener: each has its outcome, nothing escapes."""
 
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset, dcmread
 
 from node.config import AllowedPeer, ReceiveConfig
 from node.dimse.scp import Listener
+from node.intake.assembly import plan_study
+from node.intake.headers import read_header
 from node.intake.spool import Spool
-from tests.hostile.attacks import QUICK, ROWS, Row, Target, deep_sequences, deflate_bomb, names_of
+from tests.hostile.attacks import (
+    QUICK,
+    ROWS,
+    Row,
+    Target,
+    deep_sequences,
+    deflate_bomb,
+    giant_image,
+    names_of,
+    no_numbers,
+)
 from tests.loopback.callers import eventually
 from tests.node.intake.encoded_images import everything_under
+from tests.nodekit.small_study import write_study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -69,6 +84,20 @@ def target(spool: Spool) -> Iterator[Target]:
 def test_each_attack_has_its_outcome_and_others_are_served(target: Target, row: Row) -> None:
     assert row.attack(target) in EXPECTED[row.name]
     assert target.serves()
+
+
+@pytest.mark.parametrize("edit", [no_numbers, giant_image])
+def test_what_the_network_cannot_judge_is_declined_by_assembly(tmp_path: Path, edit: Callable[[Dataset], None]) -> None:
+    headers = []
+    for path in write_study(tmp_path):
+        data_set = dcmread(path)
+        with warnings.catch_warnings(action="ignore"):  # pydicom warns of what is written on purpose
+            edit(data_set)
+            data_set.save_as(path)
+        headers.append(read_header(path))
+    (plan,) = plan_study(headers)
+    assert plan.declined is not None
+    assert plan.declined[0] == "no_geometry"
 
 
 def test_the_document_has_every_row() -> None:

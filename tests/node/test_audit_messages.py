@@ -103,6 +103,7 @@ def test_a_delivery_of_two_jobs_is_a_message_for_each_patient(trail: AuditTrail)
             "4",
         ),
         ("tls_failed", {"address": "10.1.1.1", "text": "x"}, [("EventID", "110113"), ("EventTypeCode", "110126")], "4"),
+        ("files_removed", {"job_id": "a"}, [("EventID", "110105")], "0"),
         ("certificate_renewed", {"certificate": "c"}, [("EventID", "110113"), ("EventTypeCode", "110129")], "0"),
     ],
 )
