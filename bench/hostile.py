@@ -33,9 +33,9 @@ connection without a word. The quick rows stand in the gate (`tests/hostile`).
 
 {table}
 
-What is stored with NaN or zero geometry or an impossible size is declined by assembly (`no_geometry`), without a number.
-Other content under a known UID goes to `spool/quarantine` and the first is kept. A deflated data set is unpacked piece
-by piece into a file, to 256 MiB at most, before it is acknowledged.
+What is stored with NaN or zero geometry or an impossible size is declined by assembly (`no_geometry`), without a
+number. Other content under a known UID goes to `spool/quarantine` and the first is kept. A deflated data set is
+unpacked piece by piece into a file, to 256 MiB at most, before it is acknowledged.
 """
 _SAMPLES_EVERY_S = 0.05
 
