@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help install demo test check serve bench bench-fit fuzz crash hostile lock peers install-check image-check release clean
+.PHONY: help install demo test check serve bench bench-fit fuzz crash hostile lock peers install-check image-check release conformance clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -63,6 +63,9 @@ crash: $(STAMP) peers  ## kills, full disks and bad destinations while acquisiti
 
 hostile: $(STAMP)  ## hostile peers against ours, DCMTK, Orthanc and pynetdicom; writes docs/hostile-peers.md (4 minutes)
 	$(BIN)/python -m bench.hostile
+
+conformance: $(STAMP)  ## the tables of docs/conformance.md from the code
+	$(BIN)/python -m docs.conformance_tables
 
 lock:            ## renew the lock files
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv

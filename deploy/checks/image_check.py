@@ -118,7 +118,7 @@ def start(stage: Stage, work: Path) -> int:
     config = work / "config.yaml"
     config.write_text("receive: {port: 0, allow: []}\n")
     options = [
-        *("--as-pid2", "--read-only", f"--uid={stage.user}", f"--chdir={stage.folder}"),
+        *("--as-pid2", "--read-only", f"--user={stage.user}", f"--chdir={stage.folder}"),
         *("--tmpfs=/tmp", "--tmpfs=/var/cache/ironnode:mode=0777"),
         *(f"--bind={data}:/var/lib/ironnode", f"--bind-ro={config}:/etc/ironnode/config.yaml"),
     ]

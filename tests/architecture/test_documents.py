@@ -3,7 +3,12 @@
 import re
 from pathlib import Path
 
+import click
+import pytest
+
+from docs import conformance_tables
 from node.cli import cli
+from node.dimse.contexts import VERIFICATION_SOP_CLASS, supported_contexts
 from node.ops.events import Event
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -28,6 +33,46 @@ def test_locks_name_no_registry() -> None:
         text = lock.read_text()
         assert "://" not in text, lock.name
         assert "--hash=sha256:" in text
+
+
+def test_the_conformance_statement_equals_the_code() -> None:
+    text = conformance_tables.STATEMENT.read_text(encoding="utf-8")
+    assert conformance_tables.with_tables(text) == text, "make conformance"
+    assert set(re.findall(r"<!-- table: (\w+) -->", text)) == set(conformance_tables.TABLES)
+
+
+def test_the_conformance_statement_names_all_that_the_listener_takes() -> None:
+    text = conformance_tables.STATEMENT.read_text(encoding="utf-8")
+    offered = supported_contexts(commitment=True)
+    uids = {str(c.abstract_syntax) for c in offered} | {str(s) for c in offered for s in c.transfer_syntax}
+    assert {uid for uid in uids if uid not in text} == {VERIFICATION_SOP_CLASS}  # it has a section of its own
+
+
+def _commands_of(document: Path) -> list[list[str]]:
+    blocks = re.findall(r"```sh\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line.strip() for block in blocks for line in re.split(r"\n|\(|\)|&&|\||'|;", block)]
+    return [line.split()[1:] for line in lines if line.startswith("ironnode ")]
+
+
+@pytest.mark.parametrize("path", [*(REPOSITORY / "docs").glob("*.md"), *(REPOSITORY / "deploy").rglob("*.md")], ids=str)
+def test_commands_in_guides_exist_with_their_options(path: Path) -> None:
+    for words in _commands_of(path):
+        command: click.Command = cli
+        while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            command, words = command.commands[words[0]], words[1:]
+        known = {name for parameter in command.get_params(click.Context(command)) for name in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, (path, words)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "deploy").rglob("*.md")],
+    ids=str,
+)
+def test_relative_links_lead_somewhere(path: Path) -> None:
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    targets = [target for target in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in target]
+    assert [target for target in targets if not (path.parent / target).exists()] == []
 
 
 def test_pictures_of_the_readme_exist() -> None:
