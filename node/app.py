@@ -15,6 +15,7 @@ from node.config import Config
 from node.deliver.outbox import Outbox, plan_deliveries
 from node.deliver.retention import Find, Retention
 from node.errors import InputError
+from node.intake.durable_io import storage_error
 from node.intake.spool import Spool
 from node.jobs.assemble import Assembler
 from node.jobs.commitments import Commitment, CommitmentCounts
@@ -39,6 +40,18 @@ _TO_NOBODY = "the result of a self-test is sent to nobody"
 def wall_clock() -> datetime:
     """Now, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def free_mib(root: Path) -> int:
+    """Space left for an unprivileged process where ``root`` lies.
+
+    Raises:
+        StorageError: the disk cannot be asked.
+    """
+    try:
+        return shutil.disk_usage(root).free // _MIB
+    except OSError as error:
+        raise storage_error(error, f"{root} cannot be looked at") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +161,7 @@ class Node:
             jobs=self.overview.job_counts(),
             destinations=tuple(self._destinations()),
             retention=self.ledger.removals.counts(),
-            free_mib=shutil.disk_usage(root).free // _MIB,
+            free_mib=free_mib(root),
             self_test=SelfTests(root).latest(),
         )
 

@@ -12,6 +12,7 @@ from node.commands.options import config_option
 from node.config import config_schema, load_config
 from node.jobs.commitments import Commitment
 from node.model import CommitmentState, DeliveryState, JobState
+from node.ops.disk_watch import disk_words
 
 if TYPE_CHECKING:
     from node.app import NodeStatus
@@ -63,7 +64,7 @@ def status(config_path: Path | None, as_json: bool) -> None:
         return
     roles = ", ".join(f"{role} {'up' if alive else 'DOWN'}" for role, alive in found.roles.items()) or "not running"
     click.echo(f"processes     {roles}")
-    click.echo(f"disk          {found.free_mib} MiB free")
+    click.echo(f"disk          {disk_words(found.free_mib, node.config.storage)}")
     click.echo(f"incoming      {found.inbox} instances to index, {found.receiving} acquisitions not whole yet")
     click.echo("jobs          " + ", ".join(f"{count} {state}" for state, count in found.jobs.items()))
     for job in parked[:_LINES]:

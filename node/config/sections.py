@@ -27,6 +27,13 @@ class StorageConfig(Section):
     min_free_mib: int = Field(
         512, ge=0, description="below this free space instances are answered A700 (out of resources)"
     )
+    warn_free_mib: int = Field(2048, ge=0, description="below this free space people are warned")
+
+    @model_validator(mode="after")
+    def _warned_first(self) -> Self:
+        if 0 < self.warn_free_mib < self.min_free_mib:
+            raise PlacedError(("min_free_mib",), "min_free_mib must not be above warn_free_mib, which warns before")
+        return self
 
 
 class AllowedPeer(Section):

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from node.app import Node, NodeStatus
-from node.config import NoticeKind, NotifyConfig
+from node.config import NoticeKind, NotifyConfig, StorageConfig
 from node.jobs.self_tests import Verdict
 from node.model import JobState
+from node.ops.disk_watch import DiskLevel, disk_level, disk_words
 
 _LOOK_BACK = timedelta(days=1)  # a refusal older than this is no news any more
 
@@ -30,17 +31,17 @@ def find_troubles(node: Node, now: datetime) -> list[Trouble]:
     """What is wrong now, of the kinds that ``notify.events`` names."""
     settings = node.config.notify
     status = node.status()
-    found = [*_of_status(status, node.config.storage.min_free_mib, settings, now), *_of_jobs(node, settings, now)]
+    found = [*_of_status(status, node.config.storage, settings, now), *_of_jobs(node, settings, now)]
     return [trouble for trouble in found if trouble.kind in settings.events]
 
 
-def _of_status(status: NodeStatus, min_free_mib: int, settings: NotifyConfig, now: datetime) -> Iterator[Trouble]:
+def _of_status(status: NodeStatus, storage: StorageConfig, settings: NotifyConfig, now: datetime) -> Iterator[Trouble]:
     for role, alive in status.roles.items():
         if not alive:
             yield Trouble(kind="role_down", subject=role, text=f"the process {role} is not running")
-    if status.free_mib < min_free_mib:
-        text = f"{status.free_mib} MiB free; instances are refused below {min_free_mib} MiB"
-        yield Trouble(kind="disk_low", subject="storage", text=text)
+    level = disk_level(status.free_mib, storage)
+    if level is not DiskLevel.OK:
+        yield Trouble(kind="disk_low", subject=f"storage {level}", text=disk_words(status.free_mib, storage))
     test = status.self_test
     if test is not None and test.verdict != Verdict.PASSED and now - test.at < _LOOK_BACK:
         yield Trouble(

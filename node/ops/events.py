@@ -57,6 +57,8 @@ class Event(StrEnum):
     FILES_REMOVED = "files_removed"  # retention removed images and result objects of a delivered job
     FILES_KEPT = "files_kept"  # retention may not remove a job's files: what is missing to prove its delivery
     STRAYS_REMOVED = "strays_removed"  # retention removed images that belong to no job
+    DISK_LOW = "disk_low"  # free space fell below a watermark; the text says what follows
+    DISK_RECOVERED = "disk_recovered"  # there is enough space again
     BROKER_AWAY = "broker_away"  # the queue's broker does not answer
     BROKER_BACK = "broker_back"  # it answers again
     BROKER_EMPTIED = "broker_emptied"  # the private broker's data could not be used; it starts without them
@@ -102,6 +104,7 @@ def configure_logging(level: int = logging.INFO) -> None:
 _WARNINGS = frozenset(
     {
         *(Event.ROLE_DIED, Event.JOB_FAILED, Event.DELIVERY_FAILED, Event.DELIVERY_UNSUPPORTED),
+        Event.DISK_LOW,
         *(Event.COMMITMENT_REFUSED, Event.COMMITMENT_FAILED, Event.REPORT_NOT_TAKEN),
         *(Event.BROKER_AWAY, Event.LEASE_EXPIRED, Event.TLS_FAILED, Event.PRIORS_NOT_CHECKED),
         Event.AUDIT_SERVER_AWAY,

@@ -18,6 +18,7 @@ from node.dimse.scu import accepted_classes, echo
 from node.errors import IronnodeError
 from node.jobs.broker import reach
 from node.jobs.durable import write_durably
+from node.ops.disk_watch import DiskLevel, disk_level, disk_words
 from node.process.pipeline import settings_of
 from node.runtime import RunFolder
 from node.tls import context_of, expires_at, tls_sections
@@ -63,6 +64,9 @@ def _storage(config: Config) -> Iterator[Finding]:
             text=f"{root}: {free_mib} MiB free, storage.min_free_mib asks for {config.storage.min_free_mib}",
             fix="Instances are refused until there is space: free some, or lower storage.min_free_mib.",
         )
+    elif disk_level(free_mib, config.storage) is DiskLevel.LOW:
+        fix = "Free space, set retention, or lower storage.warn_free_mib."
+        yield Finding(part="disk", verdict="warning", text=f"{root}: {disk_words(free_mib, config.storage)}", fix=fix)
     else:
         yield Finding(part="disk", verdict="ok", text=f"{root} is writable, {free_mib} MiB free")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from node.app import open_node, wall_clock
+from node.app import free_mib, open_node, wall_clock
 from node.config import Config, DestinationConfig
 from node.deliver.commitment import Ask, Committer
 from node.deliver.dispatch import Dispatcher, OnOutcome, Sender
@@ -19,6 +19,7 @@ from node.dimse.scu import send as send_files
 from node.errors import StorageError
 from node.jobs.commitment_files import CommitmentFiles
 from node.model import SopReference, StoreOutcome
+from node.ops.disk_watch import DiskWatch
 from node.ops.events import Event, emit
 from node.roles.stage import Stage
 
@@ -26,9 +27,10 @@ _LOOK_EVERY_S = 0.5
 _AFTER_TROUBLE_S = 2.0
 _LEFTOVERS_OLDER_THAN_S = 3600.0
 _RETENTION_EVERY_S = 10.0
+_LOOK_AT_DISK_EVERY_S = 5.0
 _TRANSACTIONS_OLDER_THAN_S = 30 * 86400.0
 
-Errand = Callable[[], int]
+Errand = Callable[[], object]
 
 
 def dicom_sender(config: Config) -> Sender:
@@ -104,7 +106,9 @@ def deliver(stage: Stage, dispatcher: Dispatcher, committer: Committer, retentio
     """Look for what is due and have it sent, asked about, or removed, until told to stop."""
     destinations = {d.name: d for d in stage.config.destinations}
     errands = _Errands(stage)
+    watch = DiskWatch(stage.config.storage, partial(free_mib, stage.config.storage.root))
     while not stage.stop.wait(_LOOK_EVERY_S):
+        errands.run("disk", watch.look, _LOOK_AT_DISK_EVERY_S)
         errands.run("retention", retention.step, _RETENTION_EVERY_S)
         try:
             committer.take_answers()

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from node.app import Node, NodeStatus, wall_clock
+from node.config import StorageConfig
 from node.jobs.figures import JobFigures
 from node.jobs.self_tests import Verdict
 from node.model import AcquisitionState, JobState
@@ -37,7 +38,7 @@ class _NodeCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         status = self._node.status()
         jobs = self._node.figures.jobs()
-        yield from _roles_and_disk(status, self._node.config.storage.min_free_mib)
+        yield from _roles_and_disk(status, self._node.config.storage)
         yield from _self_test(status)
         yield from self._peers()
         yield from self._stages(status, jobs, wall_clock())
@@ -115,13 +116,14 @@ def _by_peer(name: str, text: str, numbers: dict[str, int]) -> Metric:
     return family
 
 
-def _roles_and_disk(status: NodeStatus, min_free_mib: int) -> Iterator[Metric]:
+def _roles_and_disk(status: NodeStatus, storage: StorageConfig) -> Iterator[Metric]:
     roles = GaugeMetricFamily("ironnode_role_alive", "1 while the process of a role is there", labels=["role"])
     for role, alive in status.roles.items():
         roles.add_metric([role], alive)
     yield roles
     yield GaugeMetricFamily("ironnode_disk_free_bytes", "Free space under storage.root", status.free_mib * _MIB)
-    yield GaugeMetricFamily("ironnode_disk_min_free_bytes", "storage.min_free_mib in bytes", min_free_mib * _MIB)
+    for name, mib in (("min", storage.min_free_mib), ("warn", storage.warn_free_mib)):
+        yield GaugeMetricFamily(f"ironnode_disk_{name}_free_bytes", f"storage.{name}_free_mib in bytes", mib * _MIB)
 
 
 def _self_test(status: NodeStatus) -> Iterator[Metric]:

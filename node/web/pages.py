@@ -19,6 +19,7 @@ from node.jobs.deliveries import Delivery
 from node.jobs.overview import JobLine
 from node.model import AcquisitionState, CommitmentState, DeliveryState, JobState
 from node.ops.counters import read_counts
+from node.ops.disk_watch import disk_level, disk_words
 from node.ops.selfcheck import run_checks
 from node.web.guard import REPORT_POLICY
 from node.web.rendering import page
@@ -249,7 +250,9 @@ def statistics(request: Request) -> Response:
 def system(request: Request) -> Response:
     """Processes and disk."""
     node = node_of(request)
-    return page(request, "system.html", found=node.status(), storage=node.config.storage)
+    found, storage = node.status(), node.config.storage
+    words, level = disk_words(found.free_mib, storage), disk_level(found.free_mib, storage)
+    return page(request, "system.html", found=found, storage=storage, disk=words, level=level.value)
 
 
 def configuration(request: Request) -> Response:

@@ -72,6 +72,7 @@ def test_commented_destination_in_the_example_is_valid_and_complete() -> None:
         ("notify: {webhook: {}}\n", "notify.webhook: give url or url_file"),
         ("receive:\n  port: 1\n  port: 2\n", "line 3: port: the key stands twice"),
         ("follow_up: {signed_off_by: Dr A, signed_off_on: 2026-13-45}\n", "a date is wrong: month must be in 1..12"),
+        ("storage:\n  min_free_mib: 3000\n", "line 2: storage.min_free_mib: min_free_mib must not be above warn"),
         ("broker: {url: nonsense}\n", "broker.url"),
     ],
 )

@@ -16,6 +16,7 @@ from node.model import StoreStatus
 from node.notify.channels import post, send_email
 from node.notify.desk import NoticeDesk
 from node.notify.troubles import Trouble, find_troubles
+from node.web.health import ready
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
 from tests.nodekit.small_study import write_study
 
@@ -121,3 +122,13 @@ def test_a_mail_server_that_is_away_is_a_peer_error() -> None:
     settings = EmailConfig(host="127.0.0.1", port=1, sender="a@b.example", to=("c@d.example",))
     with pytest.raises(PeerError, match="mail server"):
         send_email(settings, "disk_low", "3 MiB free")
+
+
+def test_little_space_is_told_before_nothing_is_received(tmp_path) -> None:
+    config = Config(storage=StorageConfig(root=tmp_path, warn_free_mib=1 << 40))
+    with open_node(config) as node:
+        (trouble,) = find_troubles(node, datetime.now(UTC))
+        assert (trouble.kind, trouble.subject) == ("disk_low", "storage low")
+        assert "less than 1099511627776; below 512 nothing is received" in trouble.text
+        _, answer = ready(node)
+        assert (answer["disk_level"], answer["free_space"]) == ("low", True)
