@@ -8,10 +8,13 @@ calibration.
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from quant.calibration import Calibration
-from quant.region import RegionMeasurement
 from quant.wording import format_rate
+
+if TYPE_CHECKING:  # the compiler of the fit stays out of processes that only compare results
+    from quant.region import RegionMeasurement
 
 Z95 = 1.959964
 _MEDIAN_EFFICIENCY = math.sqrt(math.pi / 2)  # standard error of a median over that of a mean, normal data
@@ -75,7 +78,7 @@ class R2StarUncertainty:
 
 
 def r2star_uncertainty(
-    region: RegionMeasurement, repeatability: Repeatability, value_per_s: float
+    region: "RegionMeasurement", repeatability: Repeatability, value_per_s: float
 ) -> R2StarUncertainty:
     """The parts for the R2* of ``region``, which is stated as ``value_per_s`` (its median, or a lower bound).
 

@@ -1,6 +1,8 @@
 """Imports point one way, and each outside library is known to its own few modules only."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,8 +91,6 @@ def test_quant_is_pure_numerics(path: Path) -> None:
 
 
 def _standard_library() -> set[str]:
-    import sys
-
     return set(sys.stdlib_module_names)
 
 
@@ -98,3 +98,10 @@ def test_the_rule_can_fail(tmp_path: Path) -> None:
     bad = tmp_path / "bad.py"
     bad.write_text("def f():\n    from node import config\n")
     assert "node" in imported(bad)
+
+
+def test_only_who_measures_or_draws_loads_the_compiler_of_the_fit() -> None:
+    roles = ("broker", "listener", "assembler", "deliverer", "notifier")
+    program = f"import sys, {', '.join(f'node.roles.{role}' for role in roles)}; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert {"numba", "scipy", "matplotlib", "highdicom"} & set(found.stdout.split()) == set()
