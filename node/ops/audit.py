@@ -12,11 +12,12 @@ import hashlib
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from node.errors import StorageError
 from node.ops.events import Event, emit
@@ -36,7 +37,17 @@ AUDITED = frozenset(
 )
 _START = "0" * 64  # stands where the first line's predecessor would
 _TAIL_BYTES = 1 << 16
-_MOST_WAITING = 1000
+_MOST_WAITING = 10_000
+_TRY_AGAIN_S = 1.0
+_GATHER_S = 0.2
+
+
+class Noted(NamedTuple):
+    """An event to be written down."""
+
+    name: str
+    time: str
+    fields: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,22 +78,30 @@ class AuditTrail:
         self.path = self._folder / "trail.jsonl"
         self._head = self._folder / "head.json"
 
-    def append(self, event: str, time: str, fields: Mapping[str, Any]) -> None:
-        """Add one line and have it on the disk.
+    def append(self, *events: Noted) -> None:
+        """Add a line for each event and have them on the disk.
 
         Raises:
-            OSError: it could not be written.
+            OSError: they could not be written.
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o750)
         with self._locked(), self.path.open("ab+") as file:
             number, previous, torn_bytes = _last_of(file)
             if torn_bytes:  # a crash inside a line; it was never reported as written
                 file.truncate(file.seek(0, os.SEEK_END) - torn_bytes)
-                number, previous = self._write(file, number, previous, "audit_torn", time, {"bytes": torn_bytes})
+                events = (Noted("audit_torn", events[0].time, {"bytes": torn_bytes}), *events)
             noted = self._noted_head()
             if noted is not None and noted[0] > number:  # lines were cut off: the gap must stay visible
                 number, previous = noted
-            self._write(file, number, previous, event, time, fields)
+            file.seek(0, os.SEEK_END)
+            for event in events:
+                line, number, previous = _line(event, number + 1, previous)
+                file.write(line)
+            file.flush()
+            os.fdatasync(file.fileno())
+            temporary = self._head.with_suffix(".tmp")
+            temporary.write_text(json.dumps({"n": number, "hash": previous}))
+            temporary.replace(self._head)
 
     def _noted_head(self) -> tuple[int, str] | None:
         try:
@@ -178,12 +197,23 @@ class AuditTrail:
 
 
 class AuditHandler(logging.Handler):
-    """Writes the audited events of this process to the trail; what the disk refuses is written with the next one."""
+    """Hands the audited events of this process to the trail, from a thread of its own: nobody waits for its disk.
+
+    What the disk refuses is kept and tried again. A process that is killed loses what it emitted in the last 0.2 s.
+    """
 
     def __init__(self, trail: AuditTrail) -> None:
         super().__init__()
         self._trail = trail
-        self._waiting: list[tuple[str, str, Mapping[str, Any]]] = []
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)  # a child has neither the thread nor the parent's events
+
+    def _begin(self) -> None:
+        self._waiting: list[Noted] = []
+        self._change = threading.Condition()
+        self._writing = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._over = self._away = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take one log event."""
@@ -191,14 +221,49 @@ class AuditHandler(logging.Handler):
         if name not in AUDITED:
             return
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        self._waiting.append((name, time, getattr(record, "fields", {})))
-        del self._waiting[:-_MOST_WAITING]
-        try:
-            while self._waiting:
-                self._trail.append(*self._waiting[0])
-                del self._waiting[0]
-        except OSError as error:
-            emit(Event.AUDIT_FAILED, error=str(error), waiting=len(self._waiting))
+        with self._change:
+            self._waiting.append(Noted(name, time, getattr(record, "fields", {})))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_on, name="audit", daemon=True)
+                self._thread.start()
+            self._change.notify_all()
+
+    def flush(self) -> None:
+        """Write what waits, once."""
+        with self._writing:
+            with self._change:
+                del self._waiting[:-_MOST_WAITING]
+                batch = tuple(self._waiting)
+            if not batch:
+                return
+            try:
+                self._trail.append(*batch)
+            except OSError as error:
+                if not self._away:
+                    emit(Event.AUDIT_FAILED, error=str(error), waiting=len(batch))
+                self._away = True
+                return
+            self._away = False
+            with self._change:
+                del self._waiting[: len(batch)]
+
+    def close(self) -> None:
+        """Write what waits and stop."""
+        with self._change:
+            self._over = True
+            self._change.notify_all()
+        self.flush()
+        super().close()
+
+    def _write_on(self) -> None:
+        while not self._over:
+            with self._change:
+                self._change.wait_for(lambda: self._waiting or self._over)
+                self._change.wait_for(lambda: self._over, _GATHER_S)  # one flush of the disk for many events
+            self.flush()
+            if self._away:
+                with self._change:
+                    self._change.wait_for(lambda: self._over, _TRY_AGAIN_S)
 
 
 def audit_events(root: Path) -> None:
@@ -221,6 +286,13 @@ def _last_of(file: IO[bytes]) -> tuple[int, str, int]:
         # The chain goes on, visibly broken: an edit must not stop what comes after from being written down.
         emit(Event.AUDIT_FAILED, error=f"the last line of the trail is damaged: {type(error).__name__}")
         return 0, _START, torn
+
+
+def _line(event: Noted, number: int, previous: str) -> tuple[bytes, int, str]:
+    """The line of an event, its number and its hash."""
+    body = {"n": number, "time": event.time, "event": event.name, "fields": dict(event.fields), "previous": previous}
+    digest = _digest(body)
+    return json.dumps({**body, "hash": digest}, default=str).encode() + b"\n", number, digest
 
 
 def _fault(line: bytes, number: int, previous: str) -> tuple[str | None, str]:

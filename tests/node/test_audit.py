@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from node.cli import cli
-from node.ops.audit import AuditHandler, AuditTrail
+from node.ops.audit import AuditHandler, AuditTrail, Noted
 from node.ops.events import Event, emit
+from tests.loopback.callers import eventually
 
 TIME = "2026-01-02T03:04:05.678+00:00"
 
@@ -21,7 +22,7 @@ TIME = "2026-01-02T03:04:05.678+00:00"
 def trail(tmp_path: Path) -> AuditTrail:
     trail = AuditTrail(tmp_path)
     for number in range(1, 6):
-        trail.append("job_done", TIME, {"job_id": f"{number:032x}", "outcome": "measured", "ports": {"web": 1}})
+        trail.append(Noted("job_done", TIME, {"job_id": f"{number:032x}", "outcome": "measured", "ports": {"web": 1}}))
     return trail
 
 
@@ -36,6 +37,7 @@ def audited(tmp_path: Path) -> Iterator[AuditTrail]:
     logger.addHandler(handler)
     yield trail
     logger.removeHandler(handler)
+    handler.close()
     logger.setLevel(before)
 
 
@@ -84,7 +86,7 @@ def test_every_edit_is_found(trail: AuditTrail, name: str) -> None:
     edit, expected = EDITS[name]
     trail.path.write_bytes(b"".join(edit(lines_of(trail))))
     assert expected in str(trail.verify().broken)
-    trail.append("job_done", TIME, {})  # what comes after does not heal it
+    trail.append(Noted("job_done", TIME, {}))  # what comes after does not heal it
     assert trail.verify().broken is not None
 
 
@@ -105,11 +107,11 @@ def test_the_command_tells_a_trail_that_was_made_anew(trail: AuditTrail, tmp_pat
     good = CliRunner().invoke(cli, words)
     assert (good.exit_code, "5 entries" in good.output) == (0, True)
     noted = trail.verify().head
-    trail.append("job_done", TIME, {})
+    trail.append(Noted("job_done", TIME, {}))
     assert CliRunner().invoke(cli, [*words, "--head", noted]).exit_code == 0
     for path in (trail.path, trail.path.with_name("head.json")):
         path.unlink()
-    trail.append("job_done", TIME, {"job_id": "forged"})
+    trail.append(Noted("job_done", TIME, {"job_id": "forged"}))
     assert CliRunner().invoke(cli, words).exit_code == 0
     anew = CliRunner().invoke(cli, [*words, "--head", noted])
     assert (anew.exit_code, "made anew" in anew.output) == (3, True)
@@ -118,7 +120,7 @@ def test_the_command_tells_a_trail_that_was_made_anew(trail: AuditTrail, tmp_pat
 def test_a_line_that_a_crash_cut_off_is_replaced_and_told(trail: AuditTrail) -> None:
     with trail.path.open("ab") as file:
         file.write(b'{"n": 6, "time": ')
-    trail.append("job_done", TIME, {})
+    trail.append(Noted("job_done", TIME, {}))
     assert trail.verify().broken is None
     assert [(e.number, e.event) for e in trail.after(0)][-2:] == [(6, "audit_torn"), (7, "job_done")]
 
@@ -126,16 +128,16 @@ def test_a_line_that_a_crash_cut_off_is_replaced_and_told(trail: AuditTrail) -> 
 def test_a_crash_between_line_and_head_is_no_edit(trail: AuditTrail) -> None:
     head = trail.path.with_name("head.json")
     before = head.read_text()
-    trail.append("job_done", TIME, {})
+    trail.append(Noted("job_done", TIME, {}))
     head.write_text(before)
     assert trail.verify().broken is None
 
 
 def test_several_processes_make_one_chain(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from node.ops.audit import AuditTrail\n"
+        "import sys; from pathlib import Path; from node.ops.audit import AuditTrail, Noted\n"
         "trail = AuditTrail(Path(sys.argv[1]))\n"
-        "for n in range(60): trail.append('job_done', '2026-01-01', {'n': n, 'by': sys.argv[2]})\n"
+        "for n in range(60): trail.append(Noted('job_done', '2026-01-01', {'n': n, 'by': sys.argv[2]}))\n"
     )
     running = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), name]) for name in "abc"]
     assert [process.wait(60) for process in running] == [0, 0, 0]
@@ -146,6 +148,7 @@ def test_several_processes_make_one_chain(tmp_path: Path) -> None:
 def test_audited_events_are_written_and_others_are_not(audited: AuditTrail) -> None:
     emit(Event.JOB_ACCEPTED, job_id="a", study_instance_uid="1.2.3", missing=("x",), folder=Path("/x"))
     emit(Event.BROKER_AWAY, error="x")
+    eventually(lambda: bool(list(audited.after(0))))
     (entry,) = audited.after(0)
     assert (entry.event, entry.fields["study_instance_uid"], entry.fields["missing"]) == (
         "job_accepted",
@@ -160,7 +163,28 @@ def test_what_the_disk_refuses_is_written_with_the_next(
 ) -> None:
     (tmp_path / "audit").write_text("a file where the folder should be")
     emit(Event.JOB_ACCEPTED, job_id="a")
-    assert {r.event for r in caplog.records} == {"job_accepted", "audit_failed"}
+    eventually(lambda: {r.event for r in caplog.records} == {"job_accepted", "audit_failed"})
     (tmp_path / "audit").unlink()
     emit(Event.JOB_DONE, job_id="a")
-    assert [entry.event for entry in audited.after(0)] == ["job_accepted", "job_done"]
+    eventually(lambda: [entry.event for entry in audited.after(0)] == ["job_accepted", "job_done"])
+    assert [r.event for r in caplog.records].count("audit_failed") == 1
+
+
+def test_a_forked_process_writes_its_own_events_only(audited: AuditTrail) -> None:
+    """Celery's pool forks after the trail was attached."""
+    emit(Event.JOB_ACCEPTED, job_id="parent")
+    eventually(lambda: len(list(audited.after(0))) == 1)
+    program = (
+        "import logging, os, sys; from pathlib import Path\n"
+        "from node.ops.audit import audit_events; from node.ops.events import Event, emit\n"
+        "logging.getLogger('ironnode').setLevel(logging.INFO); audit_events(Path(sys.argv[1]))\n"
+        "emit(Event.JOB_ACCEPTED, job_id='a')\n"
+        "child = os.fork()\n"
+        "emit(Event.JOB_DONE, job_id='child' if child == 0 else 'a')\n"
+        "if child: os.waitpid(child, 0)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(audited.path.parents[1])], check=True, timeout=60)
+    assert sorted((e.event, e.fields["job_id"]) for e in audited.after(0)) == [
+        ("job_accepted", "a"), ("job_accepted", "parent"), ("job_done", "a"), ("job_done", "child"),
+    ]  # fmt: skip
+    assert audited.verify().broken is None

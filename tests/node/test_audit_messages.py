@@ -17,7 +17,7 @@ from node.app import open_node
 from node.config import CallerTls, Config, StorageConfig, SyslogConfig
 from node.errors import PeerError
 from node.intake.sender import sender_of
-from node.ops.audit import AuditTrail
+from node.ops.audit import AuditTrail, Noted
 from node.ops.audit_messages import Subject, audit_messages
 from node.ops.syslog import Forwarder, send_frames, syslog_frame
 from node.roles.auditor import subject_of
@@ -38,7 +38,7 @@ def trail(tmp_path: Path) -> AuditTrail:
 
 def messages(trail: AuditTrail, event: str, **fields: object) -> list[ElementTree.Element]:
     """The messages of one event, parsed."""
-    trail.append(event, TIME, fields)
+    trail.append(Noted(event, TIME, fields))
     entry = list(trail.after(0))[-1]
     made = audit_messages(entry, "node-1", "IRONNODE", lambda _: PATIENT)
     return [ElementTree.fromstring(message) for message in made]
@@ -220,9 +220,9 @@ def test_every_message_arrives_once_in_order_after_a_server_was_away(
 ) -> None:
     monkeypatch.setattr("node.ops.syslog._BATCH", 20)
     for number in range(45):
-        trail.append("job_accepted", TIME, {"job_id": str(number)})
-        trail.append("job_started", TIME, {"job_id": str(number)})
-    trail.append("node_stopped", TIME, {})
+        trail.append(Noted("job_accepted", TIME, {"job_id": str(number)}))
+        trail.append(Noted("job_started", TIME, {"job_id": str(number)}))
+    trail.append(Noted("node_stopped", TIME, {}))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     nobody = forwarder(trail, port, site.caller(known=True))
@@ -247,7 +247,7 @@ def test_every_message_arrives_once_in_order_after_a_server_was_away(
 def test_a_server_that_is_not_the_site_s_or_refuses_us_gets_nothing(
     trail: AuditTrail, server: SyslogServer, site: Site, tmp_path: Path
 ) -> None:
-    trail.append("node_stopped", TIME, {})
+    trail.append(Noted("node_stopped", TIME, {}))
     other = Site(tmp_path / "other", "other")
     with pytest.raises(PeerError, match="certificate is not accepted"):
         forwarder(trail, server.port, other.caller()).step()
