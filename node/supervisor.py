@@ -24,7 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from node.intake.durable_io import storage_error
 from node.ops.audit import audit_events
 from node.ops.events import Event, emit
 from node.ops.service_manager import READY, STOPPING, tell_service_manager
+from node.reload import KEPT_ROLES, reread
 from node.runtime import RunFolder, exclusive
 
 GATEWAY_ROLES = ("broker", "listener", "assembler", "deliverer", "web", "notifier", "auditor", "selftest")
@@ -74,8 +75,14 @@ class Supervisor:
         self._children = {p.role: _Child(p, run, config_file) for p in programs}
         self._announced = False
 
-    def run(self, stop: threading.Event, on_ready: Callable[[dict[str, dict[str, Any]]], None]) -> None:
-        """Run until ``stop``; ``on_ready`` gets what each role announced, once all of them are ready.
+    def run(
+        self,
+        stop: threading.Event,
+        on_ready: Callable[[dict[str, dict[str, Any]]], None],
+        on_look: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Run until ``stop``; ``on_ready`` gets what each role announced, once all of them are ready; ``on_look`` is
+        called all the time.
 
         The thread that calls this must live as long as the node: its end would end the children.
 
@@ -85,6 +92,7 @@ class Supervisor:
         try:
             while not stop.is_set():
                 self._look()
+                on_look()
                 if not self._announced and all(c.ready or c.program.role in _OPTIONAL for c in self._children.values()):
                     self._announced = True
                     on_ready({role: child.facts for role, child in self._children.items()})
@@ -92,6 +100,15 @@ class Supervisor:
         finally:
             tell_service_manager(STOPPING)
             self._stop()
+
+    def renew(self, kept: Collection[str]) -> None:
+        """End the processes of all roles but those ``kept``; they are started again and read the configuration anew."""
+        renewed = [child for role, child in self._children.items() if role not in kept]
+        for child in renewed:
+            child.ask_to_end()
+        deadline = time.monotonic() + _GRACE_S
+        for child in renewed:
+            child.end(deadline)
 
     def _look(self) -> None:
         for child in self._children.values():
@@ -245,7 +262,22 @@ def run_node(
         stop = threading.Event()
         _stop_on_signals(stop)
         supervisor = Supervisor(programs, run, _freeze_config(config, run))
-        supervisor.run(stop, lambda facts: _announce(run, config_path, facts))
+        reload = threading.Event()
+        signal.signal(signal.SIGHUP, lambda *_: reload.set())
+        in_force = config
+
+        def look() -> None:
+            nonlocal in_force
+            if not reload.is_set():
+                return
+            reload.clear()
+            changed = reread(in_force, config_path)
+            if changed is not None:
+                in_force = changed
+                _freeze_config(changed, run)
+                supervisor.renew(KEPT_ROLES)
+
+        supervisor.run(stop, lambda facts: _announce(run, config_path, facts), look)
         _forget_earlier_run(run)
     emit(Event.NODE_STOPPED)
     return 0
@@ -259,12 +291,13 @@ def _announce(run: RunFolder, config_path: Path | None, facts: dict[str, dict[st
 
 
 def _freeze_config(config: Config, run: RunFolder) -> Path:
-    path = run.folder / "config.json"
+    path, new = run.folder / "config.json", run.folder / "config.new"
     try:
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # a URL in it may hold a password
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # a URL in it may hold a password
         with os.fdopen(descriptor, "w") as file:
             file.write(config.model_dump_json())
+        new.replace(path)
     except OSError as error:
         raise storage_error(error, f"{path} cannot be written") from error
     return path

@@ -18,6 +18,8 @@ class Event(StrEnum):
     """Name of a log event; each is a sentence's worth of meaning."""
 
     NODE_STARTED = "node_started"  # every role is ready
+    CONFIG_RELOADED = "config_reloaded"  # a changed configuration is in force (SIGHUP)
+    CONFIG_REFUSED = "config_refused"  # it is not: it is wrong, or needs a restart
     NODE_STOPPED = "node_stopped"  # an orderly end
     ROLE_STARTED = "role_started"  # one process of the node is ready
     ROLE_DIED = "role_died"  # a process ended by itself; it is started again

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
 
 from node.app import open_node
 from node.config import Config, load_config
@@ -172,6 +174,35 @@ def node(tmp_path: Path) -> Iterator[FastNode]:
             node.process.kill()
             node.process.wait()
             wait_until(lambda: not any(map(is_there, left)), "the children are gone")
+
+
+def test_a_changed_configuration_drops_no_association(node, tmp_path: Path) -> None:
+    node.start()
+    listener, deliverer = node.pid_of("listener"), node.pid_of("deliverer")
+    caller = AE(ae_title="SCANNER")
+    caller.add_requested_context(Verification)
+    association = caller.associate("127.0.0.1", node.pid_of("listener", "port"), ae_title="IRONNODE")
+    with StorePeer(tmp_path / "second", "SECOND") as second:
+        settings = node.settings()
+        node.config_file.write_text(json.dumps({**settings, "receive": {"port": 1}}))
+        os.kill(node.pid, signal.SIGHUP)
+        (refused,) = wait_until(lambda: node.events("config_refused"), "a port cannot change on the way")
+        assert refused["error"] == "receive: changed; that needs a restart"
+        entry = {"name": "second", "ae_title": "SECOND", "host": "127.0.0.1", "port": second.port}
+        settings["destinations"].append(entry)
+        node.config_file.write_text(json.dumps(settings))
+        os.kill(node.pid, signal.SIGHUP)
+        (reloaded,) = wait_until(lambda: node.events("config_reloaded"), "the new destination is taken up")
+        assert reloaded["sections"] == ["destinations"]
+        wait_until(lambda: (node.run.facts("deliverer") or {}).get("pid", deliverer) != deliverer, "a new deliverer")
+        assert node.pid_of("listener") == listener
+        assert association.is_established
+        assert association.send_c_echo().Status == 0
+        association.release()
+        node.send(1)
+        second.wait_for(OBJECTS, 60)
+        node.pacs.wait_for(OBJECTS, 60)
+        assert node.events("role_died") == []
 
 
 def test_the_whole_way_health_and_an_orderly_end(node) -> None:

@@ -107,7 +107,7 @@ def _report_prints_the_numbers(
     (report,) = [d for d in stored if d.Modality == "SR"]
     report.save_as(folder / "report.dcm")
     text = subprocess.run(
-        [dsrdump, folder / "report.dcm"], capture_output=True, text=True, check=True, timeout=60
+        [dsrdump, "+Pl", folder / "report.dcm"], capture_output=True, text=True, check=True, timeout=60
     ).stdout
     assert f'"{round(record["lic_mg_per_g"]["median"], 3)}" (mg/g' in text
     for words in ("Liver iron concentration", "R2*", "10.1186/1532-429X-16-40", "Recommended Follow-up Interval"):
