@@ -143,6 +143,7 @@ class Node:
             spool=self.spool,
             config=self.config.retention,
             destinations=self.config.destinations,
+            message_receivers=frozenset(m.name for m in self.config.messages),
             find=find,
             clock=wall_clock,
         )
@@ -168,7 +169,7 @@ class Node:
     def _destinations(self) -> Iterator[DestinationStatus]:
         backlogs = {b.destination: b for b in self.ledger.deliveries.backlogs()}
         commitments = self.ledger.commitments.counts()
-        configured = [d.name for d in self.config.destinations]
+        configured = [d.name for d in self.config.receivers]
         for name in dict.fromkeys([*configured, *backlogs]):
             backlog = backlogs.get(name)
             yield DestinationStatus(
@@ -230,7 +231,7 @@ class Node:
             return f"job {full} is queued again"
         if details.job.self_test:
             return f"job {full} is done; {_TO_NOBODY}"
-        self.ledger.deliveries.add(full, plan_deliveries(details.record, self.config.destinations), now)
+        self.ledger.deliveries.add(full, plan_deliveries(details.record, self.config.receivers), now)
         self.ledger.commitments.retry(full, now)
         pending = self.ledger.deliveries.make_due(full, now)
         return f"job {full} is done; {pending} objects are sent now" if pending else f"job {full} is done and delivered"
@@ -293,7 +294,7 @@ class Node:
             raise InputError(f"job {full} has no result yet")
         if details.job.self_test:
             raise InputError(f"job {full}: {_TO_NOBODY}")
-        self.ledger.deliveries.add(full, plan_deliveries(details.record, self.config.destinations), now)
+        self.ledger.deliveries.add(full, plan_deliveries(details.record, self.config.receivers), now)
         return f"job {full}: {self.ledger.deliveries.send_again(full, now)} objects are sent again"
 
     def park(self, job_id: str) -> str:
@@ -338,6 +339,6 @@ def rebuild(config: Config) -> Rebuilt:
                 ledger=node.ledger,
                 manifests=node.manifests,
                 outbox=node.outbox,
-                destinations=config.destinations,
+                destinations=config.receivers,
                 now=wall_clock(),
             )

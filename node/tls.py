@@ -95,9 +95,9 @@ def tls_sections(config: Config) -> Iterator[tuple[str, ListenerTls | CallerTls]
         yield RECEIVE_KEY, config.receive.tls
     if config.web.tls is not None:
         yield WEB_KEY, config.web.tls
-    for destination in config.destinations:
-        if destination.tls is not None:
-            yield destination.tls_key, destination.tls
+    for receiver in config.receivers:
+        if receiver.tls is not None:
+            yield receiver.tls_key, receiver.tls
     archive = config.priors.archive
     if archive is not None and archive.tls is not None:
         yield archive.tls_key, archive.tls

@@ -1,6 +1,7 @@
 """The configuration: sections (``sections``, ``tls``, ``web``), and how the file is read (``loading``)."""
 
 from node.config.loading import config_schema, load_config
+from node.config.messages import FhirReceiver, Hl7Receiver
 from node.config.parts import OBJECT_ROLES, AeTitle, ObjectRole, Port, Seconds
 from node.config.priors import ArchiveConfig, MoveToConfig, PriorsConfig
 from node.config.sections import (
@@ -17,6 +18,7 @@ from node.config.sections import (
     OrderReason,
     QueueConfig,
     ReceiveConfig,
+    Receiver,
     ReportConfig,
     RetentionConfig,
     SegmenterConfig,
@@ -43,8 +45,10 @@ __all__ = [
     "DatabaseConfig",
     "DestinationConfig",
     "EmailConfig",
+    "FhirReceiver",
     "FollowUpConfig",
     "GradingConfig",
+    "Hl7Receiver",
     "ListenerTls",
     "MoveToConfig",
     "NoticeKind",
@@ -55,6 +59,7 @@ __all__ = [
     "PriorsConfig",
     "QueueConfig",
     "ReceiveConfig",
+    "Receiver",
     "ReportConfig",
     "RetentionConfig",
     "Seconds",

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
+from node.config.messages import MessageReceiver
 from node.config.parts import AeTitle, ObjectRole, PlacedError, Port, Seconds, Section, refuse_twice
 from node.config.priors import PriorsConfig
 from node.config.tls import CallerTls, ListenerTls
@@ -168,6 +169,9 @@ class AuditConfig(Section):
     syslog: SyslogConfig | None = Field(None, description="DICOM audit messages (PS3.15 A.5); null = none are sent")
 
 
+Receiver = DestinationConfig | MessageReceiver
+
+
 class BrokerConfig(Section):
     """The Celery broker."""
 
@@ -308,6 +312,7 @@ class Config(Section):
     assemble: AssembleConfig = AssembleConfig()
     queue: QueueConfig = QueueConfig()
     destinations: tuple[DestinationConfig, ...] = Field((), description="systems that get the results")
+    messages: tuple[MessageReceiver, ...] = Field((), description="systems that get the numbers as messages")
     retention: RetentionConfig = RetentionConfig()
     broker: BrokerConfig = BrokerConfig()
     database: DatabaseConfig = DatabaseConfig()
@@ -326,6 +331,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         refuse_twice("destinations", [d.name for d in self.destinations])
+        refuse_twice("messages", [m.name for m in self.messages])
+        if taken := {d.name for d in self.destinations} & {m.name for m in self.messages}:
+            raise PlacedError(("messages",), f"{', '.join(sorted(taken))}: a destination has this name")
         return self
 
     @model_validator(mode="after")
@@ -335,6 +343,11 @@ class Config(Section):
             text = f"receive.allow must list the test's caller: {{ae_title: {title}, host: 127.0.0.1}}"
             raise PlacedError(("selftest", "every_h"), text)
         return self
+
+    @property
+    def receivers(self) -> "tuple[Receiver, ...]":
+        """Everything that results are delivered to."""
+        return (*self.destinations, *self.messages)
 
     def method_digest(self) -> str:
         """Digest (hex) of every setting that can change a result's content; part of the job key."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from node.config import DestinationConfig
+from node.config import Receiver
 from node.deliver.backoff import full_jitter_s
 from node.deliver.outbox import Outbox, plan_alternative
 from node.errors import PeerError
@@ -20,7 +20,7 @@ from node.ops.events import Event, emit
 _OBJECTS_AT_ONCE = 500  # on one association
 
 OnOutcome = Callable[[StoreOutcome], None]
-Sender = Callable[[Sequence[Path], DestinationConfig, OnOutcome], Sequence[StoreOutcome]]
+Sender = Callable[[Sequence[Path], Receiver, OnOutcome], Sequence[StoreOutcome]]
 """Sends files to a destination on one association; raises ``PeerError`` when there is none to be had."""
 
 
@@ -35,7 +35,7 @@ class Dispatcher:
     uniform: Callable[[float, float], float]
     told: set[tuple[str, str]] = field(default_factory=set)
 
-    def deliver_due(self, destination: DestinationConfig) -> int:
+    def deliver_due(self, destination: Receiver) -> int:
         """Try everything that is due for a destination; how many objects it has taken.
 
         Raises:
@@ -50,7 +50,7 @@ class Dispatcher:
             return 0
         return self._send(present, destination)
 
-    def _send(self, files: dict[Path, Delivery], destination: DestinationConfig) -> int:
+    def _send(self, files: dict[Path, Delivery], destination: Receiver) -> int:
         answered: dict[Path, StoreOutcome] = {}
 
         def note(outcome: StoreOutcome) -> None:
@@ -73,7 +73,7 @@ class Dispatcher:
         self._tell(destination, files, taken, refused, detail if rest else None)
         return len(taken)
 
-    def _mark(self, delivery: Delivery, destination: DestinationConfig, outcome: StoreOutcome) -> None:
+    def _mark(self, delivery: Delivery, destination: Receiver, outcome: StoreOutcome) -> None:
         now = self.clock()
         detail = outcome.detail or outcome.status.value
         if outcome.status == StoreStatus.NO_CONTEXT:
@@ -82,7 +82,7 @@ class Dispatcher:
         retry_at = None if outcome.stored else self._retry_at(delivery.attempts + 1, destination, now)
         self.book.mark([DeliveryTrial(delivery=delivery, detail=detail, retry_at=retry_at)], now)
 
-    def _give_up(self, delivery: Delivery, destination: DestinationConfig, detail: str, now: datetime) -> None:
+    def _give_up(self, delivery: Delivery, destination: Receiver, detail: str, now: datetime) -> None:
         """A kind of object that the destination never takes is not tried again; what can stand in for it is sent."""
         record = self.outbox.record(delivery.job_id)
         instead = None if record is None else plan_alternative(record, destination.name, delivery.role)
@@ -100,7 +100,7 @@ class Dispatcher:
             )
 
     def _postpone(
-        self, deliveries: Sequence[Delivery], destination: DestinationConfig, detail: str, *, counted: bool = True
+        self, deliveries: Sequence[Delivery], destination: Receiver, detail: str, *, counted: bool = True
     ) -> None:
         now = self.clock()
         # One moment for all of them, so that they share an association again.
@@ -109,13 +109,13 @@ class Dispatcher:
             [DeliveryTrial(delivery=d, detail=detail, retry_at=retry_at, counted=counted) for d in deliveries], now
         )
 
-    def _retry_at(self, attempts: int, destination: DestinationConfig, now: datetime) -> datetime:
+    def _retry_at(self, attempts: int, destination: Receiver, now: datetime) -> datetime:
         wait_s = full_jitter_s(attempts, destination.retry_base_s, destination.retry_max_s, self.uniform)
         return now + timedelta(seconds=wait_s)
 
     @staticmethod
     def _tell(
-        destination: DestinationConfig,
+        destination: Receiver,
         files: dict[Path, Delivery],
         taken: Sequence[StoreOutcome],
         refused: Sequence[StoreOutcome],

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from node.config import DestinationConfig
+from node.config import Receiver
 from node.deliver.objects import ALTERNATIVES
 from node.errors import StorageError
 from node.intake.durable_io import storage_error
@@ -117,7 +117,7 @@ class Outbox:
                 shutil.rmtree(leftover, ignore_errors=True)
 
 
-def plan_deliveries(record: Mapping[str, Any], destinations: Sequence[DestinationConfig]) -> list[PlannedDelivery]:
+def plan_deliveries(record: Mapping[str, Any], destinations: Sequence[Receiver]) -> list[PlannedDelivery]:
     """Which objects of a result go where; reports in other SOP classes only take the place of a refused one."""
     return [
         _planned(destination.name, position, item)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from node.config import DestinationConfig
+from node.config import Receiver
 from node.deliver.outbox import Outbox, plan_deliveries
 from node.errors import InputError
 from node.intake.headers import read_header
@@ -33,7 +33,7 @@ def rebuild_ledger(
     ledger: Ledger,
     manifests: ManifestStore,
     outbox: Outbox,
-    destinations: Sequence[DestinationConfig],
+    destinations: Sequence[Receiver],
     now: datetime,
 ) -> Rebuilt:
     """Enter everything that the disk knows into an empty ledger (or into one that knows a part of it).

@@ -152,7 +152,7 @@ def _broker(config: Config) -> Iterator[Finding]:
 
 
 def _destinations(config: Config) -> Iterator[Finding]:
-    if not config.destinations:
+    if not config.receivers:
         fix = "Name the PACS under destinations."
         yield Finding(part="destination", verdict="warning", text="none: results stay in the outbox", fix=fix)
     for destination in config.destinations:
@@ -161,6 +161,18 @@ def _destinations(config: Config) -> Iterator[Finding]:
             yield _classes(config, destination)
         if answer.verdict == "ok" and destination.commitment:
             yield _commitment(config, destination)
+
+
+def _messages(config: Config) -> Iterator[Finding]:
+    from node.messages.send import try_receiver
+
+    for receiver in config.messages:
+        try:
+            text = f"{receiver.name}: {receiver.address} {try_receiver(receiver)}"
+        except IronnodeError as error:
+            yield Finding(part="messages", verdict="FAILED", text=str(error), fix=error.hint)
+        else:
+            yield Finding(part="messages", verdict="ok", text=text)
 
 
 def _echo(config: Config, destination: DestinationConfig) -> Finding:
@@ -248,5 +260,6 @@ _CHECKS: tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...] = (
     ("certificate", _certificates),
     ("broker", _broker),
     ("destination", _destinations),
+    ("messages", _messages),
     ("priors", _priors),
 )

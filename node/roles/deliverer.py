@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from node.app import free_mib, open_node, wall_clock
-from node.config import Config, DestinationConfig
+from node.config import Config, DestinationConfig, Receiver
 from node.deliver.commitment import Ask, Committer
 from node.deliver.dispatch import Dispatcher, OnOutcome, Sender
 from node.deliver.retention import Find, Retention
@@ -33,10 +33,14 @@ _TRANSACTIONS_OLDER_THAN_S = 30 * 86400.0
 Errand = Callable[[], object]
 
 
-def dicom_sender(config: Config) -> Sender:
-    """C-STORE to a destination."""
+def sender(config: Config) -> Sender:
+    """C-STORE to a destination, a message to another receiver."""
 
-    def send(files: Sequence[Path], destination: DestinationConfig, on_outcome: OnOutcome) -> Sequence[StoreOutcome]:
+    def send(files: Sequence[Path], destination: Receiver, on_outcome: OnOutcome) -> Sequence[StoreOutcome]:
+        if not isinstance(destination, DestinationConfig):
+            from node.messages.send import send_messages
+
+            return send_messages(files, destination, on_outcome)
         return send_files(
             files,
             Peer.of(destination),
@@ -86,7 +90,7 @@ def play(stage: Stage) -> None:
         dispatcher = Dispatcher(
             book=node.ledger.deliveries,
             outbox=node.outbox,
-            send=dicom_sender(stage.config),
+            send=sender(stage.config),
             clock=wall_clock,
             uniform=random.uniform,
         )
@@ -105,6 +109,7 @@ def play(stage: Stage) -> None:
 def deliver(stage: Stage, dispatcher: Dispatcher, committer: Committer, retention: Retention) -> None:
     """Look for what is due and have it sent, asked about, or removed, until told to stop."""
     destinations = {d.name: d for d in stage.config.destinations}
+    receivers = {r.name: r for r in stage.config.receivers}
     errands = _Errands(stage)
     watch = DiskWatch(stage.config.storage, partial(free_mib, stage.config.storage.root))
     while not stage.stop.wait(_LOOK_EVERY_S):
@@ -113,8 +118,8 @@ def deliver(stage: Stage, dispatcher: Dispatcher, committer: Committer, retentio
         try:
             committer.take_answers()
             for name in dispatcher.book.due_destinations(wall_clock()):
-                if name in destinations:
-                    errands.run(f"to-{name}", partial(dispatcher.deliver_due, destinations[name]))
+                if name in receivers:
+                    errands.run(f"to-{name}", partial(dispatcher.deliver_due, receivers[name]))
             for name in committer.due_destinations(destinations.values()):
                 errands.run(f"commit-{name}", partial(committer.ask_due, destinations[name]))
         except StorageError as error:

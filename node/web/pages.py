@@ -206,7 +206,10 @@ def destinations(request: Request) -> Response:
     """Destinations with their backlog."""
     node = node_of(request)
     configured = {d.name: d for d in node.config.destinations}
-    return page(request, "destinations.html", lines=node.status().destinations, configured=configured)
+    addresses = {m.name: m.address for m in node.config.messages}
+    return page(
+        request, "destinations.html", lines=node.status().destinations, configured=configured, addresses=addresses
+    )
 
 
 def receivers(request: Request) -> Response:

@@ -35,6 +35,8 @@ KNOWN_TO = {
     "numba": ("quant/",),
     "scipy": ("quant/",),
     "onnxruntime": ("node/process/segmenter.py",),
+    "hl7apy": ("node/messages/oru.py",),
+    "fhir": ("node/messages/fhir.py",),
     "click": ("node/cli.py", "node/commands/"),
 }
 

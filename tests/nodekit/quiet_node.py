@@ -116,7 +116,7 @@ class QuietNode:
         return Retention(
             removals=self.ledger.removals, deliveries=self.ledger.deliveries, commitments=self.ledger.commitments,
             outbox=self.outbox, spool=self.spool, config=self.config.retention, destinations=self.config.destinations,
-            find=find, clock=self.clock,
+            message_receivers=frozenset(m.name for m in self.config.messages), find=find, clock=self.clock,
         )  # fmt: skip
 
     def _run(self, job: JobInput) -> PipelineOutput:

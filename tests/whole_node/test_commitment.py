@@ -10,7 +10,7 @@ from node.deliver.commitment import Committer
 from node.dimse.scp import Listener
 from node.jobs.commitment_files import CommitmentFiles
 from node.model import CommitmentState
-from node.roles.deliverer import dicom_asker, dicom_finder, dicom_sender
+from node.roles.deliverer import dicom_asker, dicom_finder, sender
 from tests.node.deliver.test_dispatch import finish_job, with_sender
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
 from tests.whole_node.harness import Orthanc, wait_until
@@ -46,7 +46,7 @@ def test_what_orthanc_lost_is_sent_again_and_committed(
     node: QuietNode, reports: CommitmentFiles, orthanc: Orthanc
 ) -> None:
     (pacs,) = node.config.destinations
-    dispatcher = with_sender(node, dicom_sender(node.config))
+    dispatcher = with_sender(node, sender(node.config))
     committer = Committer(
         book=node.ledger.commitments, files=reports, ask=dicom_asker(node.config, reports.keep, report_wait_s=0),
         clock=node.clock, uniform=lambda low, high: high,
@@ -79,7 +79,7 @@ def test_files_go_when_orthanc_lists_every_object(node: QuietNode, orthanc: Orth
     node.config = node.config.model_copy(
         update={"destinations": (plain,), "retention": RetentionConfig.model_validate({"keep_days": 1})}
     )
-    assert with_sender(node, dicom_sender(node.config)).deliver_due(plain) == 3
+    assert with_sender(node, sender(node.config)).deliver_due(plain) == 3
     lost = orthanc.instances()[0]
     original = orthanc.file(lost["ID"])
     orthanc.delete(f"/instances/{lost['ID']}")

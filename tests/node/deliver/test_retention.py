@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from node.app import open_node
-from node.config import Config, DestinationConfig, RetentionConfig, StorageConfig
+from node.config import Config, DestinationConfig, Hl7Receiver, RetentionConfig, StorageConfig
 from node.deliver.retention import Retention
 from node.errors import InputError, PeerError, StorageError
+from node.jobs.deliveries import PlannedDelivery
 from node.jobs.rebuild import rebuild_ledger
 from node.jobs.removals import Removal
 from node.model import CommitmentReport, JobState, RemovalState, SopReference, StoreStatus
@@ -81,6 +82,23 @@ def test_files_go_after_their_time_when_the_archive_lists_every_object(make) -> 
     assert (removal.state, removal.detail) == (RemovalState.REMOVED, "pacs: C-FIND lists all 3 objects")
     assert removal.freed_bytes > 8 * 128
     assert bench.retention.step() == 0
+
+
+def test_a_receiver_of_messages_neither_proves_nor_hinders(make) -> None:
+    bench = make()
+    ris = Hl7Receiver(name="ris", kind="hl7", host="127.0.0.1", port=1)
+    bench.node.config = bench.node.config.model_copy(update={"messages": (ris,)})
+    (first, *_) = bench.node.ledger.deliveries.of_job(bench.job_id)
+    message = PlannedDelivery(
+        destination="ris", sop_instance_uid=first.sop_instance_uid, role="sr", file=first.file, position=0
+    )
+    bench.node.ledger.deliveries.add(bench.job_id, [message], bench.node.clock())
+    assert bench.node.dispatcher.deliver_due(ris) == 1
+    bench.node.archive.received.clear()
+    assert bench.node.dispatcher.deliver_due(PACS) == 3
+    bench.node.clock.pass_s(7 * DAY_S)
+    assert bench.retention.step() == 1
+    assert bench.removal().detail == "pacs: C-FIND lists all 3 objects"
 
 
 def test_nothing_goes_by_default_and_nothing_that_is_not_delivered(make) -> None:

@@ -1,13 +1,19 @@
 """Every output of one job states the same numbers: each is read as its reader sees it and compared with the record."""
 
 import html
+import json
 import re
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from pydicom.uid import ParametricMapStorage
 
+from node.config import FhirReceiver, Hl7Receiver
+from node.messages.content import read_message
+from node.messages.fhir import build_transaction
+from node.messages.oru import build_oru
 from node.model import PipelineOutput
 from sr_templates.agreement import median_bounds, median_in_report, parametric_planes, segment_planes
 from sr_templates.quantities import QUANTITIES
@@ -85,3 +91,26 @@ def test_report_and_maps_under_the_region_state_the_record(output: PipelineOutpu
         low, high = median_bounds(parametric_planes(ds), region)
         stated = output.record[RECORD[key]]["median"]
         assert low * (1 - 1e-6) <= stated <= high * (1 + 1e-6), key
+
+
+def test_messages_state_the_record(output: PipelineOutput, tmp_path: Path) -> None:
+    for name, data in output.files.items():
+        if name in ("result.json", "report.txt", "dicom/sr-0001.dcm"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(data)
+    result = read_message(tmp_path / "dicom" / "sr-0001.dcm")
+    oru = build_oru(result, Hl7Receiver(name="ris", kind="hl7", host="127.0.0.1", port=1))
+    rows = [row.split("|") for row in oru.split("\r") if row.startswith("OBX|")]
+    fhir = json.loads(build_transaction(result, FhirReceiver(name="fhir", kind="fhir", url="http://127.0.0.1/r4")))
+    quantities = {
+        entry["resource"]["code"]["coding"][0]["code"]: entry["resource"]["valueQuantity"]
+        for entry in fhir["entry"][1:]
+    }
+    assert len(quantities) == len(QUANTITIES) == sum(row[2] == "NM" for row in rows)
+    for quantity in QUANTITIES:
+        stated = output.record[RECORD[quantity.key]]["median"]
+        half_digit = 0.5001 * 10.0**-quantity.decimals
+        (row,) = [row for row in rows if row[3].startswith(f"{quantity.concept.value}^")]
+        assert float(row[5]) == pytest.approx(stated, abs=half_digit), quantity.label
+        assert quantities[quantity.concept.value]["value"] == pytest.approx(stated, abs=half_digit), quantity.label
+        assert row[6] == f"{quantities[quantity.concept.value]['code']}^^UCUM" == f"{quantity.unit.value}^^UCUM"

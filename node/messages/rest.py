@@ -1,0 +1,83 @@
+"""Talking to a FHIR server over HTTP."""
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from typing import Any
+
+from node.config import FhirReceiver
+from node.errors import ConfigError, PeerError
+from node.tls import caller_context, tls_fault
+
+_FHIR_JSON = "application/fhir+json"
+_LONGEST_ANSWER_BYTES = 1 << 20
+
+
+class RefusedError(PeerError):
+    """The server answered, and did not take what was sent."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Patients' data go where the configuration says, and nowhere else."""
+
+    def redirect_request(self, *_arguments: object) -> None:
+        return None
+
+
+def post_transaction(receiver: FhirReceiver, bundle: str) -> None:
+    """Send a transaction Bundle; 2xx says that the server has all of it.
+
+    Raises:
+        RefusedError: it answered with something else.
+        PeerError: it did not answer.
+    """
+    _ask(receiver, receiver.url, bundle.encode())
+
+
+def read_capabilities(receiver: FhirReceiver) -> str:
+    """The FHIR version that the server's CapabilityStatement names; nothing of a patient is sent.
+
+    Raises:
+        PeerError: it gives none.
+    """
+    try:
+        statement = json.loads(_ask(receiver, f"{receiver.url.rstrip('/')}/metadata", None))
+        return str(statement["fhirVersion"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise PeerError(f"{receiver.name}: its /metadata is no CapabilityStatement") from error
+
+
+def _ask(receiver: FhirReceiver, url: str, body: bytes | None) -> bytes:
+    headers = {"Accept": _FHIR_JSON} | ({} if body is None else {"Content-Type": _FHIR_JSON})
+    try:
+        if receiver.token_file is not None:
+            headers["Authorization"] = f"Bearer {receiver.token_file.read_text().strip()}"
+        request = urllib.request.Request(url, body, headers)  # noqa: S310 - the configuration takes http(s) only
+        opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=_context(receiver)))
+        with opener.open(request, timeout=receiver.timeout_s) as answer:
+            return bytes(answer.read(_LONGEST_ANSWER_BYTES))
+    except urllib.error.HTTPError as error:
+        with error:
+            raise RefusedError(f"{receiver.name}: answered {error.code}{_diagnostics(error)}") from error
+    except ConfigError as error:
+        raise PeerError(str(error)) from error
+    except urllib.error.URLError as error:
+        why = f"TLS: {tls_fault(error.reason)}" if isinstance(error.reason, ssl.SSLError) else error.reason
+        raise PeerError(f"{receiver.name}: no connection: {why}") from error
+    except (OSError, ValueError) as error:
+        raise PeerError(f"{receiver.name}: {type(error).__name__}") from error
+
+
+def _context(receiver: FhirReceiver) -> ssl.SSLContext:
+    return ssl.create_default_context() if receiver.tls is None else caller_context(receiver.tls, receiver.tls_key)
+
+
+def _diagnostics(error: urllib.error.HTTPError) -> str:
+    """Codes of the OperationOutcome; its free texts may quote the patient."""
+    try:
+        outcome: dict[str, Any] = json.loads(error.read(_LONGEST_ANSWER_BYTES))
+        found = [f"{issue['severity']} {issue['code']}" for issue in outcome["issue"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return f": {', '.join(found)}" if found else ""
