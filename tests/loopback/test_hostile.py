@@ -135,7 +135,7 @@ def test_a_command_in_pieces_is_put_together(listener: Listener, spool: Spool, a
         piece = data[start : start + 50]
         last = start + 50 >= len(data)
         association._socket.sendall(data_pdu_head(1, len(piece), command=False, last=last) + piece)
-    assert association._response().status == Status.SUCCESS
+    assert association._next_response()[0].status == Status.SUCCESS
     assert len(spool.inbox()) == 1
 
 
@@ -148,7 +148,7 @@ def test_several_values_in_one_pdu_and_an_empty_last_one(
     values = [(3, STORE), (0, data[:100]), (0, data[100:]), (2, b"")]
     body = b"".join(struct.pack(">LBB", len(value) + 2, 1, control) + value for control, value in values)
     association._socket.sendall(struct.pack(">BBL", P_DATA, 0, len(body)) + body)
-    assert association._response().status == Status.SUCCESS
+    assert association._next_response()[0].status == Status.SUCCESS
     assert spool.inbox()[0].path.read_bytes().endswith(data)
 
 

@@ -145,7 +145,7 @@ def test_a_stop_lets_an_arriving_instance_finish(listener: Listener, spool: Spoo
     rest = data[1000:]
 
     association._socket.sendall(data_pdu_head(1, len(rest), command=False, last=True) + rest)
-    assert association._response().status == Status.SUCCESS
+    assert association._next_response()[0].status == Status.SUCCESS
     stopping.join(10)
     assert not stopping.is_alive()
     assert data_set_of(spool.inbox()[0].path) == data
@@ -178,7 +178,7 @@ def test_no_answer_before_the_disk_has_done_its_part(
         association._socket.recv(1)
     association._socket.settimeout(10)
     proceed.set()
-    assert association._response().status == Status.SUCCESS
+    assert association._next_response()[0].status == Status.SUCCESS
     assert len(spool.inbox()) == 1
 
 

@@ -108,9 +108,9 @@ def test_several_small_pdus_in_one_record_do_not_wait(start_listener: StartListe
         started = time.monotonic()
         association._socket.sendall(requests)
         association._message_id = 1
-        association._response()
+        association._next_response()
         association._message_id = 2
-        association._response()
+        association._next_response()
         assert time.monotonic() - started < 0.4  # the poll's own wait is 0.5 s
 
 
@@ -175,7 +175,7 @@ def test_a_plain_caller_of_a_tls_port_and_the_other_way_round(
     secured, plain = start_listener(tls=site.listener()), start_listener()
     with pytest.raises(PeerError, match="a port for TLS does that to callers without"):
         associate(secured, None)
-    assert faults() == ["it does not speak TLS"]
+    eventually(lambda: faults() == ["it does not speak TLS"])
     assert dcmtk(peer("echoscu"), secured, "").returncode != 0
     with pytest.raises(PeerError, match=r"does it speak TLS on this port|does not speak TLS"):
         associate(plain, site.caller())
