@@ -117,6 +117,7 @@ def start(stage: Stage, work: Path) -> int:
     shutil.chown(data, int(stage.user), int(stage.user))
     config = work / "config.yaml"
     config.write_text("receive: {port: 0, allow: []}\n")
+    (stage.root / "etc/ironnode/config.yaml").touch()  # where it is mounted; a container engine makes that by itself
     options = [
         *("--as-pid2", "--read-only", f"--user={stage.user}", f"--chdir={stage.folder}"),
         *("--tmpfs=/tmp", "--tmpfs=/var/cache/ironnode:mode=0777"),
