@@ -42,6 +42,9 @@ class AllowedPeer(Section):
 
     ae_title: str = Field(description='calling AE title, or "*" for any')
     host: str = Field(description='address or name it calls from, or "*" for any')
+    report_port: Port | None = Field(
+        None, description="its DICOM port for storage commitment reports; null = only while its association is open"
+    )
 
 
 class ReceiveConfig(Section):

@@ -6,22 +6,40 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, Protocol
 
+from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.acse import ACSE
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
+from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 
 from node.config import ReceiveConfig
+from node.dimse.contexts import COMMITMENT_SOP_CLASS, COMMITMENT_SOP_INSTANCE
+from node.dimse.status import Status
 from node.dimse.store import Caller, Negotiated, StoreProvider
 from node.dimse.upper_layer import PromptSocket, StreamingProvider
 from node.ops.events import Event, emit
 from node.tls import tls_fault
 
 _IDLE_WAIT_S = 0.5
+
+
+@dataclass(kw_only=True)
+class Report:
+    """A storage commitment report to send to the caller; ``elsewhere`` is done when it was not taken here."""
+
+    data: Dataset
+    event_type: int
+    context_id: int
+    elsewhere: Callable[[], None]
+    message_id: int | None = None
+
 
 Services = Mapping[Any, Callable[[evt.Event], Any]]
 """What answers requests beside C-ECHO and C-STORE, by pynetdicom's event."""
@@ -115,6 +133,8 @@ class StoringAssociation(Association):
         self.set_socket(self.connection)
         self.requestor.address_info = remote
         self.address = remote.address
+        self.reports: list[Report] = []
+        self._next_report_id = 0
         self._handlers.update({event: (serve, None) for event, serve in services.items()})
 
     def _bind_defaults(self) -> None:
@@ -150,6 +170,8 @@ class StoringAssociation(Association):
                 self._serve_to_the_end()
         finally:
             self.connection.release()
+            for report in self.reports:
+                report.elsewhere()
             self._admission.leave(self, self._caller)
 
     def _secure(self) -> bool:
@@ -194,7 +216,30 @@ class StoringAssociation(Association):
             context_id, message = self.dimse.get_msg(block=False)
             if message is None or context_id is None:
                 return
+            if isinstance(message, N_EVENT_REPORT) and not message.is_valid_request:
+                self._note_answer(message)
+                continue
             self._serve_request(message, context_id)
+            self._send_reports()
+
+    def _send_reports(self) -> None:
+        """Send the reports of requests that were just answered."""
+        for report in [r for r in self.reports if r.message_id is None and self.is_established]:
+            syntax = self._accepted_cx[report.context_id].transfer_syntax[0]
+            encoded = encode(report.data, syntax.is_implicit_VR, syntax.is_little_endian)
+            assert encoded is not None, "UIDs that were decoded before"
+            report.message_id = self._next_report_id = self._next_report_id % 0xFFFF + 1
+            message = N_EVENT_REPORT()
+            message.MessageID, message.EventTypeID = report.message_id, report.event_type
+            message.AffectedSOPClassUID = COMMITMENT_SOP_CLASS
+            message.AffectedSOPInstanceUID = COMMITMENT_SOP_INSTANCE
+            message.EventInformation = BytesIO(encoded)
+            self.dimse.send_msg(message, report.context_id)
+
+    def _note_answer(self, answer: N_EVENT_REPORT) -> None:
+        """The caller has a report when it answers it with success."""
+        if answer.Status == Status.SUCCESS:
+            self.reports = [r for r in self.reports if r.message_id != answer.MessageIDBeingRespondedTo]
 
     def _is_over(self) -> bool:
         """React to the end of the association, by whomever."""

@@ -178,6 +178,20 @@ def encode_action_request(message_id: int, sop_class_uid: str, sop_instance_uid:
     )
 
 
+def encode_event_report_request(message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type: int) -> bytes:
+    """The command set of an N-EVENT-REPORT-RQ with event information (PS3.7 10.3.1.1)."""
+    return encode_command(
+        {
+            AFFECTED_SOP_CLASS_UID: uid(sop_class_uid),
+            COMMAND_FIELD: us(N_EVENT_REPORT_RQ),
+            MESSAGE_ID: us(message_id),
+            DATA_SET_TYPE: us(0x0001),
+            AFFECTED_SOP_INSTANCE_UID: uid(sop_instance_uid),
+            EVENT_TYPE_ID: us(event_type),
+        }
+    )
+
+
 def encode_event_report_response(request: CommandSet, status: int) -> bytes:
     """The command set of an N-EVENT-REPORT-RSP without event reply (PS3.7 10.3.1.2)."""
     elements = {

@@ -22,6 +22,7 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
 )
 from pynetdicom.presentation import PresentationContext
 
@@ -114,8 +115,16 @@ class Message:
 class Requestor:
     """An established association; a context manager that releases it, or aborts it after an error."""
 
-    def __init__(self, peer: Peer, contexts: Sequence[Context], *, calling_ae_title: str, timeout_s: float) -> None:
-        """Connect and negotiate.
+    def __init__(
+        self,
+        peer: Peer,
+        contexts: Sequence[Context],
+        *,
+        calling_ae_title: str,
+        timeout_s: float,
+        provider_of: str | None = None,
+    ) -> None:
+        """Connect and negotiate; ``provider_of`` names a SOP class of which we are to be the provider.
 
         Raises:
             PeerError: no connection, no answer, or a rejection; the text says which and what to look at.
@@ -130,7 +139,7 @@ class Requestor:
         self._reader = PduReader(self._socket, timeout_s=timeout_s)
         try:
             with self._errors_named("while negotiating"):
-                self._negotiate(contexts, calling_ae_title)
+                self._negotiate(contexts, calling_ae_title, provider_of)
         except PeerError:
             self._socket.close()
             raise
@@ -224,9 +233,9 @@ class Requestor:
             self._socket.sendall(A_ABORT_RQ(primitive).encode())
         close(self._socket)
 
-    def _negotiate(self, contexts: Sequence[Context], calling_ae_title: str) -> None:
+    def _negotiate(self, contexts: Sequence[Context], calling_ae_title: str, provider_of: str | None) -> None:
         numbered = {2 * index + 1: context for index, context in enumerate(contexts)}
-        self._socket.sendall(_encode_request(self.peer, numbered, calling_ae_title))
+        self._socket.sendall(_encode_request(self.peer, numbered, calling_ae_title, provider_of))
         pdu = self._reader.read_pdu(_OFFERED_PDU_BYTES)
         if pdu is None:
             hint = "; a port for TLS does that to callers without" if self.peer.tls is None else ""
@@ -359,7 +368,7 @@ def _connect_plain(peer: Peer, timeout_s: float) -> socket.socket:
         raise PeerError(f"{peer}: no connection: {error.strerror or error}") from error
 
 
-def _encode_request(peer: Peer, contexts: dict[int, Context], calling_ae_title: str) -> bytes:
+def _encode_request(peer: Peer, contexts: dict[int, Context], calling_ae_title: str, provider_of: str | None) -> bytes:
     request = A_ASSOCIATE()
     request.application_context_name = UID(APPLICATION_CONTEXT)
     request.calling_ae_title = calling_ae_title
@@ -372,6 +381,10 @@ def _encode_request(peer: Peer, contexts: dict[int, Context], calling_ae_title: 
     version = ImplementationVersionNameNotification()
     version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     request.user_information = [length, implementation, version]
+    if provider_of is not None:
+        role = SCP_SCU_RoleSelectionNegotiation()
+        role.sop_class_uid, role.scu_role, role.scp_role = UID(provider_of), False, True
+        request.user_information.append(role)
     return A_ASSOCIATE_RQ(request).encode()
 
 

@@ -16,6 +16,7 @@ from node.config import ReceiveConfig
 from node.dimse.acceptor import Rejection, Services, StoringAssociation
 from node.dimse.access import AllowList
 from node.dimse.commitment import KeepReport, take_report
+from node.dimse.commitment_provider import CommitmentProvider
 from node.dimse.contexts import supported_contexts
 from node.dimse.store import Caller, Received, ReceivedCounter, StoreProvider
 from node.errors import DiskFullError, PeerError
@@ -50,7 +51,7 @@ class ListenerCounts:
 
 
 class Listener:
-    """C-ECHO and C-STORE provider that writes to a spool; with ``keep_report`` it takes commitment reports too."""
+    """C-ECHO and C-STORE provider that writes to a spool; with ``keep_report`` storage commitment too."""
 
     def __init__(self, config: ReceiveConfig, spool: Spool, keep_report: KeepReport | None = None) -> None:
         self._config = config
@@ -121,7 +122,10 @@ class Listener:
 
     def _services(self) -> Services:
         keep = self._keep_report
-        return {} if keep is None else {evt.EVT_N_EVENT_REPORT: lambda event: take_report(event, keep)}
+        if keep is None:
+            return {}
+        provider = CommitmentProvider(self._config, self._spool)
+        return {evt.EVT_N_EVENT_REPORT: lambda event: take_report(event, keep), evt.EVT_N_ACTION: provider.serve}
 
     def _new_store(self) -> StoreProvider:
         limit = self._config.max_instance_mib << 20

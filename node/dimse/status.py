@@ -18,6 +18,7 @@ class Status(IntEnum):
     DUPLICATE_SOP_INSTANCE = 0x0111  # another data set has this SOP Instance UID; ours was kept
     NO_SUCH_EVENT_TYPE = 0x0113
     INVALID_ARGUMENT_VALUE = 0x0115  # a report that answers no request of ours
+    NO_SUCH_ACTION = 0x0123
     INVALID_SOP_INSTANCE = 0x0117  # the UID breaks the rules for UIDs
     SOP_CLASS_NOT_SUPPORTED = 0x0122
     RESOURCE_LIMITATION = 0x0213  # larger than receive.max_instance_mib

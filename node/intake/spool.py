@@ -31,6 +31,7 @@ _LEGAL_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _LONGEST_UID = 64
 _CHECK_SPACE_EVERY_BYTES = 16 << 20
 _COMPARE_BYTES = 1 << 20
+_OPEN_AT_ONCE = 200
 
 
 def is_legal_uid(uid: str) -> bool:
@@ -181,6 +182,36 @@ class Spool:
             return None
         places = (self._inbox_path(sop_instance_uid), self._instance_path(sop_instance_uid))
         return next((path for path in places if path.exists()), None)
+
+    def vouch(self, sop_instance_uids: Iterable[str]) -> dict[str, str]:
+        """Which of these instances are here, surely durable when this returns: UID -> SOP class UID.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        found: dict[str, str] = {}
+        with contextlib.ExitStack() as stack:
+            descriptors: list[int] = []
+            folders: set[Path] = set()
+            try:
+                for uid in dict.fromkeys(sop_instance_uids):
+                    path = self.find(uid)
+                    with contextlib.suppress(FileNotFoundError, InputError):
+                        if path is not None:
+                            file = stack.enter_context(path.open("rb"))
+                            found[uid] = decode_file_meta(file.read(head_bytes()), path.name)[0].sop_class_uid
+                            descriptors.append(file.fileno())
+                            folders.add(path.parent)
+                    if len(descriptors) >= _OPEN_AT_ONCE:
+                        self._disk.flush_files(descriptors)
+                        stack.pop_all().close()
+                        descriptors.clear()
+                self._disk.flush_files(descriptors)
+                for folder in folders:
+                    self._disk.flush_folder(folder)
+            except OSError as error:
+                raise storage_error(error, "instances cannot be vouched for") from error
+        return found
 
     def remove(self, sop_instance_uids: Iterable[str]) -> int:
         """Remove admitted instances for ever (retention); returns the bytes freed. Those that are gone count nothing.

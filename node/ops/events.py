@@ -55,6 +55,8 @@ class Event(StrEnum):
     COMMITMENT_CONFIRMED = "commitment_confirmed"  # it keeps them
     COMMITMENT_REFUSED = "commitment_refused"  # it does not; they are sent again, or wait for an operator
     COMMITMENT_FAILED = "commitment_failed"  # the request was not taken, or not answered; asked again later
+    COMMITMENT_GIVEN = "commitment_given"  # a sender asked whether its images are kept for good; the numbers
+    REPORT_FAILED = "report_failed"  # a sender could not be told the answer
     REPORT_NOT_TAKEN = "report_not_taken"  # a storage commitment report that answers no request of ours
     FILES_REMOVED = "files_removed"  # retention removed images and result objects of a delivered job
     FILES_KEPT = "files_kept"  # retention may not remove a job's files: what is missing to prove its delivery

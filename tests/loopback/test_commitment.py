@@ -24,7 +24,7 @@ from node.errors import PeerError
 from node.intake.spool import Spool
 from node.jobs.commitment_files import CommitmentFiles
 from node.model import CommitmentReport, SopReference
-from tests.loopback.callers import EXPLICIT_LITTLE
+from tests.loopback.callers import EXPLICIT_LITTLE, MR_IMAGE, store
 
 TRANSACTION = "2.25.1234567890"
 HELD = SopReference(sop_class_uid="1.2.840.10008.5.1.4.1.1.4", sop_instance_uid="1.2.3.1")
@@ -209,3 +209,82 @@ def test_a_report_that_cannot_be_kept_is_not_acknowledged(reporting) -> None:
     report = Dataset()
     report.TransactionUID = TRANSACTION
     assert send_report(listener.port, "PACS", report) == 0x0110
+
+
+def ask_us(listener: Listener, references: list[SopReference], stay_s: float) -> tuple[int, list]:
+    """Ask as a scanner would; the answer, and the reports that come on the same association."""
+    reports, heard = [], threading.Event()
+
+    def take(event: evt.Event) -> tuple[int, None]:
+        reports.append((event.event_type, event.event_information))
+        heard.set()
+        return 0x0000 if stay_s else 0x0110, None
+
+    entity = AE(ae_title="SCANNER")
+    entity.add_requested_context(PUSH_MODEL)
+    association = entity.associate(
+        "127.0.0.1", listener.port, ae_title="IRONNODE", evt_handlers=[(evt.EVT_N_EVENT_REPORT, take)]
+    )
+    request = Dataset()
+    request.TransactionUID = TRANSACTION
+    request.ReferencedSOPSequence = [_item(reference) for reference in references]
+    status, _ = association.send_n_action(request, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+    if stay_s:
+        assert heard.wait(stay_s)
+        association.release()
+    else:
+        association.abort()
+    return int(status.Status), reports
+
+
+def check_report(event_type: int, report: Dataset) -> None:
+    """PS3.4 table J.3-2, for one instance that is here, one that is not, and one under another SOP class."""
+    assert event_type == 2
+    assert report.TransactionUID == TRANSACTION
+    (held,) = report.ReferencedSOPSequence
+    assert (held.ReferencedSOPClassUID, held.ReferencedSOPInstanceUID) == (MR_IMAGE, "1.2.3.4")
+    failed = [(i.ReferencedSOPClassUID, i.ReferencedSOPInstanceUID, i.FailureReason) for i in report.FailedSOPSequence]
+    assert failed == [(MR_IMAGE, "1.2.3.2", 0x0112), ("1.2.840.10008.5.1.4.1.1.7", "1.2.3.4", 0x0112)]
+
+
+ASKED = [
+    SopReference(sop_class_uid=MR_IMAGE, sop_instance_uid="1.2.3.4"), LOST,
+    SopReference(sop_class_uid="1.2.840.10008.5.1.4.1.1.7", sop_instance_uid="1.2.3.4"),
+]  # fmt: skip
+
+
+def test_a_sender_is_told_on_its_association_what_is_kept(reporting, associate) -> None:
+    listener, _ = reporting
+    assert store(associate(listener)).status == 0
+    status, ((event_type, report),) = ask_us(listener, ASKED, stay_s=10)
+    assert status == 0x0000
+    check_report(event_type, report)
+    status, ((event_type, report),) = ask_us(listener, ASKED[:1], stay_s=10)
+    assert (event_type, "FailedSOPSequence" in report) == (1, False)
+
+
+def test_a_sender_that_left_is_told_on_a_new_association(tmp_path, associate) -> None:
+    reports, heard = [], threading.Event()
+
+    def take(event: evt.Event) -> tuple[int, None]:
+        reports.append((event.event_type, event.event_information))
+        heard.set()
+        return 0x0000, None
+
+    scanner = AE(ae_title="SCANNER")
+    scanner.add_supported_context(PUSH_MODEL, scu_role=False, scp_role=True)  # as PS3.7 D.3.3.4 has it
+    server = scanner.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, take)])
+    allow = (
+        AllowedPeer(ae_title="SCANNER", host="127.0.0.1", report_port=server.server_address[1]),
+        AllowedPeer(ae_title="MR1", host="127.0.0.1"),
+    )
+    listener = Listener(ReceiveConfig(host="127.0.0.1", port=0, allow=allow), Spool(tmp_path), print)
+    listener.start()
+    try:
+        assert store(associate(listener)).status == 0
+        ask_us(listener, ASKED, stay_s=0)
+        assert heard.wait(10)
+        check_report(*reports[0])
+    finally:
+        listener.stop(timeout_s=2)
+        server.shutdown()

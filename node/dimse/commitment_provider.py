@@ -1,0 +1,125 @@
+"""Storage commitment as provider (PS3.4 J.3): senders ask whether what they sent is kept for good.
+
+An instance is committed when it lies in the spool, durable, with the SOP class that was named; every other one has the
+failure 0112. The report goes out on the association of the request; when that ends first, on a new one to the caller,
+where ``receive.allow`` gives its port.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from pydicom.dataset import Dataset
+from pynetdicom import evt
+
+from node.config import ReceiveConfig
+from node.dimse.acceptor import Report, StoringAssociation
+from node.dimse.command import encode_event_report_request
+from node.dimse.contexts import COMMITMENT_SOP_CLASS, COMMITMENT_SOP_INSTANCE
+from node.dimse.data_sets import contexts_for, encode_for
+from node.dimse.requestor import Peer, Requestor
+from node.dimse.status import Status, describe, is_success
+from node.errors import PeerError, StorageError
+from node.intake.spool import Spool
+from node.ops.events import Event, emit
+
+_REQUEST_COMMITMENT = 1
+_ALL_COMMITTED, _FAILURES_EXIST = 1, 2  # event types (PS3.4 J.3.3.1)
+_NO_SUCH_OBJECT = 0x0112
+_REPORT_TIMEOUT_S = 30.0
+
+
+class CommitmentProvider:
+    """Answers N-ACTION, and has the report sent."""
+
+    def __init__(self, config: ReceiveConfig, spool: Spool) -> None:
+        self._config = config
+        self._spool = spool
+
+    def serve(self, event: evt.Event) -> tuple[Status, None]:
+        """Serve a request; its report follows the answer."""
+        if event.action_type != _REQUEST_COMMITMENT:
+            return Status.NO_SUCH_ACTION, None
+        try:
+            information = event.action_information
+            transaction_uid = str(information.TransactionUID)
+            wanted = [
+                (str(item.ReferencedSOPClassUID), str(item.ReferencedSOPInstanceUID))
+                for item in information.ReferencedSOPSequence
+            ]
+        except Exception:  # noqa: BLE001 - the library's decoder of a foreign system's bytes
+            return Status.INVALID_ARGUMENT_VALUE, None
+        try:
+            durable = self._spool.vouch(uid for _, uid in wanted)
+        except StorageError as error:
+            emit(Event.STORAGE_TROUBLE, error=str(error))
+            return Status.PROCESSING_FAILURE, None
+        association = event.assoc
+        assert isinstance(association, StoringAssociation)
+        caller = str(association.requestor.ae_title).strip()
+        kept = [(sop_class, uid) for sop_class, uid in wanted if durable.get(uid) == sop_class]
+        lost = [pair for pair in wanted if pair not in set(kept)]
+        emit(Event.COMMITMENT_GIVEN, calling_ae_title=caller, committed=len(kept), refused=len(lost))
+        data, event_type = _report(transaction_uid, kept, lost), _FAILURES_EXIST if lost else _ALL_COMMITTED
+        association.reports.append(
+            Report(
+                data=data,
+                event_type=event_type,
+                context_id=event.context.context_id,
+                elsewhere=lambda: self._start(caller, association.address, data, event_type),
+            )
+        )
+        return Status.SUCCESS, None
+
+    def _start(self, caller: str, address: str, data: Dataset, event_type: int) -> None:
+        threading.Thread(
+            target=self._report_anew, args=(caller, address, data, event_type), name=f"report-{caller}", daemon=True
+        ).start()
+
+    def _report_anew(self, caller: str, address: str, data: Dataset, event_type: int) -> None:
+        ports = [p.report_port for p in self._config.allow if p.ae_title.strip() == caller and p.report_port]
+        try:
+            if not ports:
+                raise PeerError(f"{caller} ended the association, and receive.allow gives no report_port for it")
+            _send(Peer(ae_title=caller, host=address, port=ports[0]), data, event_type, self._config.ae_title)
+        except PeerError as error:
+            emit(Event.REPORT_FAILED, logging.WARNING, calling_ae_title=caller, detail=str(error))
+
+
+def _send(peer: Peer, data: Dataset, event_type: int, calling_ae_title: str) -> None:
+    contexts = contexts_for(COMMITMENT_SOP_CLASS)
+    with Requestor(
+        peer,
+        contexts,
+        calling_ae_title=calling_ae_title,
+        timeout_s=_REPORT_TIMEOUT_S,
+        provider_of=COMMITMENT_SOP_CLASS,
+    ) as association:
+        context = next((c for c in contexts if c in association.accepted), None)
+        if context is None:
+            raise PeerError(f"{peer}: takes no storage commitment reports")
+        command = encode_event_report_request(
+            association.next_message_id(), COMMITMENT_SOP_CLASS, COMMITMENT_SOP_INSTANCE, event_type
+        )
+        response = association.request(association.accepted[context], command, encode_for(context, data))
+        if not is_success(response.status):
+            raise PeerError(f"{peer}: answered the report with {describe(response.status, response.comment)}")
+
+
+def _report(transaction_uid: str, kept: Sequence[tuple[str, str]], lost: Sequence[tuple[str, str]]) -> Dataset:
+    """The event information (PS3.4 table J.3-2); a sequence without items is left out."""
+    data = Dataset()
+    data.TransactionUID = transaction_uid
+    if kept:
+        data.ReferencedSOPSequence = [_item(*pair) for pair in kept]
+    if lost:
+        data.FailedSOPSequence = [_item(*pair) for pair in lost]
+        for item in data.FailedSOPSequence:
+            item.FailureReason = _NO_SUCH_OBJECT
+    return data
+
+
+def _item(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class_uid, sop_instance_uid
+    return item
