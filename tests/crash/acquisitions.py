@@ -2,7 +2,6 @@
 
 import itertools
 import random
-import shutil
 import subprocess
 import sys
 import threading
@@ -82,10 +81,6 @@ class Scanner:
             files[uid] = folder / f"{index:03d}.dcm"
             ds.save_as(files[uid], enforce_file_format=True)
         return Acquisition(number, study, files)
-
-    def forget_files(self) -> None:
-        """Remove everything that was made."""
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def transmit(acquisition: Acquisition, peer: Peer, rng: random.Random, stop: threading.Event) -> None:

@@ -47,7 +47,6 @@ class Struck:
 
     fault: str
     hit: str
-    at_s: float
     in_flight: frozenset[int]
 
 
@@ -159,7 +158,7 @@ class Campaign:
             in_flight, at_s = self._in_flight(), time.monotonic() - self._began
             hit = fault.strike(self._ground, rng)
             if hit is not None:
-                one = Struck(fault=fault.name, hit=hit, at_s=at_s, in_flight=in_flight)
+                one = Struck(fault=fault.name, hit=hit, in_flight=in_flight)
                 with self._lock:
                     self.struck.append(one)
                 self._tell(

@@ -83,8 +83,7 @@ def _kill_tree(ground: Ground, rng: random.Random) -> str | None:
 
 def _pool(node: Node) -> list[int]:
     """The worker's processes that measure."""
-    pids = node.roles().get("worker", [])
-    return pids[1:]
+    return node.roles().get("worker", [])[1:]
 
 
 def _kill_in_run(ground: Ground, rng: random.Random) -> str | None:
