@@ -26,10 +26,17 @@ _MIDDLE, _MIDDLE_EXPLAINED = 0.30, 0.32  # towards the middle only an organ that
 _CLEARLY_RIGHT, _PER_FORWARD, _FORWARD = 1.25, 3.0, (-0.3, 0.2)
 _ALIKE_FORWARD = 0.08  # of the torso's depth
 _REACHES_FORWARD = 0.30  # of the torso's depth: most livers do
-_ALIKE_CLEARLY_RIGHT = (
-    2.0  # right over left, where both sides look alike: either may be the liver, the other its spleen
-)
+# Right over left, where both sides look alike: either may be the liver, the other its spleen. More of it where the
+# region lies in the back half, as spleens do.
+_ALIKE_CLEARLY_RIGHT, _FAIRLY_ALIKE, _BACK_HALF, _ALIKE_BEHIND_CLEARLY_RIGHT = 2.0, 0.30, 0.50, 3.0
 _BEHIND, _BEHIND_CLEARLY_RIGHT = 0.57, 4.0  # a region as far back as a spleen, and what then tells that it is none
+# One liver across the midline (the organ opposite is part of the one found) belongs to the side that holds clearly more
+# of it; a region towards the middle may be the left lobe of a liver at the left, which reaches over.
+_ONE_ORGAN, _ONE_ORGAN_CLEARLY_RIGHT, _MIDDLE_CLEARLY_RIGHT = 0.5, 1.5, 2.0
+_OWN_LEFT_PART = 0.10  # of the torso's depth: the left part of a liver reaches about as far forward as the right one
+_FURTHER_FORWARD = 0.03  # of the torso's depth, by which an organ in the liver's place exceeds a spleen opposite
+_REGION_MARGIN = 0.01  # of the torso's depth, between the front of an organ and that of the region in it
+_REGION_BEHIND = 0.15  # of the torso's depth, between these: the region lies in another organ than what reaches forward
 
 
 def _most_alike(m: Measures) -> float:
@@ -45,8 +52,36 @@ def _other_side(m: Measures) -> bool:
         return True
     if m.mirror_likeness > _ALIKE_PAIR and m.right_over_left < _ALIKE_CLEARLY_RIGHT:
         return True
+    alike_behind = m.mirror_likeness > _FAIRLY_ALIKE and m.front_back > _BACK_HALF
+    if alike_behind and m.right_over_left < _ALIKE_BEHIND_CLEARLY_RIGHT:
+        return True
+    if m.opposite_within > _ONE_ORGAN and m.right_over_left < _ONE_ORGAN_CLEARLY_RIGHT:
+        return True
+    if m.right_left > _MIDDLE and m.right_over_left < _MIDDLE_CLEARLY_RIGHT:
+        return True
     forward = float(np.clip(m.opposite_front - m.front, *_FORWARD))
     return m.right_over_left < _CLEARLY_RIGHT * float(np.exp(-_PER_FORWARD * forward))
+
+
+def _own_left_part(m: Measures) -> bool:
+    """Whether the organ opposite is the left part of the one found, and no second organ joined with it."""
+    return m.opposite_within > _ONE_ORGAN and m.opposite_front < m.front + _OWN_LEFT_PART
+
+
+def _as_a_spleen(m: Measures) -> bool:
+    """Whether the region lies as far behind as a spleen while the organ opposite reaches as far forward.
+
+    A liver's lower end may lie as far behind, but then its spleen lies further behind.
+    """
+    if _own_left_part(m):
+        return False
+    front = max(m.front, m.region_front - _REGION_MARGIN)
+    return front > _REACHES_FORWARD and m.opposite_front < front + _FURTHER_FORWARD
+
+
+def _joined(m: Measures) -> bool:
+    """Whether what reaches forward in the organ found is not what holds the region: liver and spleen taken for one."""
+    return not _own_left_part(m) and m.region_behind > _REGION_BEHIND
 
 
 def _denser_than_lung(m: Measures) -> bool:
@@ -90,8 +125,8 @@ CHECKS: tuple[Check[Measures], ...] = (
     Check(
         code="roi_position",
         shown="right_left",
-        limit=0.39,  # correct regions of right lobes: up to 0.38; a liver with situs inversus reaches over to 0.4
-        hit=lambda m: not 0.14 < m.right_left < 0.39,
+        limit=0.37,  # correct regions of right lobes: up to 0.35; a liver with situs inversus reaches over to 0.4
+        hit=lambda m: not 0.15 < m.right_left < 0.37,
         text="The region does not lie in the right part of the body where the liver is.",
     ),
     Check(
@@ -122,6 +157,21 @@ CHECKS: tuple[Check[Measures], ...] = (
         limit=_CLEARLY_RIGHT,
         hit=_other_side,
         text="A larger organ of that kind lies on the left: mirrored images, situs inversus or a very large spleen.",
+    ),
+    Check(
+        code="roi_wrong_side",
+        shown="region_front",
+        limit=_REACHES_FORWARD,
+        hit=_as_a_spleen,
+        text="The region lies behind as in a spleen, and the organ opposite reaches as far forward: mirrored images or "
+        "situs inversus.",
+    ),
+    Check(
+        code="roi_wrong_side",
+        shown="region_behind",
+        limit=_REGION_BEHIND,
+        hit=_joined,
+        text="The region lies far behind the front of the organ found, as in a spleen joined with a liver at the left.",
     ),
     Check(
         code="roi_position",

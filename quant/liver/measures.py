@@ -27,7 +27,10 @@ class Measures:
     lateral_gap: float  # between the organ and the right inner wall
     right_over_left: float  # prior-weighted volume over that of the largest organ opposite
     front: float  # foremost part of the organ's thick part: the liver reaches forward, a spleen does not
-    opposite_front: float  # the same of the largest organ opposite
+    region_front: float  # foremost part of the region
+    region_behind: float  # how far it lies behind the foremost part of the organ
+    opposite_front: float  # foremost part of the largest organ opposite
+    opposite_within: float  # share of the largest organ opposite that lies in the organ found
     explained: float  # share of lean tissue where the liver belongs that the organ covers
     body_share: float  # largest share of the torso's area in one slice
     mirror_likeness: float  # share of the organ whose mirror image has the same features
@@ -68,6 +71,7 @@ def measure(
     r2star = search.r2star_per_s
     first_echo = float(np.median(parenchyma.fine_first_echo[region]))
     opposite = find_opposite(tissue, search.pieces, torso, images, parameters)
+    front, region_front = _foremost(organ.thick, torso), _foremost(region, torso)
     return Measures(
         area_mm2=float(region.sum() * plane.pixel_mm2),
         radius_scaled_mm=organ.best.radius_mm / torso.scale,
@@ -76,8 +80,11 @@ def measure(
         behind=share_behind(organ, torso),
         lateral_gap=_lateral_gap(organ.filled, tissue.wall_mm > 0, torso),
         right_over_left=organ.own_mm3 / max(opposite.thick_mm3 if opposite else 0.0, 1.0),
-        front=_foremost(organ.thick, torso),
+        front=front,
+        region_front=region_front,
+        region_behind=region_front - front,
         opposite_front=_foremost(opposite.thick, torso) if opposite else 1.0,
+        opposite_within=_share_within(opposite.thick, organ.filled) if opposite else 0.0,
         explained=_explained(organ, tissue, torso),
         body_share=float((organ.filled.sum((1, 2)) * plane.pixel_mm2 / np.maximum(torso.area_mm2, 1)).max()),
         mirror_likeness=_mirror_likeness(organ.pieces, tissue, torso, images, parameters.node_depth_mm),
@@ -110,8 +117,12 @@ def measure(
     )
 
 
-def _foremost(thick: BoolArray, torso: Torso) -> float:
-    return float(np.percentile(torso.front_back[thick], 3)) if thick.any() else 1.0
+def _foremost(mask: BoolArray, torso: Torso) -> float:
+    return float(np.percentile(torso.front_back[mask], 3)) if mask.any() else 1.0
+
+
+def _share_within(mask: BoolArray, organ: BoolArray) -> float:
+    return float((mask & organ).sum() / max(mask.sum(), 1))
 
 
 def _lateral_gap(organ: BoolArray, inner: BoolArray, torso: Torso) -> float:

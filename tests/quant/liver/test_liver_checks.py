@@ -17,7 +17,10 @@ GOOD = Measures(
     lateral_gap=0.08,
     right_over_left=4,
     front=0.2,
+    region_front=0.22,
+    region_behind=0.02,
     opposite_front=0.4,
+    opposite_within=0.0,
     explained=0.6,
     body_share=0.2,
     mirror_likeness=0.05,
@@ -58,6 +61,12 @@ def test_a_good_region_passes() -> None:
         ({"right_over_left": 2.0, "front": 0.29, "opposite_front": 0.09}, "roi_wrong_side"),
         ({"right_over_left": 0.75, "front": 0.3, "opposite_front": 0.4}, "roi_wrong_side"),
         ({"right_over_left": 1.3, "mirror_likeness": 0.47, "r2star_per_s": 280}, "roi_wrong_side"),
+        ({"right_over_left": 2.7, "mirror_likeness": 0.35, "front_back": 0.54, "r2star_per_s": 280}, "roi_wrong_side"),
+        ({"right_over_left": 1.3, "opposite_within": 0.9, "opposite_front": 0.25}, "roi_wrong_side"),
+        ({"right_over_left": 1.8, "right_left": 0.32}, "roi_wrong_side"),
+        ({"region_front": 0.36, "front": 0.35, "opposite_front": 0.36, "darker_in_front": 0}, "roi_wrong_side"),
+        ({"region_front": 0.36, "front": 0.22, "opposite_front": 0.37}, "roi_wrong_side"),
+        ({"region_behind": 0.2}, "roi_wrong_side"),
         ({"explained": 0.15}, "roi_position"),
         ({"explained": 0.25, "right_left": 0.35}, "roi_position"),
         ({"body_share": 0.6}, "roi_position"),
@@ -79,7 +88,7 @@ def test_a_good_region_passes() -> None:
         ({"first_echo_snr": 3.5, "r2star_per_s": 1500, "pooled_r2star_per_s": 1500}, "roi_low_signal"),
         ({"ghosts": 0.35}, "roi_ghosts"),
         ({"dark_share": 0.9}, "roi_dark_organ"),
-        ({"front": 0.35, "opposite_front": 0.3}, "roi_dark_organ"),
+        ({"front": 0.35, "opposite_front": 0.45}, "roi_dark_organ"),
         ({"rival_score": 0.6}, "roi_rival"),
     ],
 )
@@ -112,6 +121,12 @@ def test_faint_tissue_passes_where_its_pooled_decay_is_not_that_of_lung() -> Non
     faint = replace(GOOD, first_echo_snr=4.5, r2star_per_s=1500, pooled_r2star_per_s=1500)
     assert refused_by(faint, CHECKS) == ((), ())
     assert refused_by(replace(faint, pooled_density=0.55), CHECKS)[0][0].code == "roi_low_signal"
+
+
+def test_the_left_part_of_the_liver_itself_is_no_organ_opposite() -> None:
+    across = replace(GOOD, front=0.15, region_front=0.34, region_behind=0.19, opposite_front=0.14, opposite_within=1.0)
+    assert refused_by(across, CHECKS) == ((), ())
+    assert refused_by(replace(across, opposite_front=0.30), CHECKS)[0][0].code == "roi_wrong_side"
 
 
 def test_the_organ_opposite_counts_more_the_further_forward_it_reaches() -> None:

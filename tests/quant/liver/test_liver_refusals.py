@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.roi.bodies import impossible
 from quant.acquisition import Geometry, MultiEcho
 from quant.flags import FitFlag
 from quant.liver import LiverRegion, find_liver
@@ -127,3 +128,18 @@ def test_a_region_refused_by_a_check_is_still_shown() -> None:
     assert region.mask is None
     failures = [line for line in region.qc if line.severity == "failure"]
     assert [line.code for line in failures] == [reason.code for reason in region.refusals]
+
+
+@pytest.mark.parametrize(
+    ("seed", "case", "organ"),
+    [(12004, "mirrored", "a large spleen"), (5017, "situs inversus", "a spleen as dark as the liver")],
+)
+def test_a_spleen_at_the_right_is_told_by_how_far_forward_it_reaches(seed: int, case: str, organ: str) -> None:
+    phantom, drawn = impossible(seed)
+    assert drawn == case
+    region = _find(phantom.acquisition)
+    assert "roi_wrong_side" in _codes(region), organ
+    assert region.candidate is not None
+    assert not phantom.truth.whole_liver[region.candidate].any()
+    shown = [line.value for line in region.qc if line.code == "roi_wrong_side"]
+    assert region.checks["region_front"] in shown
