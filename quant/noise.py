@@ -29,6 +29,7 @@ _LARGEST_GHOST = 4.0  # power of the first echo, times that of the noise, that a
 _SEVERAL_COILS = 1.5  # seen in air from which magnitudes are not those of one complex image
 _LEAST_CONTRAST = 4.0  # power of the brightest tissue at the first echo over that of air
 _MANY_COILS = 12.0  # from which air has to prove that it is no dark tissue: that scatters as little
+_LARGEST_TYPICAL_DECAY = 0.1  # relative change of power between the first and the last echo in most of that air
 _LEAST_COILS_SEEN = 0.75  # below, the background is burstier than any noise law: interpolated, masked or ghosted
 _WHOLE_COIL_TOLERANCE = 0.12  # an estimate this close to one coil is taken as one: magnitude of a single image
 _HIGH_PASS_LAG = 3  # voxels; beyond the reach of the usual twofold interpolation (zero filling)
@@ -161,16 +162,19 @@ def _air_of(data: npt.NDArray[np.float32]) -> _Air | None:
     if abs(air[:, 0].mean() / air[:, -1].mean() - 1) > _LARGEST_AIR_DECAY or not _is_even(power, whole):
         return None
     coils = _coils(air)
-    if coils is None or (coils > _MANY_COILS and _decays(data[whole])):
+    if coils is None or (coils > _MANY_COILS and _mostly_decays(data, whole)):
         return None
     mean = float(air.mean())
     return _Air(sigma=float(np.sqrt(mean / (2 * coils))), coils=coils, rician_sigma=float(np.sqrt(mean / 2)))
 
 
-def _decays(samples: npt.NDArray[np.float32]) -> bool:
-    """Whether the power of ``samples`` (k, e) falls from the first to the last echo, as that of dark tissue does."""
-    first, last = (float(np.mean(np.square(samples[:, e], dtype=np.float64))) for e in (0, -1))
-    return first / last - 1 > _LARGEST_AIR_DECAY
+def _mostly_decays(data: npt.NDArray[np.float32], air: BoolArray) -> bool:
+    """Whether power falls from the first to the last echo of ``data`` (z, y, x, e) at most places of ``air`` (z, y, x).
+
+    Dark tissue decays everywhere; in air, the odd piece of tissue does that soon decays into it.
+    """
+    first, last = (_local_power(data[..., e : e + 1])[air] for e in (0, data.shape[3] - 1))
+    return float(np.median(first / last)) - 1 > _LARGEST_TYPICAL_DECAY
 
 
 def _local_power(data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -207,8 +211,13 @@ def _coils(power: Array) -> float | None:
     mean = power.mean(axis=1)
     variance = power.var(axis=1, ddof=1)
     coils = float((mean**2 - variance / power.shape[1]).sum() / max(float(variance.sum()), 1e-300))
-    if not _LEAST_COILS_SEEN <= coils <= MAX_COILS:
+    if not _LEAST_COILS_SEEN <= coils <= MAX_COILS * (1 + _WHOLE_COIL_TOLERANCE):
         return None
+    return as_whole_coil(min(coils, MAX_COILS))
+
+
+def as_whole_coil(coils: float) -> float:
+    """1 for what is one coil within the error of an estimate, otherwise the number itself."""
     return 1.0 if coils < 1 + _WHOLE_COIL_TOLERANCE else coils
 
 

@@ -74,16 +74,50 @@ def only_dark_tissue(r2star: float, sigma: float) -> np.ndarray:
     return np.hypot(clean + noise[0], noise[1]).astype(np.float32)
 
 
-def test_the_floor_of_dark_decays_tells_the_coils_where_the_background_is_zeroed() -> None:
-    signal = body_in_air(TIMES, coils=8)
-    signal[:, :, 32:] = body_in_air(TIMES, coils=8, r2star=900.0, seed=2)[:, :, 32:]
+def bright_and_dark(times: np.ndarray, *, coils: int, dark: float, pdff: float = 0.0, trim: int = 0) -> np.ndarray:
+    """60/s on the left, ``dark``/s with fat on the right, (2, y, x, e): a body in air, or ``trim`` voxels off each side."""
     y, x = np.mgrid[0:64, 0:64]
-    signal[:, (abs(y - 32) >= 18) | (abs(x - 32) >= 20)] = 0
-    fit = fit_r2star(signal, TIMES, field_t=1.5, model="magnitude_first_moment")
+    inside = (abs(y - 32) < 24) & (abs(x - 32) < 26)
+    halves = (decay(times, 60.0), decay(times, dark, pdff=pdff))
+    s0 = np.where(inside, 1 + 0.2 * np.sin(x / 15.0), 0.0)[..., None]
+    clean = s0 * np.where((x < 32)[..., None], *halves)
+    cut = slice(trim, 64 - trim)
+    return noisy(np.broadcast_to(clean, (2, *clean.shape))[:, cut, cut], coils=coils, seed=coils)
+
+
+@pytest.mark.parametrize(
+    ("coils", "dark", "pdff"), [(6, 500.0, 0.1), (8, 900.0, 0.0), (12, 1000.0, 0.0), (32, 1000.0, 0.05)]
+)
+def test_the_floor_of_dark_decays_tells_any_coil_number_without_background(
+    coils: int, dark: float, pdff: float
+) -> None:
+    signal = bright_and_dark(TIMES, coils=coils, dark=dark, pdff=pdff, trim=10)
+    fit = fit_r2star(signal, TIMES, field_t=1.5)
     assert fit.noise_source == "body residual"
-    assert fit.coils == 8
+    assert fit.coils == pytest.approx(coils, rel=0.12)
     assert fit.sigma == pytest.approx(SIGMA, rel=0.06)
-    assert np.nanmedian(fit.r2star_per_s[:, 20:44, 36:50]) == pytest.approx(900, rel=0.05)
+    region = np.zeros(signal.shape[:3], bool)
+    region[:, 3:-3, 25:-3] = True
+    measured = measure_region(acquisition(signal, TIMES, 1.5), fit, region)
+    assert measured.pooled_r2star_per_s == pytest.approx(dark, rel=0.06)
+
+
+def test_air_of_many_coils_is_believed_beside_tissue_that_decays_into_it() -> None:
+    """What has decayed into the noise lies within the air; so many coils let it pass for dark tissue."""
+    signal = bright_and_dark(TIMES, coils=32, dark=1000.0)
+    noise = estimate_noise(signal, TIMES)
+    assert noise.source == "background"
+    assert noise.coils == pytest.approx(32, rel=0.06)
+    assert noise.sigma == pytest.approx(SIGMA, rel=0.03)
+
+
+def test_dark_tissue_that_scatters_like_many_coils_is_no_air() -> None:
+    """One coil, SNR 8: its power varies as little as that of 20 coils, but it decays."""
+    dark = np.broadcast_to(decay(TIMES, 25.0, snr=8.0), (2, 64, 64, TIMES.size)).copy()
+    dark[:, 16:48, 16:48] = decay(TIMES, 25.0, snr=50.0)
+    noise = estimate_noise(noisy(dark, coils=1, seed=5), TIMES)
+    assert noise.source == "body residual"
+    assert noise.sigma == pytest.approx(SIGMA, rel=0.06)
 
 
 def liver_alone(coils: int, *, snr: float, pdff: float) -> np.ndarray:
