@@ -173,7 +173,7 @@ def _coils(k: float) -> float:
 
 
 def _vertex(before: float | None, at: float | None, after: float | None) -> float:
-    """Where the parabola through values at -1, 0 and 1 is least; 0 where one of them is missing or it has no minimum."""
+    """Where the parabola through values at -1, 0 and 1 is least; 0 where one is missing or it has no minimum."""
     if before is None or at is None or after is None or at > min(before, after) or before + after == 2 * at:
         return 0.0
     return (before - after) / (2 * (before + after - 2 * at))
