@@ -112,10 +112,13 @@ def test_air_of_many_coils_is_believed_beside_tissue_that_decays_into_it() -> No
 
 
 def test_dark_tissue_that_scatters_like_many_coils_is_no_air() -> None:
-    """One coil, SNR 8: its power varies as little as that of 20 coils, but it decays."""
-    dark = np.broadcast_to(decay(TIMES, 25.0, snr=8.0), (2, 64, 64, TIMES.size)).copy()
-    dark[:, 16:48, 16:48] = decay(TIMES, 25.0, snr=50.0)
-    assert estimate_noise(noisy(dark, coils=1, seed=5), TIMES).source == "body residual"
+    """One coil, SNR 12: its power varies as little as that of 31 coils, but it decays."""
+    times = even_times(0.7, 0.7, 8)
+    dark = np.broadcast_to(decay(times, 15.0, snr=12.0), (2, 64, 64, times.size)).copy()
+    dark[:, 16:48, 16:48] = decay(times, 25.0, snr=60.0)
+    noise = estimate_noise(noisy(dark, coils=1, seed=5), times)
+    assert noise.source == "body residual"
+    assert noise.sigma == pytest.approx(SIGMA, rel=0.06)
 
 
 def liver_alone(coils: int, *, snr: float, pdff: float) -> np.ndarray:
