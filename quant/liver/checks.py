@@ -35,6 +35,8 @@ _BEHIND, _BEHIND_CLEARLY_RIGHT = 0.57, 4.0  # a region as far back as a spleen, 
 _ONE_ORGAN, _ONE_ORGAN_CLEARLY_RIGHT, _MIDDLE_CLEARLY_RIGHT = 0.5, 1.5, 2.0
 _OWN_LEFT_PART = 0.10  # of the torso's depth: the left part of a liver reaches about as far forward as the right one
 _FURTHER_FORWARD = 0.03  # of the torso's depth, by which an organ in the liver's place exceeds a spleen opposite
+_NO_LIVER_OPPOSITE = 4.5  # right over left from which the organ opposite is too small for the liver
+_STOMACH_FRONT, _SPLEEN_FRONT = 0.20, 0.40  # of the torso's depth: stomach and bowel before it, a spleen behind it
 _REGION_MARGIN = 0.01  # of the torso's depth, between the front of an organ and that of the region in it
 _REGION_BEHIND = 0.15  # of the torso's depth, between these: the region lies in another organ than what reaches forward
 
@@ -73,7 +75,7 @@ def _as_a_spleen(m: Measures) -> bool:
 
     A liver's lower end may lie as far behind, but then its spleen lies further behind.
     """
-    if _own_left_part(m):
+    if _own_left_part(m) or m.right_over_left > _NO_LIVER_OPPOSITE or m.opposite_front < _STOMACH_FRONT:
         return False
     front = max(m.front, m.region_front - _REGION_MARGIN)
     return front > _REACHES_FORWARD and m.opposite_front < front + _FURTHER_FORWARD
@@ -81,7 +83,9 @@ def _as_a_spleen(m: Measures) -> bool:
 
 def _joined(m: Measures) -> bool:
     """Whether what reaches forward in the organ found is not what holds the region: liver and spleen taken for one."""
-    return not _own_left_part(m) and m.region_behind > _REGION_BEHIND
+    if _own_left_part(m) or m.right_over_left > _NO_LIVER_OPPOSITE or m.opposite_front > _SPLEEN_FRONT:
+        return False
+    return m.region_behind > _REGION_BEHIND
 
 
 def _denser_than_lung(m: Measures) -> bool:

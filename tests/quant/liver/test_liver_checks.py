@@ -66,7 +66,7 @@ def test_a_good_region_passes() -> None:
         ({"right_over_left": 1.8, "right_left": 0.32}, "roi_wrong_side"),
         ({"region_front": 0.36, "front": 0.35, "opposite_front": 0.36, "darker_in_front": 0}, "roi_wrong_side"),
         ({"region_front": 0.36, "front": 0.22, "opposite_front": 0.37}, "roi_wrong_side"),
-        ({"region_behind": 0.2}, "roi_wrong_side"),
+        ({"region_behind": 0.2, "opposite_front": 0.35}, "roi_wrong_side"),
         ({"explained": 0.15}, "roi_position"),
         ({"explained": 0.25, "right_left": 0.35}, "roi_position"),
         ({"body_share": 0.6}, "roi_position"),
