@@ -4,6 +4,7 @@ import logging
 import socketserver
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -140,6 +141,7 @@ class _AdmissionDesk:
         self.allow = AllowList(config.allow)
         self._config = config
         self._change = threading.Condition()
+        self._coming: Counter[str] = Counter()  # admitted by address, their threads not yet there
         self._connected: set[StoringAssociation] = set()
         self._open: set[StoringAssociation] = set()
         self._accepted = 0
@@ -152,18 +154,26 @@ class _AdmissionDesk:
                 open=len(self._open), accepted=self._accepted, rejected=self._rejected, received=received
             )
 
-    def has_room(self, address: str) -> bool:
-        """Whether one more connection from this address may speak at all."""
+    def admit(self, address: str) -> bool:
+        """Whether one more connection from this address may speak at all; ``connect`` or ``dismiss`` must follow."""
         with self._change:
-            of_host = sum(association.address == address for association in self._connected)
-            return (
-                len(self._connected) < self._config.max_associations + _WAITING_CONNECTIONS
+            of_host = sum(association.address == address for association in self._connected) + self._coming[address]
+            admitted = (
+                len(self._connected) + self._coming.total() < self._config.max_associations + _WAITING_CONNECTIONS
                 and of_host < self._config.max_associations_per_host + _WAITING_PER_HOST
             )
+            self._coming[address] += admitted
+            return admitted
 
     def connect(self, association: StoringAssociation) -> None:
         with self._change:
+            self._coming[association.address] -= 1
             self._connected.add(association)
+
+    def dismiss(self, address: str) -> None:
+        """An admitted connection that came to nothing."""
+        with self._change:
+            self._coming[address] -= 1
 
     def enter(self, association: StoringAssociation, caller: Caller) -> Rejection | None:
         rejection = self._judge(caller)
@@ -268,7 +278,15 @@ class _Server(ThreadedAssociationServer):
 
     def verify_request(self, _request: Any, client_address: Any) -> bool:
         """Refuse a connection when far more than the allowed associations are waiting to speak."""
-        return self.desk.has_room(client_address[0])
+        return self.desk.admit(client_address[0])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start the connection's thread."""
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started
+            self.desk.dismiss(client_address[0])
+            raise
 
     def service_actions(self) -> None:
         """Nothing between two connections; pynetdicom would collect garbage here, at a fixed rate."""
@@ -285,6 +303,15 @@ class _Handler(RequestHandler):
     server: _Server
 
     def _create_association(self) -> StoringAssociation:
+        try:
+            association = self._new_association()
+        except BaseException:
+            self.server.desk.dismiss(self.client_address[0])
+            raise
+        self.server.desk.connect(association)
+        return association
+
+    def _new_association(self) -> StoringAssociation:
         association = StoringAssociation(
             self.ae,
             store=self.server.new_store(),
@@ -303,5 +330,4 @@ class _Handler(RequestHandler):
         acceptor.implementation_class_uid = self.ae.implementation_class_uid
         acceptor.implementation_version_name = self.ae.implementation_version_name
         acceptor.supported_contexts = self.server.contexts
-        self.server.desk.connect(association)
         return association

@@ -74,7 +74,8 @@ def target(spool: Spool) -> Iterator[Target]:
     listener.stop(timeout_s=2)
     eventually(lambda: not [t for t in threading.enumerate() if "AcceptorThread" in t.name])
     kept = everything_under(spool.folder)
-    assert [name for name in kept if name.startswith("inbox/")] == [f"inbox/1.2.3.{n}.dcm" for n in (77, 78, 88)]
+    stored = {name for name in kept if name.startswith("inbox/")}
+    assert stored <= {f"inbox/1.2.3.{n}.dcm" for n in (77, 78, 88)}  # not all rows need have run in this process
     assert all(name.startswith(("inbox/", "quarantine/")) for name in kept)
     outside = [p.name for p in spool.folder.parent.parent.rglob("*") if "escaped" in p.name]
     assert outside == []

@@ -1,5 +1,6 @@
 """Callers of a listener: a well-behaved one step by step, and bytes on a bare socket."""
 
+import select
 import socket
 import struct
 import time
@@ -71,6 +72,10 @@ class RawCaller:
     def pdu(self, kind: int, body: bytes, length: int | None = None) -> None:
         """Send a PDU, perhaps with a lie about its length."""
         self.send(struct.pack(">BBL", kind, 0, len(body) if length is None else length) + body)
+
+    def is_closed(self) -> bool:
+        """Whether the listener has closed the connection, of a caller that it has told nothing."""
+        return bool(select.select([self.socket], [], [], 0)[0])
 
     def answer(self) -> bytes:
         """Everything the listener still says before it closes."""

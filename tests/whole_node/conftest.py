@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.whole_node.harness import Orthanc, RunningNode, answers, free_port
+from tests.whole_node.harness import Orthanc, RunningNode, answers, free_port, node_settings
 
 
 @pytest.fixture
@@ -22,13 +22,7 @@ def make_node(tmp_path: Path) -> Iterator[Callable[..., RunningNode]]:
     def make(**sections: Any) -> RunningNode:
         root = tmp_path / f"node{len(nodes)}"
         root.mkdir()
-        settings: dict[str, Any] = {
-            "storage": {"root": str(root / "data"), "min_free_mib": 0},
-            "receive": {"host": "127.0.0.1", "port": 0, "allow": [{"ae_title": "SCANNER", "host": "127.0.0.1"}]},
-            "assemble": {"settle_s": 4, "complete_quiet_s": 0.5},
-            "queue": {"lease_s": 4, "ring_again_s": 3, "retry_base_s": 1},
-            "web": {"enabled": False},
-        }
+        settings = node_settings(root / "data")
         for name, values in sections.items():
             settings[name] = {**settings.get(name, {}), **values} if isinstance(values, dict) else values
         node = RunningNode(root, settings).start()

@@ -29,6 +29,17 @@ def wait_until(happened: Callable[[], Any], what: str, patience_s: float = PATIE
     return value
 
 
+def node_settings(storage: Path) -> dict[str, Any]:
+    """A configuration that hurries, for DCMTK as "SCANNER" on this machine."""
+    return {
+        "storage": {"root": str(storage), "min_free_mib": 0},
+        "receive": {"host": "127.0.0.1", "port": 0, "allow": [{"ae_title": "SCANNER", "host": "127.0.0.1"}]},
+        "assemble": {"settle_s": 4, "complete_quiet_s": 0.5},
+        "queue": {"lease_s": 4, "ring_again_s": 3, "retry_base_s": 1},
+        "web": {"enabled": False},
+    }
+
+
 @dataclass
 class RunningNode:
     """``ironnode serve`` in its own storage folder."""

@@ -2,21 +2,26 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
 
-from tests.whole_node.harness import RunningNode, wait_until
-from tests.whole_node.test_the_whole_way import MakeNode, Push
+from tests.whole_node.harness import RunningNode, node_settings, wait_until
+from tests.whole_node.test_the_whole_way import Push
 
 pytestmark = [pytest.mark.whole_node, pytest.mark.peer]
 
 
-@pytest.fixture
-def node(make_node: MakeNode) -> RunningNode:
-    return make_node()
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    """One node: what goes wrong at its door leaves nothing behind that the next test would meet."""
+    root = tmp_path_factory.mktemp("node")
+    node = RunningNode(root, node_settings(root / "data")).start()
+    yield node
+    node.stop()
 
 
 def test_wrong_called_ae_title(node: RunningNode, storescu: Push, phantom_files: Callable[..., list[Path]]) -> None:
@@ -45,8 +50,20 @@ def test_two_echo_sets_are_declined(
     files = [f for f in sorted(shared_data(name).rglob("*")) if f.is_file() and _is_mr(f)]
     answer = storescu(node.port, files, "-R")
     assert answer.returncode == 0, answer.stderr
-    wait_until(lambda: reason in node.command("status", "--json").stdout, f"declined as {reason}")
+    study = str(pydicom.dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
+    assert _declined(node, study)["code"] == reason
     assert node.jobs() == []
+
+
+def _declined(node: RunningNode, study_instance_uid: str) -> dict[str, Any]:
+    """What `ironnode status` says of the study, once it is declined."""
+
+    def found() -> dict[str, Any] | None:
+        acquisitions = json.loads(node.command("status", "--json").stdout)["acquisitions"]
+        of_study = (a for a in acquisitions if a["study_instance_uid"] == study_instance_uid)
+        return next((a for a in of_study if a["state"] == "declined"), None)
+
+    return wait_until(found, f"{study_instance_uid} is declined")
 
 
 def _is_mr(file: Path) -> bool:
@@ -66,7 +83,6 @@ def test_missing_echo_time_is_named(
         files.append(tmp_path / f"{index}.dcm")
         dataset.save_as(files[-1])
     assert storescu(node.port, files).returncode == 0
-    status = wait_until(
-        lambda: (s := node.command("status", "--json").stdout) and "no_echo_time" in s and s, "declined by name"
-    )
-    assert "Echo" in json.dumps(json.loads(status))
+    declined = _declined(node, str(dataset.StudyInstanceUID))
+    assert declined["code"] == "no_echo_time"
+    assert "Echo" in declined["text"]

@@ -220,10 +220,15 @@ def test_a_program_that_is_not_there(phantom: Phantom, fit: R2StarMap, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"kind": "onnx"}, {"kind": "command"}, {"kind": "command", "argv": ("program", "{input}")}]
+    ("wrong", "needed"),
+    [
+        ({"kind": "onnx"}, "needs the folder of the model"),
+        ({"kind": "command"}, r"told \{output\} \(argv\)"),
+        ({"kind": "command", "argv": ("program", "{input}")}, r"told \{output\} \(argv\)"),
+    ],
 )
-def test_incomplete_configuration(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="segmenter"):
+def test_incomplete_configuration(wrong: dict[str, Any], needed: str) -> None:
+    with pytest.raises(ValueError, match=needed):
         SegmenterConfig(**wrong)
 
 
