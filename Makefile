@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-WORKERS ?= 2
+# More than cores: tests of whole nodes wait much.
+WORKERS ?= 3
 
 .PHONY: help install demo test check serve bench bench-fit fuzz crash hostile lock peers install-check image-check release conformance clean
 
@@ -27,7 +28,7 @@ demo: $(STAMP)   ## the whole way on this machine: scanner push, maps and report
 
 test: $(STAMP) peers  ## format, lint, types and all tests
 	$(MAKE) --no-print-directory check
-	printf '%s\n' magnitude complex liver | xargs -P $(WORKERS) -n 1 $(BIN)/python -m quant.warm
+	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations 25
 
 check: $(STAMP)  ## format, lint and strict types
