@@ -29,7 +29,7 @@ demo: $(STAMP)   ## the whole way on this machine: scanner push, maps and report
 test: $(STAMP) peers  ## format, lint, types and all tests
 	$(MAKE) --no-print-directory check
 	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations 25
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 25
 
 check: $(STAMP)  ## format, lint and strict types
 	$(BIN)/ruff format --check .
