@@ -12,6 +12,9 @@ LIC_REPORTING_LIMIT_MG_PER_G = 0.5
 intercepts of the published lines differ by 0.7 mg/g."""
 
 
+RESEARCH_ONLY = "For research use only. Not for diagnosis."
+
+
 def format_lic(lic_mg_per_g: float) -> str:
     """LIC in mg/g without its unit: ``2.1``, ``1.79`` (would round across a threshold), ``< 0.5``."""
     if lic_mg_per_g < LIC_REPORTING_LIMIT_MG_PER_G:

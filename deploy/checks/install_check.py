@@ -23,18 +23,19 @@ INSTALLATION, UPGRADE = REPOSITORY / "docs/installation.md", REPOSITORY / "docs/
 PORTS = (8080, 11112, 11113)
 TRIAL_ENDS = "kill $!"
 _TIMEOUT_S = 1800
-_KEEP = "install -d /root/kept\ncp -r /tmp/trial-pacs /root/kept\ndu -sh /opt/ironnode /var/lib/ironnode\n"
-_UNIT = """[Unit]
+_BENCH = "srv/guide"  # folder of the root file system in which the guides' commands run
+_KEEP = f"install -d /{_BENCH}/kept\ncp -r /tmp/trial-pacs /{_BENCH}/kept\ndu -sh /opt/ironnode /var/lib/ironnode\n"
+_UNIT = f"""[Unit]
 Description=the guides' commands
 Wants=network-online.target
 After=multi-user.target
 
 [Service]
 Type=oneshot
-EnvironmentFile=-/root/environment
-WorkingDirectory=/root
-ExecStart=/bin/bash -c 'bash /root/guide.sh >/root/guide.log 2>&1; echo $? >/root/guide.status'
-ExecStopPost=/bin/bash -c 'journalctl --no-pager --output cat --unit "ironnode@*" >/root/node.log'
+EnvironmentFile=-/{_BENCH}/environment
+WorkingDirectory=/{_BENCH}
+ExecStart=/bin/bash -c 'bash guide.sh >guide.log 2>&1; echo $? >guide.status'
+ExecStopPost=/bin/bash -c 'journalctl --no-pager --output cat --unit "ironnode@*" >node.log'
 ExecStopPost=/bin/systemctl --no-block poweroff
 """
 
@@ -53,7 +54,7 @@ def main() -> None:
     _lay_out(root)
     built = time.monotonic()
     nspawn(root, ["--boot"], ["systemd.unit=multi-user.target"], timeout_s=_TIMEOUT_S)
-    if not (root / "root/guide.status").is_file():
+    if not (root / _BENCH / "guide.status").is_file():
         sys.exit("install-check: the root file system did not boot to the guides' commands")
     status, reports = _judge(root)
     print(f"empty root {built - started:.0f} s, the guides' commands {time.monotonic() - built:.0f} s, status {status}")
@@ -74,7 +75,8 @@ def _require_free_ports() -> None:
 
 def _lay_out(root: Path) -> None:
     """The release archive, the guides' commands, and the unit that runs them after boot."""
-    home, system = root / "root", root / "etc/systemd/system"
+    home, system = root / _BENCH, root / "etc/systemd/system"
+    home.mkdir(parents=True)
     home.joinpath("environment").write_text(
         "".join(f"{name}={shlex.quote(value)}\n" for name, value in package_environment().items())
     )
@@ -90,7 +92,7 @@ def _lay_out(root: Path) -> None:
 
 def _judge(root: Path) -> tuple[int, int]:
     """Print what happened; exit status of the commands and number of reports that arrived."""
-    home = root / "root"
+    home = root / _BENCH
     print(home.joinpath("guide.log").read_text(errors="replace"))
     status = int(home.joinpath("guide.status").read_text())
     if status:

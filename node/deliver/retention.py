@@ -26,7 +26,7 @@ Find = Callable[[DestinationConfig, str, Sequence[str]], frozenset[str]]
 """The SOP Instance UIDs that a destination lists for series of one study; raises ``PeerError``."""
 
 
-class _Unproved(Exception):  # noqa: N818 - a finding, not a fault
+class _UnprovedError(Exception):
     """What is missing to prove a job's delivery."""
 
 
@@ -70,7 +70,7 @@ class Retention:
         """Whether a due job's files can go as far as is known without asking anybody, and what is known."""
         try:
             return True, self._prove(candidate, ask=False)
-        except _Unproved as missing:
+        except _UnprovedError as missing:
             return False, str(missing)
 
     def strays(self) -> dict[str, list[str]]:
@@ -84,7 +84,7 @@ class Retention:
     def _judge(self, candidate: Candidate) -> None:
         try:
             proof = self._prove(candidate, ask=True)
-        except _Unproved as missing:
+        except _UnprovedError as missing:
             now = self.clock()
             if self.removals.keep(candidate.job_id, str(missing), now + _LOOK_AGAIN_AFTER, now):
                 emit(Event.FILES_KEPT, job_id=candidate.job_id, detail=str(missing))
@@ -99,7 +99,7 @@ class Retention:
             if delivery.state == DeliveryState.SENT and delivery.destination not in self.message_receivers:
                 sent.setdefault(delivery.destination, []).append(delivery)
         if not sent:
-            raise _Unproved("no destination has any of its objects")
+            raise _UnprovedError("no destination has any of its objects")
         configured = {destination.name: destination for destination in self.destinations}
         proofs = [self._prove_at(candidate, name, mine, configured.get(name), ask) for name, mine in sent.items()]
         return "; ".join(proofs)
@@ -121,11 +121,11 @@ class Retention:
         if wanted <= committed:
             return f"{name}: storage commitment of {len(wanted)} objects"
         if destination is not None and destination.commitment:
-            raise _Unproved(f"{name}: committed to {len(wanted & committed)} of {len(wanted)} objects")
+            raise _UnprovedError(f"{name}: committed to {len(wanted & committed)} of {len(wanted)} objects")
         if self.config.delete_without_proof:
             return f"{name}: {len(wanted)} objects sent, no proof wanted by the site"
         if destination is None:
-            raise _Unproved(f"{name}: no longer configured, so it cannot be asked")
+            raise _UnprovedError(f"{name}: no longer configured, so it cannot be asked")
         return self._found(candidate, destination, sent) if ask else f"{name}: to be asked by C-FIND"
 
     def _found(self, candidate: Candidate, destination: DestinationConfig, sent: Sequence[Delivery]) -> str:
@@ -134,9 +134,9 @@ class Retention:
             series = sorted({self._series_of(delivery) for delivery in sent})
             listed = self.find(destination, candidate.study_instance_uid, series)
         except (PeerError, InputError) as error:
-            raise _Unproved(f"{destination.name}: {error}") from error
+            raise _UnprovedError(f"{destination.name}: {error}") from error
         if not wanted <= listed:
-            raise _Unproved(f"{destination.name}: C-FIND lists {len(wanted & listed)} of {len(wanted)} objects")
+            raise _UnprovedError(f"{destination.name}: C-FIND lists {len(wanted & listed)} of {len(wanted)} objects")
         return f"{destination.name}: C-FIND lists all {len(wanted)} objects"
 
     def _series_of(self, delivery: Delivery) -> str:

@@ -13,6 +13,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 
+from node.dimse.contexts import STUDY_ROOT_FIND
 from node.dimse.move_listener import MoveListener
 from node.dimse.requestor import Peer
 from node.dimse.scu import accepted_classes
@@ -20,8 +21,8 @@ from node.dimse.status import Status
 from node.errors import PeerError
 from node.tls import caller_context
 
-_STUDY_ROOT_FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")  # PS3.4 C.6.2
-_STUDY_ROOT_MOVE = UID("1.2.840.10008.5.1.4.1.2.2.2")
+_STUDY_ROOT_FIND = UID(STUDY_ROOT_FIND)
+_STUDY_ROOT_MOVE = UID("1.2.840.10008.5.1.4.1.2.2.2")  # PS3.4 C.6.2
 _STUDY_ROOT_GET = UID("1.2.840.10008.5.1.4.1.2.2.3")
 _MODELS = (_STUDY_ROOT_FIND, _STUDY_ROOT_GET, _STUDY_ROOT_MOVE)
 _PENDING = (0xFF00, 0xFF01)  # PS3.4 C.4.1.1.4

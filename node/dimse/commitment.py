@@ -5,6 +5,7 @@ in the same ``keep``.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from pydicom.dataset import Dataset
 from pynetdicom import evt
@@ -18,7 +19,7 @@ from node.dimse.command import (
     encode_event_report_response,
 )
 from node.dimse.contexts import COMMITMENT_SOP_CLASS, COMMITMENT_SOP_INSTANCE
-from node.dimse.data_sets import contexts_for, decode_from, encode_for
+from node.dimse.data_sets import contexts_for, decode_from, encode_for, reference_item, reference_of, understood
 from node.dimse.requestor import Peer, Requestor
 from node.dimse.status import Status, describe, is_success
 from node.errors import InputError, PeerError, StorageError
@@ -76,14 +77,12 @@ def _wait_for_report(association: Requestor, keep: KeepReport, wait_s: float) ->
         request = association.next_request(wait_s)
         if request is None or request.command.number(COMMAND_FIELD) != N_EVENT_REPORT_RQ:
             return
-        for context in (c for c, number in association.accepted.items() if number == request.context_id):
-            status = _keep(
-                request.command.number(EVENT_TYPE_ID),
-                lambda: decode_from(context, request.data),  # noqa: B023 - called at once
-                association.peer.ae_title.strip(),
-                keep,
-            )
-            association.answer(request, encode_event_report_response(request.command, status))
+        context = next((c for c, number in association.accepted.items() if number == request.context_id), None)
+        if context is None:
+            return
+        read = partial(decode_from, context, request.data)
+        status = _keep(request.command.number(EVENT_TYPE_ID), read, association.peer.ae_title.strip(), keep)
+        association.answer(request, encode_event_report_response(request.command, status))
     except (PeerError, ProtocolError):
         association.abort()  # the request stands: the peer took it, and can report on an association of its own
 
@@ -107,33 +106,21 @@ def _request(transaction_uid: str, references: Sequence[SopReference]) -> Datase
     """The action information (PS3.4 table J.3-1)."""
     information = Dataset()
     information.TransactionUID = transaction_uid
-    information.ReferencedSOPSequence = [_item(reference) for reference in references]
+    information.ReferencedSOPSequence = [reference_item(reference) for reference in references]
     return information
-
-
-def _item(reference: SopReference) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = reference.sop_class_uid
-    item.ReferencedSOPInstanceUID = reference.sop_instance_uid
-    return item
 
 
 def _report(read: Callable[[], Dataset], ae_title: str) -> CommitmentReport:
     """The event information (PS3.4 table J.3-2)."""
-    try:
+
+    def understand() -> CommitmentReport:
         information = read()
-        failed = {_reference(item): int(item.FailureReason) for item in information.get("FailedSOPSequence") or ()}
+        failed = {reference_of(item): int(item.FailureReason) for item in information.get("FailedSOPSequence") or ()}
         return CommitmentReport(
             transaction_uid=str(information.TransactionUID),
             ae_title=ae_title,
-            committed=frozenset(_reference(item) for item in information.get("ReferencedSOPSequence") or ()),
+            committed=frozenset(reference_of(item) for item in information.get("ReferencedSOPSequence") or ()),
             failed=failed,
         )
-    except Exception as error:  # the library's decoder of a foreign system's bytes
-        raise InputError("a storage commitment report that cannot be understood") from error
 
-
-def _reference(item: Dataset) -> SopReference:
-    return SopReference(
-        sop_class_uid=str(item.ReferencedSOPClassUID), sop_instance_uid=str(item.ReferencedSOPInstanceUID)
-    )
+    return understood(understand, "storage commitment report")

@@ -16,11 +16,12 @@ from node.config import ReceiveConfig
 from node.dimse.acceptor import Report, StoringAssociation
 from node.dimse.command import encode_event_report_request
 from node.dimse.contexts import COMMITMENT_SOP_CLASS, COMMITMENT_SOP_INSTANCE
-from node.dimse.data_sets import contexts_for, encode_for
+from node.dimse.data_sets import contexts_for, encode_for, reference_item, reference_of, understood
 from node.dimse.requestor import Peer, Requestor
 from node.dimse.status import Status, describe, is_success
-from node.errors import PeerError, StorageError
+from node.errors import InputError, PeerError, StorageError
 from node.intake.spool import Spool
+from node.model import SopReference
 from node.ops.events import Event, emit
 
 _REQUEST_COMMITMENT = 1
@@ -41,24 +42,19 @@ class CommitmentProvider:
         if event.action_type != _REQUEST_COMMITMENT:
             return Status.NO_SUCH_ACTION, None
         try:
-            information = event.action_information
-            transaction_uid = str(information.TransactionUID)
-            wanted = [
-                (str(item.ReferencedSOPClassUID), str(item.ReferencedSOPInstanceUID))
-                for item in information.ReferencedSOPSequence
-            ]
-        except Exception:  # noqa: BLE001 - the library's decoder of a foreign system's bytes
+            transaction_uid, wanted = understood(lambda: _request(event), "storage commitment request")
+        except InputError:
             return Status.INVALID_ARGUMENT_VALUE, None
         try:
-            durable = self._spool.vouch(uid for _, uid in wanted)
+            durable = self._spool.vouch(reference.sop_instance_uid for reference in wanted)
         except StorageError as error:
             emit(Event.STORAGE_TROUBLE, error=str(error))
             return Status.PROCESSING_FAILURE, None
         association = event.assoc
         assert isinstance(association, StoringAssociation)
         caller = str(association.requestor.ae_title).strip()
-        kept = [(sop_class, uid) for sop_class, uid in wanted if durable.get(uid) == sop_class]
-        lost = [pair for pair in wanted if pair not in set(kept)]
+        kept = [each for each in wanted if durable.get(each.sop_instance_uid) == each.sop_class_uid]
+        lost = [each for each in wanted if durable.get(each.sop_instance_uid) != each.sop_class_uid]
         emit(Event.COMMITMENT_GIVEN, calling_ae_title=caller, committed=len(kept), refused=len(lost))
         data, event_type = _report(transaction_uid, kept, lost), _FAILURES_EXIST if lost else _ALL_COMMITTED
         association.reports.append(
@@ -106,20 +102,18 @@ def _send(peer: Peer, data: Dataset, event_type: int, calling_ae_title: str) -> 
             raise PeerError(f"{peer}: answered the report with {describe(response.status, response.comment)}")
 
 
-def _report(transaction_uid: str, kept: Sequence[tuple[str, str]], lost: Sequence[tuple[str, str]]) -> Dataset:
+def _request(event: evt.Event) -> tuple[str, list[SopReference]]:
+    """The action information (PS3.4 table J.3-1)."""
+    information = event.action_information
+    return str(information.TransactionUID), [reference_of(item) for item in information.ReferencedSOPSequence]
+
+
+def _report(transaction_uid: str, kept: Sequence[SopReference], lost: Sequence[SopReference]) -> Dataset:
     """The event information (PS3.4 table J.3-2); a sequence without items is left out."""
     data = Dataset()
     data.TransactionUID = transaction_uid
     if kept:
-        data.ReferencedSOPSequence = [_item(*pair) for pair in kept]
+        data.ReferencedSOPSequence = [reference_item(each) for each in kept]
     if lost:
-        data.FailedSOPSequence = [_item(*pair) for pair in lost]
-        for item in data.FailedSOPSequence:
-            item.FailureReason = _NO_SUCH_OBJECT
+        data.FailedSOPSequence = [reference_item(each, failure=_NO_SUCH_OBJECT) for each in lost]
     return data
-
-
-def _item(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class_uid, sop_instance_uid
-    return item

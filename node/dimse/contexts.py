@@ -8,6 +8,7 @@ scanner's whole send job. They are stored and acknowledged like the others; asse
 from pynetdicom.presentation import PresentationContext, build_context
 
 VERIFICATION_SOP_CLASS = "1.2.840.10008.1.1"
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # PS3.4 C.6.2
 COMMITMENT_SOP_CLASS = "1.2.840.10008.1.20.1"  # Storage Commitment Push Model (PS3.4 J.3.5)
 COMMITMENT_SOP_INSTANCE = "1.2.840.10008.1.20.1.1"  # its one well-known instance
 

@@ -1,6 +1,8 @@
 """The small data sets that requests and answers carry beside stored objects: queries, storage commitment."""
 
+from collections.abc import Callable
 from io import BytesIO
+from typing import TypeVar
 
 from pydicom.dataset import Dataset
 from pynetdicom.dsutils import decode, encode
@@ -8,6 +10,9 @@ from pynetdicom.dsutils import decode, encode
 from node.dimse.requestor import Context
 from node.errors import InputError
 from node.intake.dataset_walk import IMPLICIT_VR_LITTLE_ENDIAN
+from node.model import SopReference
+
+T = TypeVar("T")
 
 EXCHANGE_SYNTAXES = ("1.2.840.10008.1.2.1", IMPLICIT_VR_LITTLE_ENDIAN)
 """What such data sets are proposed in, best first."""
@@ -31,7 +36,35 @@ def decode_from(context: Context, data: bytes) -> Dataset:
     Raises:
         InputError: it cannot be decoded.
     """
+    return understood(
+        lambda: decode(BytesIO(data), context.transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN, True), "data set"
+    )
+
+
+def understood(read: Callable[[], T], what: str) -> T:
+    """What ``read`` takes from a foreign system's data set.
+
+    Raises:
+        InputError: the library cannot decode it, or something is missing.
+    """
     try:
-        return decode(BytesIO(data), context.transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN, True)
+        return read()
     except Exception as error:  # the library's decoder of a foreign system's bytes
-        raise InputError("a data set that cannot be decoded") from error
+        raise InputError(f"a {what} that cannot be understood") from error
+
+
+def reference_item(reference: SopReference, *, failure: int | None = None) -> Dataset:
+    """An item of a sequence of references, with the reason of a failure (PS3.3 C.14)."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = reference.sop_class_uid
+    item.ReferencedSOPInstanceUID = reference.sop_instance_uid
+    if failure is not None:
+        item.FailureReason = failure
+    return item
+
+
+def reference_of(item: Dataset) -> SopReference:
+    """The instance that such an item names."""
+    return SopReference(
+        sop_class_uid=str(item.ReferencedSOPClassUID), sop_instance_uid=str(item.ReferencedSOPInstanceUID)
+    )

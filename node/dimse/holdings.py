@@ -6,12 +6,12 @@ from types import TracebackType
 from pydicom.dataset import Dataset
 
 from node.dimse.command import encode_find_request
+from node.dimse.contexts import STUDY_ROOT_FIND
 from node.dimse.data_sets import contexts_for, decode_from, encode_for
 from node.dimse.requestor import Peer, Requestor
 from node.dimse.status import describe, is_success
 from node.errors import InputError, PeerError
 
-STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 _MOST_ANSWERS = 100_000  # to one query
 
 

@@ -6,7 +6,6 @@ PDU through two threads and a millisecond's sleep. TCP_NODELAY and TCP_QUICKACK 
 """
 
 import contextlib
-import socket
 import ssl
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext
 
 from node.config import ArchiveConfig, CallerTls, DestinationConfig
+from node.connections import connect
 from node.dimse.command import (
     COMMAND_FIELD,
     ERROR_COMMENT,
@@ -40,10 +40,10 @@ from node.dimse.command import (
     data_pdu_head,
 )
 from node.dimse.transport import Pdu, PduReader, TlsSpokenError, close
-from node.errors import ConfigError, PeerError
+from node.errors import PeerError
 from node.intake.dataset_walk import EncodedDataSet
 from node.intake.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from node.tls import caller_context, tls_fault
+from node.tls import tls_fault
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 A.2.1
 MOST_CONTEXTS = 128  # PS3.8 9.3.2.2: odd identifiers from 1 to 255
@@ -135,7 +135,9 @@ class Requestor:
         self._timeout_s = timeout_s
         self._requests: list[Message] = []  # of the peer, that came while an answer was awaited
         self._pdu_bytes = _LARGEST_SENT_PDU_BYTES
-        self._socket = _connect(peer, timeout_s)
+        self._socket = connect(
+            peer.host, peer.port, timeout_s=timeout_s, tls=peer.tls, tls_key=peer.tls_key, peer=str(peer)
+        )
         self._reader = PduReader(self._socket, timeout_s=timeout_s)
         try:
             with self._errors_named("while negotiating"):
@@ -336,36 +338,6 @@ class Requestor:
             raise PeerError(f"{self.peer}: {self._lost(error)} {when}") from error
         except ProtocolError as error:
             raise PeerError(f"{self.peer}: {error} {when}") from error
-
-
-def _connect(peer: Peer, timeout_s: float) -> socket.socket:
-    plain = _connect_plain(peer, timeout_s)
-    if peer.tls is None:
-        return plain
-    try:
-        return caller_context(peer.tls, peer.tls_key).wrap_socket(plain, server_hostname=peer.host)
-    except ConfigError as error:
-        plain.close()
-        raise PeerError(str(error)) from error
-    except (OSError, ValueError) as error:  # ValueError: a host that is no name for a certificate
-        plain.close()
-        text = tls_fault(error) if isinstance(error, OSError) else str(error)
-        raise PeerError(f"{peer}: TLS: {text}") from error
-
-
-def _connect_plain(peer: Peer, timeout_s: float) -> socket.socket:
-    try:
-        return socket.create_connection((peer.host, peer.port), timeout=timeout_s)
-    except TimeoutError as error:
-        raise PeerError(
-            f"{peer}: no connection within {timeout_s:g} s; is the host up, and no firewall between?"
-        ) from error
-    except ConnectionRefusedError as error:
-        raise PeerError(f"{peer}: connection refused: nothing listens on this port") from error
-    except (socket.gaierror, UnicodeError) as error:
-        raise PeerError(f"{peer}: the host name cannot be resolved") from error
-    except OSError as error:
-        raise PeerError(f"{peer}: no connection: {error.strerror or error}") from error
 
 
 def _encode_request(peer: Peer, contexts: dict[int, Context], calling_ae_title: str, provider_of: str | None) -> bytes:

@@ -284,7 +284,7 @@ class _Server(ThreadedAssociationServer):
         """Start the connection's thread."""
         try:
             super().process_request(request, client_address)
-        except BaseException:  # no thread could be started
+        except BaseException:  # no thread could be started: it would count as admitted for ever
             self.desk.dismiss(client_address[0])
             raise
 
@@ -305,7 +305,7 @@ class _Handler(RequestHandler):
     def _create_association(self) -> StoringAssociation:
         try:
             association = self._new_association()
-        except BaseException:
+        except BaseException:  # it would count as admitted for ever
             self.server.desk.dismiss(self.client_address[0])
             raise
         self.server.desk.connect(association)

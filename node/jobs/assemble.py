@@ -105,7 +105,7 @@ class Assembler:
             return self._judge(study, now)
         except StorageError:
             raise
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - a fault of ours over one study must not stop the others
             uid, text = study.study_instance_uid, _fault(error)
             emit(Event.STUDY_FAILED, study_instance_uid=uid, error=text)
             failed = AcquisitionOutcome(

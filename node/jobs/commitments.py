@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, or_, select, tuple_, update
 
 from node.jobs import schema, trail
 from node.jobs.database import Database
@@ -270,23 +270,17 @@ def _reason(reference: SopReference, report: CommitmentReport) -> str:
     return f"{code:04X} ({FAILURE_REASONS.get(code, 'no reason that the Standard knows')})"
 
 
-def _is(row: Row[Any]) -> ColumnElement[bool]:
-    table = schema.commitment.c
+def _is(table: Table, row: Row[Any]) -> ColumnElement[bool]:
+    """The object of ``row`` at its destination."""
     return and_(
-        table.job_id == row.job_id,
-        table.destination == row.destination,
-        table.sop_instance_uid == row.sop_instance_uid,
+        table.c.job_id == row.job_id,
+        table.c.destination == row.destination,
+        table.c.sop_instance_uid == row.sop_instance_uid,
     )
 
 
 def _is_sent(row: Row[Any]) -> ColumnElement[bool]:
-    table = schema.delivery.c
-    return and_(
-        table.job_id == row.job_id,
-        table.destination == row.destination,
-        table.sop_instance_uid == row.sop_instance_uid,
-        table.state == DeliveryState.SENT.value,
-    )
+    return and_(_is(schema.delivery, row), schema.delivery.c.state == DeliveryState.SENT.value)
 
 
 def _send_again(now: datetime) -> dict[str, Any]:
@@ -301,7 +295,7 @@ def _commit(connection: Connection, row: Row[Any], now: datetime) -> None:
         "last_detail": None,
         "unanswered": 0,
     }
-    connection.execute(update(schema.commitment).where(_is(row)).values(**values))
+    connection.execute(update(schema.commitment).where(_is(schema.commitment, row)).values(**values))
 
 
 def _refuse(connection: Connection, row: Row[Any], reason: str, now: datetime) -> bool:
@@ -315,7 +309,7 @@ def _refuse(connection: Connection, row: Row[Any], reason: str, now: datetime) -
         "next_try_at": None if given_up else now,
         "last_detail": reason,
     }
-    connection.execute(update(schema.commitment).where(_is(row)).values(**values))
+    connection.execute(update(schema.commitment).where(_is(schema.commitment, row)).values(**values))
     if not given_up:
         connection.execute(update(schema.delivery).where(_is_sent(row)).values(**_send_again(now)))
     return given_up

@@ -22,6 +22,8 @@ from node.jobs import schema
 
 LEDGER_FILE = "ledger.sqlite"
 _BUSY_TIMEOUT_MS = 20_000
+_REBUILD = "stop the node and run `ironnode rebuild`"
+_NEWER = "a newer ironnode wrote it; install that one again"
 
 
 class Database:
@@ -54,9 +56,10 @@ class Database:
                 row = {"key": "ledger_version", "value": str(schema.LEDGER_VERSION)}
                 connection.execute(self.insert_new(schema.meta), [row])
             elif found != str(schema.LEDGER_VERSION):
+                newer = int(found) > schema.LEDGER_VERSION
+                advice = _NEWER if newer else _REBUILD
                 raise ConfigError(
-                    f"ledger {self._name} has version {found}, this software needs {schema.LEDGER_VERSION}: "
-                    "stop the node and run `ironnode rebuild`"
+                    f"ledger {self._name} has version {found}, this software needs {schema.LEDGER_VERSION}: {advice}"
                 )
 
     @contextmanager

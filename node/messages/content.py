@@ -12,10 +12,10 @@ from typing import Any
 from node.errors import StorageError
 from node.intake.headers import read_dataset
 from node.intake.tags import text
+from quant.wording import RESEARCH_ONLY
 from sr_templates import codes
 from sr_templates.quantities import LIC, PDFF, R2STAR, T2STAR, Quantity, stated
 
-RESEARCH_ONLY = "For research use only. Not for diagnosis."
 _QUANTITIES = (LIC, R2STAR, T2STAR, PDFF)
 _FIELDS = {R2STAR.key: "r2star_per_s", LIC.key: "lic_mg_per_g", T2STAR.key: "t2star_ms", PDFF.key: "pdff_percent"}
 

@@ -1,37 +1,12 @@
-"""HL7 over a TCP or TLS connection, framed by MLLP (HL7 v2.5.1 appendix C.4): one message, one answer."""
+"""HL7 over a connection, framed by MLLP (HL7 v2.5.1 appendix C.4): one message, one answer."""
 
 import socket
 import time
 
-from node.config import Hl7Receiver
-from node.errors import ConfigError, PeerError
-from node.tls import caller_context, tls_fault
+from node.errors import PeerError
 
 _START, _END = b"\x0b", b"\x1c\r"
 _LONGEST_ANSWER_BYTES = 1 << 20
-
-
-def connect(receiver: Hl7Receiver) -> socket.socket:
-    """A connection.
-
-    Raises:
-        PeerError: there is none; the text says why.
-    """
-    where = f"{receiver.name} ({receiver.host}:{receiver.port})"
-    try:
-        plain = socket.create_connection((receiver.host, receiver.port), timeout=receiver.timeout_s)
-    except OSError as error:
-        raise PeerError(f"{where}: no connection: {error.strerror or error}") from error
-    if receiver.tls is None:
-        return plain
-    try:
-        return caller_context(receiver.tls, receiver.tls_key).wrap_socket(plain, server_hostname=receiver.host)
-    except ConfigError as error:
-        plain.close()
-        raise PeerError(str(error)) from error
-    except OSError as error:
-        plain.close()
-        raise PeerError(f"{where}: TLS: {tls_fault(error)}") from error
 
 
 def exchange(connection: socket.socket, message: str, timeout_s: float) -> str:

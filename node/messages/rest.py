@@ -3,11 +3,11 @@
 import json
 import ssl
 import urllib.error
-import urllib.request
 from typing import Any
 
 from node.config import FhirReceiver
 from node.errors import ConfigError, PeerError
+from node.http import open_url
 from node.tls import caller_context, tls_fault
 
 _FHIR_JSON = "application/fhir+json"
@@ -16,13 +16,6 @@ _LONGEST_ANSWER_BYTES = 1 << 20
 
 class RefusedError(PeerError):
     """The server answered, and did not take what was sent."""
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Patients' data go where the configuration says, and nowhere else."""
-
-    def redirect_request(self, *_arguments: object) -> None:
-        return None
 
 
 def post_transaction(receiver: FhirReceiver, bundle: str) -> None:
@@ -53,9 +46,7 @@ def _ask(receiver: FhirReceiver, url: str, body: bytes | None) -> bytes:
     try:
         if receiver.token_file is not None:
             headers["Authorization"] = f"Bearer {receiver.token_file.read_text().strip()}"
-        request = urllib.request.Request(url, body, headers)  # noqa: S310 - the configuration takes http(s) only
-        opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=_context(receiver)))
-        with opener.open(request, timeout=receiver.timeout_s) as answer:
+        with open_url(url, body, headers, timeout_s=receiver.timeout_s, context=_context(receiver)) as answer:
             return bytes(answer.read(_LONGEST_ANSWER_BYTES))
     except urllib.error.HTTPError as error:
         with error:

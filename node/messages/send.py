@@ -1,12 +1,14 @@
 """Sends results as messages, with the outcome of each: what C-STORE is for objects."""
 
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from node.config import FhirReceiver, Hl7Receiver
+from node.connections import connect
 from node.errors import InputError, PeerError
 from node.messages.content import ResultMessage, read_message
-from node.messages.mllp import connect, exchange
+from node.messages.mllp import exchange
 from node.model import StoreOutcome, StoreStatus
 
 OnOutcome = Callable[[StoreOutcome], None]
@@ -39,7 +41,7 @@ def try_receiver(receiver: Hl7Receiver | FhirReceiver) -> str:
         PeerError: it cannot be reached.
     """
     if isinstance(receiver, Hl7Receiver):
-        connect(receiver).close()
+        _connected(receiver).close()
         return "takes connections"
     from node.messages.rest import read_capabilities
 
@@ -52,11 +54,22 @@ def _send(report: Path, result: ResultMessage, receiver: Hl7Receiver | FhirRecei
     return _send_fhir(report, result, receiver)
 
 
+def _connected(receiver: Hl7Receiver) -> socket.socket:
+    return connect(
+        receiver.host,
+        receiver.port,
+        timeout_s=receiver.timeout_s,
+        tls=receiver.tls,
+        tls_key=receiver.tls_key,
+        peer=f"{receiver.name} ({receiver.host}:{receiver.port})",
+    )
+
+
 def _send_hl7(report: Path, result: ResultMessage, receiver: Hl7Receiver) -> StoreOutcome:
     from node.messages.oru import build_oru, control_id, read_answer
 
     message = build_oru(result, receiver)
-    with connect(receiver) as connection:
+    with _connected(receiver) as connection:
         answer = read_answer(exchange(connection, message, receiver.timeout_s))
     if answer.control_id != control_id(result):
         raise PeerError(f"{receiver.name}: acknowledged another message")

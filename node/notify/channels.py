@@ -4,23 +4,16 @@ import json
 import smtplib
 import ssl
 import urllib.error
-import urllib.request
 from collections.abc import Callable
 from email.message import EmailMessage
 
 from node.config import EmailConfig, NotifyConfig, WebhookConfig
 from node.errors import PeerError
+from node.http import open_url
 
 Send = Callable[[str, str], None]
 """Kind and text of one notice; raises PeerError when it was not taken."""
 _TIMEOUT_S = 20.0
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A webhook that sends elsewhere is wrong: notices go where the configuration says."""
-
-    def redirect_request(self, *_arguments: object) -> None:
-        return None
 
 
 def channels_of(settings: NotifyConfig) -> dict[str, Send]:
@@ -64,9 +57,8 @@ def post(settings: WebhookConfig, kind: str, text: str) -> None:
     """
     body = json.dumps({"source": "ironnode", "kind": kind, "text": text}).encode()
     headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(settings.url, body, headers)  # noqa: S310 - the configuration takes http(s) only
     try:
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=_TIMEOUT_S):
+        with open_url(settings.url, body, headers, timeout_s=_TIMEOUT_S):
             pass
     except urllib.error.HTTPError as error:
         error.close()

@@ -98,7 +98,7 @@ def _push(config: Config, at: datetime, field_t: float) -> str:
     listener = RunFolder(config.storage.root / "run").facts("listener")
     if listener is None:
         raise PeerError("the node does not run: there is no listener to send the phantom to")
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.receive.host, config.receive.host)  # noqa: S104 - its name
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.receive.host, config.receive.host)  # noqa: S104 - not bound to
     peer = Peer(
         ae_title=config.receive.ae_title,
         host=host,

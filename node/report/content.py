@@ -8,6 +8,7 @@ from quant.follow_up import NOT_APPROVED, months_text
 from quant.grading import scheme_by_id
 from quant.result import FollowUpInterval, Grade, LicStatistics, LiverIronResult, QcLine, Statistics, View
 from quant.wording import (
+    RESEARCH_ONLY,
     format_lic,
     format_lic_range,
     format_percent,
@@ -15,7 +16,6 @@ from quant.wording import (
     format_t2star,
 )
 
-RESEARCH_ONLY = "For research use only. Not for diagnosis."
 DECISION_SUPPORT = "Decision support, not a diagnosis."
 _LOWER_BOUND = "lower bound, no upper limit"
 _REGION_WORDS = {"automatic": "automatic", "seg": "drawn (segmentation)", "rtstruct": "drawn (contours)"}

@@ -61,7 +61,7 @@ def move_clock(folder: Path, role: str) -> None:
         from node import app
 
         app.wall_clock = moved_clock
-    DurableIo.rename = rename_as_of_moved_clock  # type: ignore[method-assign]
+    DurableIo.rename = rename_as_of_moved_clock  # type: ignore[method-assign] - the harness moves the clock in here
 
 
 def load_mixed(config: "Config") -> "Pipeline":

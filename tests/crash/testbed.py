@@ -21,6 +21,7 @@ from tests.crash.role import FOLDER
 STORAGE_MIB = 6144
 COMPLETE_QUIET_S, SETTLE_S = 4.0, 12.0
 _HERE = Path(__file__).parent
+_SERVE, _ROLE = str(_HERE.parent / "nodekit" / "serve.py"), str(_HERE / "role.py")
 _START_TIMEOUT_S = 90.0
 
 
@@ -254,7 +255,7 @@ class Node:
     def launch(self) -> None:
         """Start the tree; it is not ready yet."""
         with self.log.open("ab") as log:
-            command = [sys.executable, str(_HERE / "serve.py"), str(self.config_file)]
+            command = [sys.executable, _SERVE, str(self.config_file), _ROLE]
             self._process = subprocess.Popen(command, stderr=log, stdout=log, env=_environment(self.folder))
 
     def start(self) -> int:
@@ -308,8 +309,8 @@ class Node:
             return found
         for pid in children(self._process.pid):
             words = command_line(pid)
-            if str(_HERE / "role.py") in words:
-                found[words[words.index(str(_HERE / "role.py")) + 1]] = [pid, *children(pid)]
+            if _ROLE in words[:-1]:  # the tree's own command ends with it
+                found[words[words.index(_ROLE) + 1]] = [pid, *children(pid)]
         return found
 
     def move_clock(self, offset_s: float) -> None:

@@ -93,13 +93,21 @@ def outcome(error: PeerError) -> str:
     return "closed"
 
 
-def answer(target: Target, *, context: tuple[str, str] = (MR_IMAGE, EXPLICIT_LITTLE), **what: object) -> str:
+def answer(
+    target: Target,
+    *,
+    context: tuple[str, str] = (MR_IMAGE, EXPLICIT_LITTLE),
+    data: bytes | None = None,
+    sop_class_uid: str = MR_IMAGE,
+    sop_instance_uid: str = "1.2.3.4",
+) -> str:
     """The status of one C-STORE, or what came instead."""
     try:
         with target.associate(context) as association:
             if not association.accepted:
                 return "context refused"
-            return f"{store(association, **what).status:04X}"  # type: ignore[arg-type]
+            response = store(association, data, sop_class_uid=sop_class_uid, sop_instance_uid=sop_instance_uid)
+            return f"{response.status:04X}"
     except PeerError as error:
         return outcome(error)
 

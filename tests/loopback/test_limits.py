@@ -38,7 +38,7 @@ def calling_from(address: str, monkeypatch: pytest.MonkeyPatch) -> contextlib.Ab
     """Connections leave from another address of this machine meanwhile."""
     with monkeypatch.context() as patched:
         bound = functools.partial(socket.create_connection, source_address=(address, 0))
-        patched.setattr("node.dimse.requestor.socket.create_connection", bound)
+        patched.setattr("node.connections.socket.create_connection", bound)
         yield
 
 

@@ -78,7 +78,7 @@ def test_instances_arrive_over_tls_byte_for_byte(
         context.maximum_version = version
         return context
 
-    monkeypatch.setattr("node.dimse.requestor.caller_context", only)
+    monkeypatch.setattr("node.connections.caller_context", only)
     listener = start_listener(tls=site.listener())
     data = encoded(image("1.2.3.4", rows=400))  # many TLS records in one PDU, and several PDUs in one read
     with associate(listener, site.caller()) as association:

@@ -125,10 +125,11 @@ def test_a_line_that_a_crash_cut_off_is_replaced_and_told(trail: AuditTrail) -> 
     assert [(e.number, e.event) for e in trail.after(0)][-2:] == [(6, "audit_torn"), (7, "job_done")]
 
 
-def test_a_crash_between_line_and_head_is_no_edit(trail: AuditTrail) -> None:
+@pytest.mark.parametrize("lines", [1, 3])
+def test_a_crash_between_lines_and_head_is_no_edit(trail: AuditTrail, lines: int) -> None:
     head = trail.path.with_name("head.json")
     before = head.read_text()
-    trail.append(Noted("job_done", TIME, {}))
+    trail.append(*[Noted("job_done", TIME, {})] * lines)
     head.write_text(before)
     assert trail.verify().broken is None
 

@@ -31,7 +31,7 @@ from node.runtime import RunFolder
 from tests.nodekit.small_study import write_study
 
 pytestmark = [pytest.mark.whole_node, pytest.mark.timeout(120)]
-SERVE = Path(__file__).parent.parent / "nodekit" / "serve_fast.py"
+NODEKIT = Path(__file__).parent.parent / "nodekit"
 OBJECTS = 3
 T = TypeVar("T")
 
@@ -64,6 +64,11 @@ def descendants(pid: int) -> set[int]:
         new = {child for child, parent in parents.items() if parent in new}
         found |= new
     return found
+
+
+def serve(config_file: Path) -> list[str]:
+    """The command of a node whose measurements take no time."""
+    return [sys.executable, str(NODEKIT / "serve.py"), str(config_file), str(NODEKIT / "fast_node.py"), "worker"]
 
 
 class FastNode:
@@ -102,7 +107,7 @@ class FastNode:
     def start(self) -> "FastNode":
         log = (self.folder / "node.log").open("ab")
         with log:
-            self.process = subprocess.Popen([sys.executable, str(SERVE), str(self.config_file)], stderr=log)
+            self.process = subprocess.Popen(serve(self.config_file), stderr=log)
         wait_until(self._ready, "the node is ready")
         return self
 
@@ -332,9 +337,7 @@ def test_acquisitions_that_end_their_worker_each_time_are_parked_and_the_others_
 
 def test_a_second_node_on_the_same_storage_is_refused(node) -> None:
     node.start()
-    second = subprocess.run(
-        [sys.executable, str(SERVE), str(node.config_file)], capture_output=True, text=True, timeout=60, check=False
-    )
+    second = subprocess.run(serve(node.config_file), capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode == 2
     assert f"is in use by another ironnode (process {node.pid})" in second.stderr
     node.send(1)
@@ -349,9 +352,7 @@ def test_a_role_that_cannot_start_ends_the_node_with_its_reason(node) -> None:
         settings = node.settings()
         settings["receive"]["port"] = port
         node.config_file.write_text(json.dumps(settings))
-        found = subprocess.run(
-            [sys.executable, str(SERVE), str(node.config_file)], capture_output=True, text=True, timeout=60, check=False
-        )
+        found = subprocess.run(serve(node.config_file), capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == 2
     assert f"ironnode: listener: cannot listen on 127.0.0.1 port {port}: Address already in use" in found.stderr
 

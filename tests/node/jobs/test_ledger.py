@@ -207,13 +207,14 @@ def test_the_database_is_set_up_to_survive_a_power_cut(ledger, tmp_path) -> None
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 20_000}
 
 
-def test_a_ledger_of_another_version_is_refused_by_name(tmp_path) -> None:
+@pytest.mark.parametrize(("version", "advice"), [(1, "run `ironnode rebuild`"), (99, "a newer ironnode wrote it")])
+def test_a_ledger_of_another_version_is_refused_by_name(tmp_path, version: int, advice: str) -> None:
     Ledger(tmp_path).close()
     with sqlite3.connect(tmp_path / LEDGER_FILE) as connection:
-        connection.execute("UPDATE meta SET value = '99' WHERE key = 'ledger_version'")
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'ledger_version'", (str(version),))
     connection.close()
     with pytest.raises(
-        ConfigError, match=rf"ledger\.sqlite has version 99, this software needs {LEDGER_VERSION}: .*rebuild"
+        ConfigError, match=rf"ledger\.sqlite has version {version}, this software needs {LEDGER_VERSION}: .*{advice}"
     ):
         Ledger(tmp_path)
 

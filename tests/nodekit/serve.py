@@ -1,6 +1,10 @@
-"""``ironnode serve`` with the worker of ``fast_node.py``: ``python serve_fast.py CONFIG``."""
+"""``ironnode serve`` with a program in the place of some roles: ``python serve.py CONFIG PROGRAM.py [ROLE ...]``.
+
+Without roles it stands for all of them.
+"""
 
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +14,12 @@ from node.ops.events import configure_logging
 from node.supervisor import ROLES_OF, programs_for, run_node
 
 
-def main(config_path: Path) -> int:
+def main(config_path: Path, script: str, roles: Collection[str]) -> int:
     """The exit status that ``ironnode serve`` would have."""
     config = load_config(config_path)
     configure_logging()
-    worker = (sys.executable, str(Path(__file__).with_name("fast_node.py")))
     programs = [
-        replace(program, program=worker) if program.role == "worker" else program
+        replace(program, program=(sys.executable, script)) if not roles or program.role in roles else program
         for program in programs_for(config, ROLES_OF["serve"])
     ]
     try:
@@ -27,4 +30,4 @@ def main(config_path: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]))
