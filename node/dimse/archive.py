@@ -29,6 +29,7 @@ _PENDING = (0xFF00, 0xFF01)  # PS3.4 C.4.1.1.4
 _WILDCARDS = frozenset("*?\\")
 _SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _FETCHED_PER_WANTED = 5  # reports of others among ours: where to give up
+_ATTEMPT_SHARE = 0.5  # of the time left: pynetdicom 3.0 can lose an answer to its own reactor, and then waits in vain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +113,11 @@ class _Visit:
         if self._error is not None:
             raise self._error
         if self._found is None:
-            raise PeerError(f"{self._peer}: no complete answer within {self._timeout_s:g} s")
+            raise PeerError(f"{self._peer}: no complete answer within {self._timeout_s:g} s{self._turned_away()}")
         return self._found
+
+    def _turned_away(self) -> str:
+        return "" if self._move_to is None else self._move_to.turned_away
 
     def run(self) -> None:
         """Connect, ask, fetch, release; once more by C-MOVE when C-GET brings nothing."""
@@ -123,8 +127,7 @@ class _Visit:
                 try:
                     self._found = self._attempt(skip=len(failures))
                 except PeerError as error:
-                    turned_away = "" if self._move_to is None else self._move_to.turned_away
-                    failures.append(f"{error}{turned_away}")
+                    failures.append(f"{error}{self._turned_away()}")
         except Exception as error:  # noqa: BLE001 - the thread's edge: whatever fails is why nothing was checked
             failures.append(f"{self._peer}: its answer cannot be used ({type(error).__name__})")
         finally:
@@ -153,8 +156,9 @@ class _Visit:
             self._peer, calling_ae_title=self._calling, timeout_s=self._timeout_s, may_move=self._move_to is not None
         )
         entity = AE(ae_title=self._calling)
-        entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = self._timeout_s
-        entity.network_timeout = self._timeout_s
+        patience_s = max(self._deadline - time.monotonic(), 0) * _ATTEMPT_SHARE
+        entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = patience_s
+        entity.network_timeout = patience_s
         for model in _MODELS:
             entity.add_requested_context(model, _SYNTAXES)
         for sop_class in self._query.sop_class_uids:

@@ -13,6 +13,12 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pynetdicom import AE, build_context, evt
+from pynetdicom.sop_class import (
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+)
 
 from node.config import AllowedPeer, ArchiveConfig, CallerTls, Config, MoveToConfig, PriorsConfig, ReceiveConfig
 from node.dimse.requestor import Peer
@@ -159,6 +165,54 @@ def test_an_archive_without_c_get_sends_by_c_move(tmp_path: Path, orthanc: Ortha
     assert answer.not_checked is None
     assert [found.date for found in answer.earlier] == ["2023-03-01", "2022-03-01"]
     socket.create_server(("0.0.0.0", port)).close()  # nothing listens any longer
+
+
+@pytest.fixture
+def move_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def mute_to_c_get(built: BuiltSet, move_port: int) -> Iterator[int]:
+    """The port of an archive that takes a C-GET, never answers it, and does answer C-FIND and C-MOVE (one report)."""
+    held, tested = another(report_of(built), 1, "20220301"), threading.Event()
+
+    def find(event: evt.Event) -> Iterator[tuple[int, Dataset]]:
+        answer = Dataset()
+        for key in event.identifier:
+            setattr(answer, key.keyword, held.get(key.keyword, key.value))
+        answer.QueryRetrieveLevel = event.identifier.QueryRetrieveLevel
+        yield 0xFF00, answer
+
+    def say_nothing(event: evt.Event) -> Iterator[int]:
+        tested.wait(60)
+        yield 0
+
+    def move(event: evt.Event) -> Iterator[Any]:
+        contexts = [build_context(held.SOPClassUID, held.file_meta.TransferSyntaxUID)]
+        yield "127.0.0.1", move_port, {"contexts": contexts}
+        yield 1
+        yield 0xFF00, held
+
+    archive = AE(ae_title="PACS")
+    for model in (StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelGet,
+                  StudyRootQueryRetrieveInformationModelMove):  # fmt: skip
+        archive.add_supported_context(model)
+    server = archive.start_server(
+        ("127.0.0.1", 0), block=False,
+        evt_handlers=[(evt.EVT_C_FIND, find), (evt.EVT_C_GET, say_nothing), (evt.EVT_C_MOVE, move)],
+    )  # fmt: skip
+    yield server.socket.getsockname()[1]
+    tested.set()
+    server.shutdown()
+
+
+def test_a_c_get_without_an_answer_leaves_time_for_c_move(tmp_path: Path, mute_to_c_get: int, move_port: int) -> None:
+    config = config_for(mute_to_c_get, timeout_s=8, move_to_port=move_port)
+    answer = ask_archive(image(tmp_path), config)
+    assert answer is not None
+    assert answer.not_checked is None
+    assert [found.date for found in answer.earlier] == ["2022-03-01"]
 
 
 def over_tls(folder: Path) -> dict[str, Any]:
