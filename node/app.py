@@ -333,12 +333,21 @@ def rebuild(config: Config) -> Rebuilt:
     with exclusive(root / "run"):
         if config.database.url is None:
             set_sqlite_aside(root, wall_clock())
-        with open_node(config) as node:
-            return rebuild_ledger(
-                spool=node.spool,
-                ledger=node.ledger,
-                manifests=node.manifests,
-                outbox=node.outbox,
-                destinations=config.receivers,
-                now=wall_clock(),
-            )
+        return fill_ledger(config)
+
+
+def fill_ledger(config: Config) -> Rebuilt:
+    """Enter what spool, manifests and outbox hold and the ledger does not know; what it knows stays as it is.
+
+    Raises:
+        StorageError: disk or database refused.
+    """
+    with open_node(config) as node:
+        return rebuild_ledger(
+            spool=node.spool,
+            ledger=node.ledger,
+            manifests=node.manifests,
+            outbox=node.outbox,
+            destinations=config.receivers,
+            now=wall_clock(),
+        )

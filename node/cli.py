@@ -11,6 +11,7 @@ import traceback
 import click
 
 from node.commands.audit import audit_group
+from node.commands.backup import backup, restore
 from node.commands.files import inspect, phantom, process, send
 from node.commands.network import check, demo, gateway, selftest, serve, worker
 from node.commands.operate import config_group, jobs, rebuild, remeasure, retention, retry, show, status, web_password
@@ -35,7 +36,7 @@ def cli() -> None:
 
 for _command in (
     serve, gateway, worker, process, inspect, phantom, demo, send, check, selftest, status, jobs, show, retry,
-    remeasure, rebuild, retention, config_group, web_password, audit_group,
+    remeasure, rebuild, backup, restore, retention, config_group, web_password, audit_group,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -4,8 +4,9 @@ SQLite (one machine) runs with a write-ahead log and a sync at every commit, so 
 survives a power cut; writers take the lock at once and wait for each other. Any other SQLAlchemy URL is used as it is.
 """
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -143,3 +144,19 @@ def set_sqlite_aside(root: Path, now: datetime) -> Path | None:
     except OSError as error:
         raise storage_error(error, f"{standing} cannot be set aside") from error
     return aside
+
+
+def copy_sqlite(root: Path, target: Path) -> Path:
+    """Copy the SQLite ledger under ``root`` to ``target``, as it stands at one moment, whoever writes meanwhile.
+
+    Raises:
+        StorageError: the ledger or the disk refused.
+    """
+    standing = root / LEDGER_FILE
+    try:
+        source = sqlite3.connect(standing, timeout=_BUSY_TIMEOUT_MS / 1000)
+        with closing(source), closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)
+    except sqlite3.Error as error:
+        raise StorageError(f"ledger {standing}: cannot be copied: {error}") from error
+    return target
