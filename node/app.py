@@ -128,6 +128,7 @@ class Node:
             ledger=self.ledger,
             manifests=self.manifests,
             config=self.config.assemble,
+            rules=self.config.rules,
             settings_digest=self.config.method_digest(),
             method_version=METHOD_VERSION,
             clock=wall_clock,
@@ -231,7 +232,8 @@ class Node:
             return f"job {full} is queued again"
         if details.job.self_test:
             return f"job {full} is done; {_TO_NOBODY}"
-        self.ledger.deliveries.add(full, plan_deliveries(details.record, self.config.receivers), now)
+        receivers = self.config.receivers_of(details.job.destinations)
+        self.ledger.deliveries.add(full, plan_deliveries(details.record, receivers), now)
         self.ledger.commitments.retry(full, now)
         pending = self.ledger.deliveries.make_due(full, now)
         return f"job {full} is done; {pending} objects are sent now" if pending else f"job {full} is done and delivered"
@@ -275,6 +277,7 @@ class Node:
             cause=Cause.SETTINGS,
             region_uid=job.region_uid,
             self_test=job.self_test,
+            destinations=job.destinations,
         )
         if self.ledger.find(manifest.job_id) is not None:
             raise InputError(f"job {job.job_id}: neither the method nor the settings have changed since a result of it")
@@ -294,7 +297,8 @@ class Node:
             raise InputError(f"job {full} has no result yet")
         if details.job.self_test:
             raise InputError(f"job {full}: {_TO_NOBODY}")
-        self.ledger.deliveries.add(full, plan_deliveries(details.record, self.config.receivers), now)
+        receivers = self.config.receivers_of(details.job.destinations)
+        self.ledger.deliveries.add(full, plan_deliveries(details.record, receivers), now)
         return f"job {full}: {self.ledger.deliveries.send_again(full, now)} objects are sent again"
 
     def park(self, job_id: str) -> str:
@@ -348,6 +352,6 @@ def fill_ledger(config: Config) -> Rebuilt:
             ledger=node.ledger,
             manifests=node.manifests,
             outbox=node.outbox,
-            destinations=config.receivers,
+            receivers_of=config.receivers_of,
             now=wall_clock(),
         )

@@ -155,6 +155,7 @@ class Job:
     cause: Cause = Cause.FIRST
     region_uid: str | None = None  # the one of them that is a reader's region
     self_test: bool = False  # of the node's own images: the result is sent to nobody
+    destinations: tuple[str, ...] | None = None  # where a rule sends the result; everywhere without
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from node.config.loading import config_schema, load_config
 from node.config.messages import FhirReceiver, Hl7Receiver
 from node.config.parts import OBJECT_ROLES, AeTitle, ObjectRole, Port, Seconds
 from node.config.priors import ArchiveConfig, MoveToConfig, PriorsConfig
+from node.config.rules import Condition, Rule
 from node.config.sections import (
     AllowedPeer,
     AssembleConfig,
@@ -41,6 +42,7 @@ __all__ = [
     "BrokerConfig",
     "CalibrationConfig",
     "CallerTls",
+    "Condition",
     "Config",
     "DatabaseConfig",
     "DestinationConfig",
@@ -62,6 +64,7 @@ __all__ = [
     "Receiver",
     "ReportConfig",
     "RetentionConfig",
+    "Rule",
     "Seconds",
     "SegmenterConfig",
     "SelfTestConfig",

@@ -15,8 +15,10 @@ from pydantic import Field, field_validator, model_validator
 from node.config.messages import MessageReceiver
 from node.config.parts import AeTitle, ObjectRole, PlacedError, Port, Seconds, Section, refuse_twice
 from node.config.priors import PriorsConfig
+from node.config.rules import Rule, check_names
 from node.config.tls import CallerTls, ListenerTls
 from node.config.web import NotifyConfig, WebConfig
+from node.errors import ConfigError
 
 _OF_ALL = frozenset({"map", "page", "sr", "seg", "pm"})  # the others only where the site names them
 
@@ -316,6 +318,7 @@ class Config(Section):
     queue: QueueConfig = QueueConfig()
     destinations: tuple[DestinationConfig, ...] = Field((), description="systems that get the results")
     messages: tuple[MessageReceiver, ...] = Field((), description="systems that get the numbers as messages")
+    rules: tuple[Rule, ...] = Field((), description="what is declined, what goes where; the first that holds decides")
     retention: RetentionConfig = RetentionConfig()
     broker: BrokerConfig = BrokerConfig()
     database: DatabaseConfig = DatabaseConfig()
@@ -337,6 +340,8 @@ class Config(Section):
         refuse_twice("messages", [m.name for m in self.messages])
         if taken := {d.name for d in self.destinations} & {m.name for m in self.messages}:
             raise PlacedError(("messages",), f"{', '.join(sorted(taken))}: a destination has this name")
+        refuse_twice("rules", [rule.name for rule in self.rules])
+        check_names(self.rules, {receiver.name for receiver in self.receivers})
         return self
 
     @model_validator(mode="after")
@@ -351,6 +356,17 @@ class Config(Section):
     def receivers(self) -> "tuple[Receiver, ...]":
         """Everything that results are delivered to."""
         return (*self.destinations, *self.messages)
+
+    def receivers_of(self, names: tuple[str, ...] | None) -> "tuple[Receiver, ...]":
+        """Who gets a result that a rule sends to ``names``; ``None`` is everybody.
+
+        Raises:
+            ConfigError: the configuration knows none of them any more; the result would be sent to nobody.
+        """
+        found = tuple(r for r in self.receivers if names is None or r.name in names)
+        if names and not found:
+            raise ConfigError(f"a rule sent this to {', '.join(names)}, which the configuration no longer names")
+        return found
 
     def method_digest(self) -> str:
         """Digest (hex) of every setting that can change a result's content; part of the job key."""

@@ -5,13 +5,15 @@ Every step may be cut off and repeated: ledger row before the move out of the in
 
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from node.config import AssembleConfig
+from node.config import AssembleConfig, Rule
 from node.errors import InputError, StorageError
-from node.intake.assembly import AcquisitionPlan, Verdict, decide, plan_study
+from node.intake.assembly import AcquisitionPlan, Decision, Verdict, decide, plan_study
 from node.intake.headers import is_self_test, stored_header
+from node.intake.rules import DECLINED_BY_RULE, rule_on
 from node.intake.spool import Spool
 from node.jobs.ledger import Ledger, RelatedJob
 from node.jobs.manifest import JobManifest, ManifestStore, derive_job_id
@@ -34,6 +36,7 @@ class Assembler:
         ledger: Ledger,
         manifests: ManifestStore,
         config: AssembleConfig,
+        rules: Sequence[Rule] = (),
         settings_digest: str,
         method_version: str,
         clock: Callable[[], datetime],
@@ -42,14 +45,17 @@ class Assembler:
         self._ledger = ledger
         self._manifests = manifests
         self._config = config
+        self._rules = rules
         self._settings_digest = settings_digest
         self._method_version = method_version
         self._clock = clock
         self._next_look: dict[str, tuple[datetime, datetime]] = {}  # last arrival, and when to look again
 
     def recover(self) -> int:
-        """Enter jobs whose manifest an earlier run made durable but did not enter; how many there were."""
+        """Enter jobs whose manifest an earlier run made durable but did not enter; how many there were. What a rule
+        declined is looked at again: the rules may be others now."""
         now = self._clock()
+        self._ledger.studies.reopen_declined(DECLINED_BY_RULE)
         return sum(self._ledger.add(manifest, now) for manifest in self._manifests.all())
 
     def step(self) -> int:
@@ -123,19 +129,15 @@ class Assembler:
         quiet_s = (now - study.last_arrival_at).total_seconds()
         headers = self._ledger.studies.headers(uid)
         plans = plan_study(header for header in headers if header.region is None)
-        regions = self._regions(uid, [header for header in headers if header.region is not None], plans)
+        judged = [self._by_rules(plan, self._decide(plan, quiet_s)) for plan in plans]
+        drawn = [header for header in headers if header.region is not None]
+        regions = self._regions(uid, drawn, [plan for plan, _, _ in judged])
         outcomes, waits_s, made = list(regions.outcomes), [], 0
-        for plan in plans:
-            decision = decide(
-                plan,
-                quiet_s=quiet_s,
-                settle_s=self._config.settle_s,
-                complete_quiet_s=self._config.complete_quiet_s,
-            )
+        for plan, decision, destinations in judged:
             if decision.verdict == Verdict.WAIT:
                 waits_s.append(decision.quiet_s)
             elif decision.verdict == Verdict.READY:
-                made += self._ensure_job(plan, regions.by_acquisition.get(plan.key), now)
+                made += self._ensure_job(plan, regions.by_acquisition.get(plan.key), destinations, now)
             outcomes.append(_outcome(plan, decision.verdict))
         self._settle(uid, outcomes, now)
         self._next_look.pop(uid, None)
@@ -143,6 +145,32 @@ class Assembler:
             arrived_at = study.last_arrival_at
             self._next_look[uid] = (arrived_at, arrived_at + timedelta(seconds=min(waits_s)))
         return made
+
+    def _decide(self, plan: AcquisitionPlan, quiet_s: float) -> Decision:
+        settle_s, complete_quiet_s = self._config.settle_s, self._config.complete_quiet_s
+        return decide(plan, quiet_s=quiet_s, settle_s=settle_s, complete_quiet_s=complete_quiet_s)
+
+    def _by_rules(
+        self, plan: AcquisitionPlan, decision: Decision
+    ) -> tuple[AcquisitionPlan, Decision, tuple[str, ...] | None]:
+        """What the site's rules make of a decision, and where the results go. Rules are asked about what is about to
+        get its first job: a result that stands must not be left unreplaced, or be replaced in other places only."""
+        if decision.verdict != Verdict.READY:
+            return plan, decision, None
+        uids = [header.sop_instance_uid for header in plan.headers]
+        related = self._ledger.related_jobs(plan.study_instance_uid, uids)
+        if related:
+            return plan, decision, related[-1].destinations
+        if not self._rules or is_self_test(plan.headers):
+            return plan, decision, None
+        found = [path for uid in uids if (path := self._spool.find(uid)) is not None]
+        if len(found) < len(uids):
+            text = f"{len(uids) - len(found)} of its images are no longer in the spool; the rules cannot be asked."
+            return replace(plan, declined=("rules_not_asked", text)), Decision(verdict=Verdict.DECLINE), None
+        ruling = rule_on(self._rules, found)
+        if ruling.declined is not None:
+            return replace(plan, declined=ruling.declined), Decision(verdict=Verdict.DECLINE), None
+        return plan, decision, ruling.destinations
 
     def _regions(
         self, study_instance_uid: str, regions: Sequence[InstanceHeader], plans: Sequence[AcquisitionPlan]
@@ -164,7 +192,9 @@ class Assembler:
                     instances=outcome.n_instances,
                 )
 
-    def _ensure_job(self, plan: AcquisitionPlan, region_uid: str | None, now: datetime) -> bool:
+    def _ensure_job(
+        self, plan: AcquisitionPlan, region_uid: str | None, destinations: tuple[str, ...] | None, now: datetime
+    ) -> bool:
         """Make the job of a plan, unless these very images have one with this region (whatever the settings were)."""
         measured = frozenset(header.sop_instance_uid for header in plan.headers)
         uids = tuple(sorted({*plan.job_uids, *([] if region_uid is None else [region_uid])}))
@@ -187,6 +217,7 @@ class Assembler:
                 cause=_cause(related, region_uid),
                 region_uid=region_uid,
                 self_test=is_self_test(plan.headers),
+                destinations=destinations,
             )
         )
         made = self._ledger.add(manifest, now)
@@ -199,6 +230,7 @@ class Assembler:
                 revision=manifest.revision,
                 cause=manifest.cause.value,
                 missing=list(manifest.missing),
+                destinations=manifest.destinations,
             )
         return made
 

@@ -41,6 +41,7 @@ class RelatedJob:
     revision: int
     sop_instance_uids: frozenset[str]
     region_uid: str | None
+    destinations: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,20 +76,27 @@ class Ledger:
         wanted = set(sop_instance_uids)
         job, member = schema.job.c, schema.job_instance.c
         query = (
-            select(job.job_id, job.revision, job.region_uid, member.sop_instance_uid)
+            select(job.job_id, job.revision, job.region_uid, job.destinations, member.sop_instance_uid)
             .join(schema.job_instance, member.job_id == job.job_id)
             .where(job.study_instance_uid == study_instance_uid)
             .order_by(job.revision, job.accepted_at, job.job_id)
         )
         with self.database.reading() as connection:
             rows = connection.execute(query).all()
-        members: dict[tuple[str, int, str | None], set[str]] = {}
+        members: dict[str, set[str]] = {}
         for row in rows:
-            members.setdefault((row.job_id, row.revision, row.region_uid), set()).add(row.sop_instance_uid)
+            members.setdefault(row.job_id, set()).add(row.sop_instance_uid)
+        jobs = {row.job_id: row for row in rows}
         return [
-            RelatedJob(job_id=job_id, revision=revision, region_uid=region, sop_instance_uids=frozenset(uids))
-            for (job_id, revision, region), uids in members.items()
-            if uids & wanted
+            RelatedJob(
+                job_id=job_id,
+                revision=row.revision,
+                region_uid=row.region_uid,
+                sop_instance_uids=frozenset(members[job_id]),
+                destinations=None if row.destinations is None else tuple(row.destinations),
+            )
+            for job_id, row in jobs.items()
+            if members[job_id] & wanted
         ]
 
     def replaced_by(self, job: Job) -> tuple[EarlierResult, ...]:
@@ -324,6 +332,7 @@ def _job(connection: Connection, row: Row[Any]) -> Job:
         cause=Cause(row.cause),
         region_uid=row.region_uid,
         self_test=row.self_test,
+        destinations=None if row.destinations is None else tuple(row.destinations),
     )
 
 
@@ -378,6 +387,7 @@ def _new_row(manifest: JobManifest) -> dict[str, Any]:
         "cause": manifest.cause.value,
         "region_uid": manifest.region_uid,
         "self_test": manifest.self_test,
+        "destinations": None if manifest.destinations is None else list(manifest.destinations),
         "method_version": manifest.method_version,
         "settings_digest": manifest.settings_digest,
         "accepted_at": manifest.accepted_at,

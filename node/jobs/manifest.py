@@ -23,7 +23,8 @@ MANIFEST_VERSION = 1
 @dataclass(frozen=True, kw_only=True)
 class JobManifest:
     """One measurement to make; ``sop_instance_uids`` are sorted; ``region_uid``, what a reader drew, is one of them;
-    ``self_test``: of the node's own images, the result is sent to nobody."""
+    ``self_test``: of the node's own images, the result is sent to nobody; ``destinations`` are where a rule sends the
+    result, ``None`` everywhere."""
 
     job_id: str
     acquisition_key: str
@@ -38,6 +39,7 @@ class JobManifest:
     cause: Cause = Cause.FIRST
     region_uid: str | None = None
     self_test: bool = False
+    destinations: tuple[str, ...] | None = None
 
     def to_json(self) -> bytes:
         """The file's content."""
@@ -99,6 +101,8 @@ def read_manifest(path: Path) -> JobManifest:
         record["sop_instance_uids"] = tuple(record["sop_instance_uids"])
         record["missing"] = tuple(record["missing"])
         record["cause"] = Cause(record["cause"])
+        named = record.get("destinations")
+        record["destinations"] = None if named is None else tuple(named)
         return JobManifest(**record)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error

@@ -1,12 +1,12 @@
 """The ledger made anew from the disk: spool, job manifests, outbox."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from node.config import Receiver
 from node.deliver.outbox import Outbox, plan_deliveries
-from node.errors import InputError
+from node.errors import ConfigError, InputError
 from node.intake.headers import read_header
 from node.intake.spool import Spool
 from node.jobs.ledger import Ledger
@@ -33,7 +33,7 @@ def rebuild_ledger(
     ledger: Ledger,
     manifests: ManifestStore,
     outbox: Outbox,
-    destinations: Sequence[Receiver],
+    receivers_of: Callable[[tuple[str, ...] | None], Sequence[Receiver]],
     now: datetime,
 ) -> Rebuilt:
     """Enter everything that the disk knows into an empty ledger (or into one that knows a part of it).
@@ -52,7 +52,11 @@ def rebuild_ledger(
         if record is not None:
             results += 1
             removed = outbox.removed(manifest.job_id)
-            planned = plan_deliveries(record, destinations) if removed is None else ()
+            try:
+                wanted = receivers_of(manifest.destinations) if removed is None else ()
+            except ConfigError:
+                continue  # it stays queued, and its worker parks it with this reason
+            planned = plan_deliveries(record, wanted)
             ledger.restore_done(manifest.job_id, now, record, planned)
             if removed is not None:
                 ledger.removals.restore(manifest.job_id, removed, now)

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-LEDGER_VERSION = 4
+LEDGER_VERSION = 5
 """Raised with every change of a table; a ledger of another version is refused at start."""
 
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -92,6 +92,7 @@ job = Table(
     Column("cause", String(16), nullable=False),  # node.model.Cause
     Column("region_uid", String(64)),  # the instance that a reader drew
     Column("self_test", Boolean, nullable=False),  # of the node's own images: sent to nobody
+    Column("destinations", JSON(none_as_null=True)),  # where a rule sends the result; null: everywhere
     Column("method_version", String(16), nullable=False),
     Column("settings_digest", String(32), nullable=False),
     Column("accepted_at", UtcTime, nullable=False),

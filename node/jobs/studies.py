@@ -85,6 +85,13 @@ class StudyBook:
             rows = connection.execute(query).all()
         return [OpenStudy(study_instance_uid=r.study_instance_uid, last_arrival_at=r.last_arrival_at) for r in rows]
 
+    def reopen_declined(self, code: str) -> None:
+        """Open the studies with an acquisition that was declined for the reason ``code``."""
+        declined = select(schema.acquisition.c.study_instance_uid).where(schema.acquisition.c.code == code)
+        uid = schema.study.c.study_instance_uid
+        with self._database.writing() as connection:
+            connection.execute(update(schema.study).where(uid.in_(declined)).values(open=True))
+
     def headers(self, study_instance_uid: str) -> list[InstanceHeader]:
         """The headers of a study, sorted by SOP Instance UID."""
         query = (

@@ -106,7 +106,7 @@ class Workshop:
         record = self.outbox.record(job_id)
         if record is None:
             raise StorageError(f"{self.outbox.path(job_id)}: the result set is gone")
-        deliveries = [] if job.self_test else plan_deliveries(record, self.config.receivers)
+        deliveries = [] if job.self_test else plan_deliveries(record, self.config.receivers_of(job.destinations))
         self.ledger.finish(job_id, owner, self.clock(), record, deliveries)
         emit(Event.JOB_DONE, job_id=job_id, outcome=record["status"], deliveries=len(deliveries))
         return JobState.DONE

@@ -15,11 +15,13 @@ from node.config import Config
 from node.errors import InputError, StorageError
 from node.intake.assembly import AcquisitionPlan
 from node.intake.headers import read_header
+from node.intake.rules import DECLINED_BY_RULE
 from node.jobs.manifest import derive_job_id
 from node.model import Cause, InstanceHeader, JobInput, PipelineOutput
 from node.process.found import read_headers
 from node.process.pipeline import declined_output, run
 from node.process.priors import ask_archive
+from node.process.ruled import ruled_plans
 from quant import METHOD_VERSION
 
 _NO_DATE = datetime(1970, 1, 2)  # noqa: DTZ001 - placed in the scanner's time zone
@@ -43,8 +45,8 @@ def process_files(
     show: Callable[[str], None],
     region: Path | None = None,
 ) -> list[BatchResult]:
-    """Measure every acquisition in ``paths`` (files or folders) and write the result folders; inside the ``region`` of
-    a SEG or RT Structure Set file, where one is given.
+    """Measure every acquisition in ``paths`` (files or folders) that no rule declines, and write the result folders;
+    inside the ``region`` of a SEG or RT Structure Set file, where one is given.
 
     Raises:
         InputError: nothing readable was found, a file that was named cannot be read (the text names it), or a region
@@ -52,10 +54,13 @@ def process_files(
         StorageError: a result cannot be written.
     """
     found = read_headers(paths, show)
-    plans = found.plans()
+    plans = ruled_plans(found, config.rules)
     measurable = [plan for plan in plans if plan.declined is None]
     if not measurable:
         return [_write(out, declined_output(plans, config))]
+    for plan in plans:
+        if plan.declined is not None and plan.declined[0] == DECLINED_BY_RULE:
+            show(f"declined: {len(plan.headers)} images: {plan.declined[1]}")
     if region is not None and len(measurable) > 1:
         raise InputError(f"{len(measurable)} acquisitions in the files: name those of the one that the region is for")
     results = []

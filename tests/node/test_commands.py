@@ -184,3 +184,58 @@ def test_every_command_explains_itself() -> None:
 
 def test_schema_is_json() -> None:
     assert json.loads(ironnode("config", "schema").stdout)["title"] == "ironnode configuration"
+
+
+RULES = """
+destinations:
+  - {name: pacs, ae_title: PACS, host: h, port: 104}
+  - {name: liver, ae_title: LIVER, host: h, port: 104}
+rules:
+  - name: no-spine
+    when: {tag: BodyPartExamined, matches: ".*SPINE"}
+    decline: true
+  - name: liver-scan
+    when:
+      all:
+        - {tag: SeriesDescription, matches: "Liver.*"}
+        - {tag: MagneticFieldStrength, at_least: 1.4, at_most: STRONGEST}
+    destinations: [liver]
+  - {name: rest, when: {tag: Modality, equals: MR}, decline: true}
+"""
+
+
+def test_rules_are_tried_on_files_and_explained(source: Path, tmp_path: Path) -> None:
+    sends, declines = tmp_path / "sends.yaml", tmp_path / "declines.yaml"
+    sends.write_text(RULES.replace("STRONGEST", "1.6"))
+    declines.write_text(RULES.replace("STRONGEST", "1.4"))
+    answer = ironnode("rules", "test", source, "--config", sends)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.splitlines()[1:] == [
+        "  rule no-spine: does not match",
+        '    BodyPartExamined "ABDOMEN" matches ".*SPINE": no',
+        "  rule liver-scan: matches",
+        '    SeriesDescription "Liver multi-echo GRE" matches "Liver.*": yes',
+        '    MagneticFieldStrength "1.5" is at least 1.4 and at most 1.6: yes',
+        "  rule rest: matches, but an earlier rule decides",
+        '    Modality "MR" equals "MR": yes',
+        "  decision: measured; results go to liver (rule liver-scan)",
+    ]
+    told = CliRunner().invoke(cli, ["rules", "test", str(source), "--config", str(declines), "--json"])
+    (found,) = json.loads(told.stdout)
+    assert told.exit_code == 3
+    assert (found["decided_by"], found["declined"]["code"], found["destinations"]) == ("rest", "declined_by_rule", [])
+    (alone,) = sorted(source.rglob("*.dcm"))[:1]
+    told = CliRunner().invoke(cli, ["rules", "test", str(alone), "--config", str(sends)])
+    assert told.exit_code == 3
+    assert "declined [too_few_echoes], whatever the rules say" in told.stdout
+
+
+def test_what_a_rule_declines_is_not_processed(source: Path, tmp_path: Path) -> None:
+    config = tmp_path / "declines.yaml"
+    config.write_text(RULES.replace("STRONGEST", "1.4"))
+    words = ["process", str(source), "--out", str(tmp_path / "out"), "--config", str(config)]
+    answer = CliRunner().invoke(cli, words)
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (answer.exit_code, record["status"]) == (3, "declined")
+    assert record["reasons"][0]["code"] == "declined_by_rule"
+    assert 'The rule "rest"' in answer.output

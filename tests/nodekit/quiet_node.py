@@ -98,7 +98,8 @@ class QuietNode:
         self.outbox = Outbox(self.root / "outbox")
         self.assembler = Assembler(
             spool=self.spool, ledger=self.ledger, manifests=self.manifests, config=self.config.assemble,
-            settings_digest=self.config.method_digest(), method_version="1", clock=self.clock,
+            rules=self.config.rules, settings_digest=self.config.method_digest(), method_version="1",
+            clock=self.clock,
         )  # fmt: skip
         self.reconciler = Reconciler(self.ledger, self.bell, self.config, self.clock)
         self.workshop = Workshop(

@@ -274,7 +274,7 @@ def test_a_rebuilt_ledger_knows_what_was_removed_and_sends_nothing(make) -> None
     bench.node._wire()
     rebuild_ledger(
         spool=bench.node.spool, ledger=bench.node.ledger, manifests=bench.node.manifests, outbox=bench.node.outbox,
-        destinations=bench.node.config.destinations, now=bench.node.clock(),
+        receivers_of=bench.node.config.receivers_of, now=bench.node.clock(),
     )  # fmt: skip
     assert bench.removal().detail == "pacs: C-FIND lists all 3 objects"
     bench.node.settle()

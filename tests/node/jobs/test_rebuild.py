@@ -25,7 +25,7 @@ def rebuild(quiet_node) -> Callable[[], Rebuilt]:
             ledger=quiet_node.ledger,
             manifests=quiet_node.manifests,
             outbox=quiet_node.outbox,
-            destinations=quiet_node.config.destinations,
+            receivers_of=quiet_node.config.receivers_of,
             now=quiet_node.clock(),
         )
 

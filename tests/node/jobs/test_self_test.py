@@ -58,7 +58,7 @@ def test_its_result_is_sent_to_nobody_whatever_happens(
     quiet_node.restart()
     found = rebuild_ledger(
         spool=quiet_node.spool, ledger=quiet_node.ledger, manifests=quiet_node.manifests, outbox=quiet_node.outbox,
-        destinations=quiet_node.config.destinations, now=quiet_node.clock(),
+        receivers_of=quiet_node.config.receivers_of, now=quiet_node.clock(),
     )  # fmt: skip
     quiet_node.settle()
     assert found
