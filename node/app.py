@@ -97,6 +97,12 @@ class JobDetails:
     trail: tuple[TrailLine, ...]
     result_folder: Path | None
 
+    @property
+    def route(self) -> str | None:
+        """Where a rule sends the results, in words; ``None`` when they go everywhere."""
+        named = self.job.destinations
+        return None if named is None else f"a rule sends its results to {', '.join(named)} only"
+
 
 class Node:
     """The parts of a node over one storage root. Close it, or use :func:`open_node`."""

@@ -138,8 +138,8 @@ def show(job: str, config_path: Path | None, as_json: bool) -> None:
         click.echo(f"last error: {line.error}")
     if details.removal:
         click.echo(details.removal.text)
-    if details.job.destinations is not None:
-        click.echo(f"results go to {', '.join(details.job.destinations)} only, by a rule")
+    if details.route:
+        click.echo(details.route)
     if details.result_folder:
         click.echo(f"results: {details.result_folder}")
     report = details.result_folder / "report.txt" if details.result_folder else None

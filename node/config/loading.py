@@ -41,6 +41,8 @@ def load_config(path: Path | None) -> Config:
             raise ConfigError(f"{path}: cannot be read: {error}") from error
         except ValueError as error:  # YAML reads dates by itself
             raise ConfigError(f"{path}: a date is wrong: {error}") from error
+        except RecursionError as error:
+            raise ConfigError(f"{path}: a part contains itself (& and *), or lies too deep") from error
         except yaml.YAMLError as error:
             raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
         if not isinstance(tree, dict):

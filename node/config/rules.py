@@ -1,5 +1,6 @@
 """Which acquisitions are declined, and where the results of the others go: conditions on DICOM elements."""
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_serializer, model_validator
@@ -31,6 +32,8 @@ class Condition(Section):
     def _text_or_number(cls, value: Any) -> Any:
         if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int, float))):
             raise ValueError("a text or a number; write a text in quotes")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("not a finite number")
         return value
 
     @field_validator("matches")

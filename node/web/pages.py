@@ -113,6 +113,7 @@ def job(request: Request) -> Response:
         record=record,
         deliveries=_summed(details.deliveries, details.commitments),
         removal=details.removal,
+        route=details.route,
         refused=any(c.state == CommitmentState.REFUSED for c in details.commitments),
         trail=details.trail,
         timeline=_timeline(details.line, figures.last_received_at, figures.last_sent_at),

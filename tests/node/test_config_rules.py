@@ -120,6 +120,7 @@ def test_mistakes_in_a_rule_are_named(tmp_path: Path, rules: str, expected: str)
         ("{tag: EchoTime, at_least: 2, at_most: 1}", ".at_least: at_least is above at_most"),
         ("{tag: EchoTime, at_least: '2'}", ".at_least: Input should be a valid number"),
         ("{tag: EchoTime, at_least: .inf}", ".at_least: Input should be a finite number"),
+        ("{tag: EchoTime, equals: .nan}", ".equals: not a finite number"),
         ("{tag: StudyDate, equals: 2026-01-31}", ".equals: a text or a number; write a text in quotes"),
         ("{tag: PatientSex, equals: yes}", ".equals: a text or a number; write a text in quotes"),
         ("{tag: Modality, matches: '(a'}", ".matches: missing )"),
@@ -129,6 +130,11 @@ def test_mistakes_in_a_condition_are_named(tmp_path: Path, condition: str, expec
     told = _refusal(tmp_path, f"rules:\n  - name: a\n    decline: true\n    when:\n      {condition}\n")
     assert "line 4: " in told or "line 5: " in told
     assert f"rules.0.when{expected}" in told
+
+
+def test_a_condition_that_contains_itself_is_refused(tmp_path: Path) -> None:
+    told = _refusal(tmp_path, "rules:\n  - name: a\n    decline: true\n    when: &this {not: *this}\n")
+    assert "a part contains itself" in told
 
 
 def _refusal(folder: Path, text: str) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 
-from node.config import Config
+from node.app import Node
+from node.config import Config, StorageConfig
 from node.intake.headers import SELF_TEST_PATIENT_ID
 from node.jobs.overview import Overview
 from node.jobs.rebuild import rebuild_ledger
@@ -92,6 +93,20 @@ def test_no_matching_rule_sends_everywhere(make: Make, study) -> None:
     node.settle()
     (job,) = node.jobs()
     assert sent_to(node, job.job_id) == {"pacs", "liver"}
+
+
+def test_a_job_tells_where_a_rule_sends_it_and_is_sent_nowhere_else_by_hand(make: Make, study, tmp_path: Path) -> None:
+    node = make(TO_LIVER)
+    node.receive(study)
+    node.settle()
+    (job,) = node.jobs()
+    parts = Node(node.config.model_copy(update={"storage": StorageConfig(root=tmp_path / "root")}))
+    assert parts.show(job.job_id).route == "a rule sends its results to liver only"
+    assert parts.retry(job.job_id).endswith("is done and delivered")
+    parts.send_again(job.job_id)
+    node.settle()
+    assert {d.destination for d in parts.show(job.job_id).deliveries} == {"liver"}
+    parts.close()
 
 
 def test_a_rebuilt_ledger_sends_nowhere_else(make: Make, study, tmp_path: Path) -> None:
