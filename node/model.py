@@ -100,6 +100,7 @@ class InstanceHeader:
     ``acquired_s`` is the acquisition's date and time on the scanner's clock, in seconds. ``map_of`` names the quantity
     (r2star, t2star, fat_fraction) when the object is declined for being the scanner's own map of it, and
     ``told_echo_times_s`` the echo times of one that is declined for being computed from others and names no map.
+    ``kind_assumed``: nothing names the kind of its planes, and they are taken for magnitude.
     ``region`` is there when the object is a region drawn on images (declined as ``region_object``: it is no image to
     measure).
     """
@@ -124,6 +125,7 @@ class InstanceHeader:
     frame_of_reference_uid: str = ""
     bare_patient_id_hash: str = ""  # without the issuer, which some workstations drop
     region: RegionReference | None = None
+    kind_assumed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

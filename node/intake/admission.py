@@ -68,6 +68,10 @@ _MAP_WORDS = frozenset(
 """Image and frame type words of maps and separated images (seen: Siemens, Philips; PS3.3 C.8.13.3.1.1)."""
 
 _FIELD_MAP_WORDS = frozenset({"FIELD_MAP", "FIELD MAP", "FIELDMAP", "B0 MAP", "B0"})
+_MAP_UNITS = frozenset(
+    {"ms", "s", "hz", "1/s", "/s", "s-1", "s^-1", "1/ms", "/ms", "%", "pct", "percent", "ppm", "hu", "mm2/s"}
+)
+"""Rescale Types, in small letters, of values with a physical unit that no signal has (Philips writes ms and Hz)."""
 _LARGEST_MATRIX = 4096  # no MR image is larger; above it the number is damage, and memory is not to be filled with it
 RIDES_ALONG = frozenset(
     {
@@ -126,10 +130,14 @@ def decline_plane(plane: Plane) -> Reason | None:
         return found
     if plane.units not in ("", "1", "mrad", "rad", "[arb'U]") and plane.units.lower() != "no units":
         return "derived_map", f"Its values are in {plane.units}; this is a map, not a signal."
+    if plane.rescale_type.lower() in _MAP_UNITS:
+        return "derived_map", f"Rescale Type (0028,1054) is {plane.rescale_type}; this is a map, not a signal."
     if plane.kind == UNKNOWN_KIND:
         return "unknown_kind", "A private element names a kind of image that is not known."
     if plane.echo_time_s is None:
-        return "no_echo_time", "Neither Echo Time (0018,0081) nor Effective Echo Time (0018,9082) is above 0 ms."
+        told = "Neither Echo Time (0018,0081) nor Effective Echo Time (0018,9082) is a number of ms above 0"
+        text = f"{told}; seconds are not read as ms."
+        return "no_echo_time", text
     missing = [
         name
         for name, fact in (

@@ -229,7 +229,7 @@ def _plan_assembly(assembly: Assembly, key: str) -> Iterable[AcquisitionPlan]:
     missing = (*grid.describe_holes(), *_promises_broken(grid, stack))
     images = _images_promised(stack)
     whole_object = len(stack) == 1 and len(grid.echo_times_s) >= MIN_ECHOES
-    declined = _one_of_many_channels(assembly) or _cannot_be_measured(grid)
+    declined = _one_of_many_channels(assembly) or _of_unnamed_kinds(assembly) or _cannot_be_measured(grid)
     yield AcquisitionPlan(
         key=key,
         study_instance_uid=stack[0].study_instance_uid,
@@ -253,6 +253,17 @@ def _one_of_many_channels(assembly: Assembly) -> Reason | None:
         "single_channel",
         f"The same images came of {len(coils)} receive channels; only combined ones can be measured.",
     )
+
+
+def _of_unnamed_kinds(assembly: Assembly) -> Reason | None:
+    """Two images of each cell, no kind named for either: one may be magnitude and the other its phase."""
+    stack = assembly.stack
+    variants = {header.variant for header in stack.headers}
+    twins = (copy.stack for copy in assembly.copies if copy.stack.kind_assumed)
+    if not stack.kind_assumed or all(variants.isdisjoint(h.variant for h in twin.headers) for twin in twins):
+        return None
+    text = "Two sets of images show the same slices and echoes, and nothing names their kinds (Image Type (0008,0008))."
+    return "unknown_kind", text
 
 
 def _choice(copy: Copy) -> str:

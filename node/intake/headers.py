@@ -121,6 +121,7 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
         frame_of_reference_uid=text(ds, "FrameOfReferenceUID"),
         bare_patient_id_hash=patient_id_hash(ds, with_issuer=False),
         region=region_reference(ds) if declined is not None and declined[0] == "region_object" else None,
+        kind_assumed=any(not plane.kind_told for plane in usable),
     )
 
 

@@ -35,6 +35,7 @@ _KIND_WORDS = {
 ``_FFE`` forms are Philips' (reference: dcm_qa_philips_enh, dcm2niix #194)."""
 
 _MAX_ECHO_TIME_MS = 1000.0  # no gradient echo is read out later; larger values are another unit or nonsense
+_MIN_ECHO_TIME_MS = 0.025  # no read-out begins earlier; smaller values are seconds
 _MAX_COORDINATE_MM = 1e5  # no scanner table reaches further
 _COSINE_TOLERANCE = 1e-2  # direction cosines are written with as few as four digits
 
@@ -142,7 +143,7 @@ def _echo_time_s(layers: Layers) -> float | None:
     """Effective Echo Time (PS3.3 C.8.13.5.4), else Echo Time (C.8.3.1); 0 is written for planes that are no echo."""
     effective = first_number(layers, "EffectiveEchoTime")
     echo_time_ms = effective if effective is not None else first_number(layers, "EchoTime")
-    if echo_time_ms is None or not 0 < echo_time_ms <= _MAX_ECHO_TIME_MS:
+    if echo_time_ms is None or not _MIN_ECHO_TIME_MS <= echo_time_ms <= _MAX_ECHO_TIME_MS:
         return None
     return echo_time_ms / 1000
 

@@ -59,6 +59,11 @@ class Stack:
         return frozenset(word for header in magnitudes for word in header.variant.split("\\") if word in FILTERED)
 
     @property
+    def kind_assumed(self) -> bool:
+        """Whether some of it is magnitude only because nothing names another kind."""
+        return any(header.kind_assumed for header in self.headers)
+
+    @property
     def slices(self) -> frozenset[int]:
         """Slice indices that have any plane."""
         return frozenset(z for _, z, _ in self.cells)
@@ -212,8 +217,9 @@ def _stacks(slab: Sequence[InstanceHeader]) -> tuple[list[Stack], tuple[float, .
     return stacks, positions
 
 
-def _preference(stack: Stack) -> tuple[bool, bool, int, bool, int, int, tuple[float, str, str]]:
-    """What is measured when several would do: magnitude before other kinds alone, combined before one channel's,
+def _preference(stack: Stack) -> tuple[bool, bool, bool, int, bool, int, int, tuple[float, str, str]]:
+    """What is measured when several would do: magnitude before other kinds alone, images whose kind is named before
+    those of an assumed kind (they may be phase), combined before one channel's,
     complete before partial, complex before magnitude, untouched before filtered or normalised, more echoes before
     fewer, then the earlier one."""
     magnitude = stack.echoes("magnitude")
@@ -221,11 +227,13 @@ def _preference(stack: Stack) -> tuple[bool, bool, int, bool, int, int, tuple[fl
     with_phase = bool(stack.echoes("phase")) or bool(stack.echoes("real") & stack.echoes("imaginary"))
     channel = all(one_element(header.coil) for header in stack.headers)
     filters = len(words & FILTERED)
-    return (not magnitude, channel, stack.holes, not with_phase, filters, -len(magnitude), _order(stack))
+    assumed = stack.kind_assumed
+    return (not magnitude, assumed, channel, stack.holes, not with_phase, filters, -len(magnitude), _order(stack))
 
 
 _ADVANTAGES = (
-    *("it has magnitude images", "its channels are combined", "it is complete", "it has phase"),
+    *("it has magnitude images", "its kind of image is named", "its channels are combined"),
+    *("it is complete", "it has phase"),
     *("it is less filtered", "it has more echoes"),
 )
 
@@ -281,7 +289,8 @@ def _same_echoes(known: Stack, stack: Stack) -> bool:
         return False
     moments = [(known.cells[cell], stack.cells[cell]) for cell in both]
     if all(a is None or b is None for a, b in moments):
-        return {h.variant for h in known.headers}.isdisjoint(h.variant for h in stack.headers)
+        other_variant = {h.variant for h in known.headers}.isdisjoint(h.variant for h in stack.headers)
+        return other_variant or known.kind_assumed != stack.kind_assumed
     return all(a is not None and b is not None and abs(a - b) <= SAME_MOMENT_S for a, b in moments)
 
 

@@ -27,7 +27,7 @@ from node.process.facts import (
     study_facts,
 )
 from node.process.geometry import StackGeometry, stack_geometry
-from node.process.quality import check_planes, moment_lines, quality_lines
+from node.process.quality import check_planes, check_runs, moment_lines, promise_lines, quality_lines
 from node.process.selection import Selection, select
 from node.process.signal import Signal, SourceFile, read_signal, read_source
 from node.process.vendor_maps import VendorMap, found_lines, vendor_maps
@@ -104,7 +104,15 @@ def prepare(files: Sequence[Path]) -> Prepared:
         first_number(layers, "SpacingBetweenSlices"),
     )
     chosen = (QcLine(code="input_chosen", severity="info", text=words) for words in plan.choice)
-    qc = (*chosen, *selection.qc, *moment_lines(plan.headers, selection), *field_qc, *located.qc)
+    check_runs(plan.headers, selection)
+    qc = (
+        *chosen,
+        *selection.qc,
+        *promise_lines(plan.headers),
+        *moment_lines(plan.headers, selection),
+        *field_qc,
+        *located.qc,
+    )
     return Prepared(selection=selection, sources=sources, header=header, field_t=field_t, located=located, qc=qc)
 
 

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from statistics import median
 from typing import Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from node.errors import DeclinedError
 from node.intake.admission import RIDES_ALONG, SEVERAL_PATIENTS, decline_plane
-from node.intake.grid import PlaneRef
+from node.intake.grid import ECHO_TIME_TOLERANCE_S, PlaneRef, cluster
 from node.intake.planes import Plane, first_number, layers_of
 from node.intake.tags import number, text
 from node.intake.vendors import NORMALISED
@@ -149,6 +149,64 @@ def moment_lines(headers: Iterable[InstanceHeader], selection: Selection) -> lis
         "between them counts as decay."
     )
     return [QcLine(code="echoes_apart", severity="warning", text=words, value=apart_s, limit=_ONE_BREATH_S)]
+
+
+def check_runs(headers: Iterable[InstanceHeader], selection: Selection) -> None:
+    """Refuse a grid that was filled from two repetitions of which half is lost: two breaths are no decay.
+
+    Echoes or slices that were acquired apart by design come from the same run in every slice, or every echo.
+
+    Raises:
+        DeclinedError: two runs, by their number or the scanner's clock, share slices and the echoes in them.
+    """
+    known = {header.sop_instance_uid: header for header in headers}
+    cells: dict[tuple[int, int], InstanceHeader] = {}
+    for z in range(len(selection.slices)):
+        for e in range(len(selection.echoes)):
+            ref = selection.plane("magnitude", z, e) or selection.plane("real", z, e)
+            if ref is not None and not ref.frame_number:
+                cells[z, e] = known[ref.sop_instance_uid]
+    first: dict[int, float] = {}
+    for (z, _), header in cells.items():
+        if header.acquired_s is not None:
+            first[z] = min(first.get(z, header.acquired_s), header.acquired_s)
+    late = {
+        cell: str(header.acquired_s - first[cell[0]] > _ONE_BREATH_S)
+        for cell, header in cells.items()
+        if header.acquired_s is not None
+    }
+    if _runs_mixed({cell: header.repeat for cell, header in cells.items()}) or _runs_mixed(late):
+        text = (
+            "The images come from two repetitions (Acquisition Number (0020,0012), Temporal Position or Acquisition "
+            "Time (0008,0032)), and neither is whole; echoes of two breaths make no decay."
+        )
+        raise DeclinedError("mixed_repetitions", text)
+
+
+def _runs_mixed(run: Mapping[tuple[int, int], str]) -> bool:
+    """Whether two runs meet in a slice and have an echo in common, if only in another slice."""
+    echoes: defaultdict[str, set[int]] = defaultdict(set)
+    meet: defaultdict[int, set[str]] = defaultdict(set)
+    for (z, e), label in run.items():
+        echoes[label].add(e)
+        meet[z].add(label)
+    return any(echoes[a] & echoes[b] for labels in meet.values() for a, b in combinations(sorted(labels), 2))
+
+
+def promise_lines(headers: Iterable[InstanceHeader]) -> list[QcLine]:
+    """More echo times in a series than its headers tell: an image that is no echo may stand among them."""
+    times: defaultdict[str, set[float]] = defaultdict(set)
+    told: defaultdict[str, int] = defaultdict(int)
+    for header in headers:
+        times[header.series_instance_uid] |= {plane.echo_time_s for plane in header.planes}
+        told[header.series_instance_uid] = max(told[header.series_instance_uid], header.expected_echoes or 0)
+    found = {series: len(cluster(each, ECHO_TIME_TOLERANCE_S)) for series, each in times.items()}
+    beyond = [(found[series], count) for series, count in told.items() if 0 < count < found[series]]
+    if not beyond:
+        return []
+    there, promised = max(beyond)
+    text = f"{there} echo times in a series whose headers tell {promised} echoes; a map may stand among the echoes."
+    return [QcLine(code="more_echoes_than_told", severity="warning", text=text, value=there, limit=promised)]
 
 
 def _scaling_lines(planes: list[Plane]) -> list[QcLine]:

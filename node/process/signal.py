@@ -126,6 +126,7 @@ class _Reader:
         values = np.zeros(self.shape, dtype=np.float32)
         saturated = np.zeros(self.shape[:3], dtype=np.bool_)
         told = True
+        unsigned: set[str] = set()
         for wanted, source, plane, stored in self._planes(self._magnitude_or_parts):
             if not stored.any():
                 self._refuse_empty(wanted)
@@ -137,6 +138,11 @@ class _Reader:
                 saturated[wanted.z] |= at_limit(stored, stored_limit(source.header))
             else:
                 np.hypot(here, scaled, out=here)
+                if stored.dtype.kind == "u" and scaled.min() >= 0:
+                    unsigned.add(wanted.kind)
+        for kind in sorted(unsigned):
+            text = f"Pixel Representation (0028,0103) lets no pixel of a {kind} image be negative; its signs are lost."
+            raise DeclinedError("impossible_values", text)
         self._refuse_impossible(values, told)
         return values, saturated
 
