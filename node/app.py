@@ -24,6 +24,7 @@ from node.jobs.deliveries import Delivery
 from node.jobs.figures import Figures
 from node.jobs.ledger import Ledger
 from node.jobs.manifest import JobManifest, ManifestStore, derive_job_id
+from node.jobs.migrate import Migrated, migrate_ledger
 from node.jobs.overview import AcquisitionLine, JobLine, Overview, TrailLine
 from node.jobs.priors import PriorStore
 from node.jobs.rebuild import Rebuilt, rebuild_ledger
@@ -344,6 +345,19 @@ def rebuild(config: Config) -> Rebuilt:
         if config.database.url is None:
             set_sqlite_aside(root, wall_clock())
         return fill_ledger(config)
+
+
+def migrate(config: Config) -> Migrated:
+    """Bring the ledger to this software's version; the node must not run.
+
+    Raises:
+        InputError: there is no ledger.
+        ConfigError: the node runs, or the ledger is newer or too old.
+        StorageError: disk or database refused; the ledger is as it was.
+    """
+    root = config.storage.root
+    with exclusive(root / "run"):
+        return migrate_ledger(root, config.database.url, wall_clock())
 
 
 def fill_ledger(config: Config) -> Rebuilt:

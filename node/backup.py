@@ -25,18 +25,18 @@ from typing import IO, Any
 
 from node.app import fill_ledger, free_mib, wall_clock
 from node.config import Config
-from node.errors import DiskFullError, InputError, StorageError
+from node.errors import DiskFullError, InputError, IronnodeError, StorageError
 from node.intake.durable_io import storage_error
-from node.jobs.database import LEDGER_FILE, copy_sqlite
+from node.jobs.database import LEDGER_FILE, RESTORE_FOLDER, copy_sqlite, sqlite_version
 from node.jobs.durable import flush_folder
+from node.jobs.migrate import migrate_ledger
 from node.jobs.rebuild import Rebuilt
-from node.jobs.schema import LEDGER_VERSION
+from node.jobs.schema import LEDGER_VERSION, MIGRATIONS
 from node.runtime import exclusive
 
 BACKUP_VERSION = 1
 _MANIFEST = "manifest.json"
-_UNFINISHED = "restoring"
-_LEFT_OUT = ("run", "broker", "try", _UNFINISHED)
+_LEFT_OUT = ("run", "broker", "try", RESTORE_FOLDER)
 _RESTS_ON = ("jobs", "spool")  # in this order behind everything else
 _CHUNK_BYTES = 1 << 20
 _MIB = 1 << 20
@@ -92,6 +92,8 @@ def back_up(config: Config, archive: Path) -> BackedUp:
         raise InputError(f"{archive} lies in the storage root {root}; a backup belongs on another disk")
     if not root.is_dir():
         raise InputError(f"{root} (storage.root) is no folder: there is nothing to back up")
+    if not archive.parent.is_dir():
+        raise StorageError(f"{archive} cannot be written: {archive.parent} is no folder")
     part = archive.with_name(f".{archive.name}.part")
     try:
         done = _write(config, part)
@@ -107,10 +109,13 @@ def back_up(config: Config, archive: Path) -> BackedUp:
 def _write(config: Config, part: Path) -> BackedUp:
     root, digests = config.storage.root, dict[str, str]()
     own_ledger = config.database.url is None and (root / LEDGER_FILE).exists()
+    ledger_version = None
+    _refuse_without_room(root, part)
     with _owners_only(part) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
         with TemporaryDirectory(dir=part.parent, prefix=f".{part.name}") as folder:
             if own_ledger:
                 snapshot = copy_sqlite(root, Path(folder) / LEDGER_FILE)
+                ledger_version = sqlite_version(snapshot)  # its own: a new release may back up what an old one wrote
                 digests[LEDGER_FILE] = _add(tar, snapshot, LEDGER_FILE)
         for path in _files(root):
             name = path.relative_to(root).as_posix()
@@ -120,7 +125,7 @@ def _write(config: Config, part: Path) -> BackedUp:
                 continue  # retention, or a rename, took it since
         manifest = {
             "backup_version": BACKUP_VERSION, "ironnode_version": version("ironnode"),
-            "made_at": wall_clock().isoformat(), "ledger_version": LEDGER_VERSION if own_ledger else None,
+            "made_at": wall_clock().isoformat(), "ledger_version": ledger_version,
             "sha256": digests,
         }  # fmt: skip
         data = json.dumps(manifest, indent=1).encode()
@@ -128,6 +133,19 @@ def _write(config: Config, part: Path) -> BackedUp:
         info.size = len(data)
         tar.addfile(info, BytesIO(data))
     return BackedUp(files=len(digests), size_bytes=part.stat().st_size, ledger=own_ledger)
+
+
+def _refuse_without_room(root: Path, part: Path) -> None:
+    """The ledger counts twice: its copy lies beside the archive until it is in it."""
+    needed, ledger = 0, root / LEDGER_FILE
+    for path in [ledger, ledger, *_files(root)]:
+        try:
+            needed += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    free = free_mib(part.parent)
+    if needed > free * _MIB:
+        raise DiskFullError(f"{part.parent}: the backup needs {-(-needed // _MIB)} MiB, {free} MiB are free")
 
 
 @contextmanager
@@ -172,8 +190,8 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> str:
 def restore(config: Config, archive: Path) -> Restored:
     """Put ``archive`` into the empty storage root of ``config`` and enter into the ledger what it does not know.
 
-    Every digest is checked before anything is put in place. A ledger of an older version is left out: it is made anew
-    from the files, and every result is delivered again.
+    Every digest is checked before anything is put in place. A ledger of an older version is migrated; one that is too
+    old for that is left out, made anew from the files, and every result is delivered again.
 
     Raises:
         InputError: the file is no whole backup, or a newer ironnode made it.
@@ -181,19 +199,25 @@ def restore(config: Config, archive: Path) -> Restored:
         StorageError: the storage root is not empty, or the disk refused.
     """
     root = config.storage.root
-    if root.exists() and (there := {path.name for path in root.iterdir()} - {"run", _UNFINISHED}):
+    if root.exists() and (there := {path.name for path in root.iterdir()} - {"run", RESTORE_FOLDER}):
         raise StorageError(f"{root} (storage.root) holds {min(there)}; a backup is only put into an empty one")
     with exclusive(root / "run"):
-        unfinished = root / _UNFINISHED
+        unfinished = root / RESTORE_FOLDER
         try:
             shutil.rmtree(unfinished, ignore_errors=True)  # of an attempt that was cut off
             unfinished.mkdir()
             manifest = _unpack(archive, unfinished, free_mib(root))
-            ledger = _put_in_place(unfinished, manifest)
-        except OSError as error:
-            raise storage_error(error, f"{archive} cannot be restored to {root}") from error
-        finally:
+            ledger = _has_usable_ledger(unfinished, manifest)
+        except (OSError, IronnodeError) as error:
             shutil.rmtree(unfinished, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise storage_error(error, f"{archive} cannot be restored to {root}") from error
+            raise
+        try:
+            _put_in_place(unfinished)
+            unfinished.rmdir()  # cut off before this, no node starts on the root
+        except OSError as error:
+            raise storage_error(error, f"{root} is filled in part: empty it and restore again") from error
         rebuilt = fill_ledger(config)
     return Restored(
         files=len(manifest["sha256"]),
@@ -267,13 +291,27 @@ def _extract(content: IO[bytes], target: Path) -> str:
     return digest.hexdigest()
 
 
-def _put_in_place(unfinished: Path, manifest: dict[str, Any]) -> bool:
-    """Move everything to its place, the ledger last; whether there is one that this version reads."""
+def _has_usable_ledger(unfinished: Path, manifest: dict[str, Any]) -> bool:
+    """Whether there is a ledger of this version, after a migration where one leads here; any other is removed."""
     ledger = unfinished / LEDGER_FILE
-    usable = ledger.exists() and manifest["ledger_version"] == LEDGER_VERSION
-    if ledger.exists() and not usable:
+    if not ledger.exists():
+        return False
+    found = manifest["ledger_version"]
+    if found in MIGRATIONS:
+        done = migrate_ledger(unfinished, None, wall_clock())
+        if done.copy is not None:
+            done.copy.unlink()  # the backup itself is the copy
+    elif found != LEDGER_VERSION:
         ledger.unlink()
+        return False
+    return True
+
+
+def _put_in_place(unfinished: Path) -> None:
+    """Move everything to its place, the ledger last, once it is on the disk."""
+    ledger = unfinished / LEDGER_FILE
+    for folder in [*(path for path in unfinished.rglob("*") if path.is_dir()), unfinished]:
+        flush_folder(folder)
     for path in sorted(unfinished.iterdir(), key=lambda p: (p == ledger, p.name)):
         path.rename(unfinished.parent / path.name)
     flush_folder(unfinished.parent)
-    return usable

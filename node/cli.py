@@ -14,7 +14,18 @@ from node.commands.audit import audit_group
 from node.commands.backup import backup, restore
 from node.commands.files import inspect, phantom, process, send
 from node.commands.network import check, demo, gateway, selftest, serve, worker
-from node.commands.operate import config_group, jobs, rebuild, remeasure, retention, retry, show, status, web_password
+from node.commands.operate import (
+    config_group,
+    jobs,
+    migrate,
+    rebuild,
+    remeasure,
+    retention,
+    retry,
+    show,
+    status,
+    web_password,
+)
 from node.commands.rules import rules_group
 from node.errors import IronnodeError
 
@@ -37,7 +48,7 @@ def cli() -> None:
 
 for _command in (
     serve, gateway, worker, process, inspect, phantom, demo, send, check, selftest, status, jobs, show, retry,
-    remeasure, rebuild, backup, restore, retention, config_group, web_password, audit_group, rules_group,
+    remeasure, rebuild, migrate, backup, restore, retention, config_group, web_password, audit_group, rules_group,
 ):  # fmt: skip
     cli.add_command(_command)
 

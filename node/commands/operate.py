@@ -11,6 +11,7 @@ import click
 from node.commands.options import config_option
 from node.config import config_schema, load_config
 from node.jobs.commitments import Commitment
+from node.jobs.schema import LEDGER_VERSION
 from node.model import CommitmentState, DeliveryState, JobState
 from node.ops.disk_watch import disk_words
 
@@ -242,6 +243,24 @@ def rebuild(config_path: Path | None) -> None:
 
     found = rebuild_ledger(load_config(config_path))
     click.echo(", ".join(f"{value} {name.replace('_', ' ')}" for name, value in asdict(found).items() if value != ()))
+
+
+@click.command()
+@config_option
+def migrate(config_path: Path | None) -> None:
+    """Bring a ledger that an older ironnode wrote to this one's version; the node must not run.
+
+    All of it or nothing, and what was delivered stays delivered. The SQLite file as it was is kept beside it; of a
+    ledger in PostgreSQL take a dump first (pg_dump). A newer ledger is refused: there is no way down.
+    """
+    from node.app import migrate as migrate_ledger
+
+    done = migrate_ledger(load_config(config_path))
+    if done.version_before == LEDGER_VERSION:
+        click.echo(f"the ledger has version {LEDGER_VERSION} already")
+    else:
+        kept = f"; as it was: {done.copy}" if done.copy else ""
+        click.echo(f"ledger brought from version {done.version_before} to {LEDGER_VERSION}{kept}")
 
 
 @click.group("config")

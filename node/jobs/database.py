@@ -22,8 +22,11 @@ from node.intake.durable_io import storage_error
 from node.jobs import schema
 
 LEDGER_FILE = "ledger.sqlite"
+RESTORE_FOLDER = "restoring"
+"""In the storage root until all of a backup is in place."""
 _BUSY_TIMEOUT_MS = 20_000
 _REBUILD = "stop the node and run `ironnode rebuild`"
+_MIGRATE = "stop the node and run `ironnode migrate`"
 _NEWER = "a newer ironnode wrote it; install that one again"
 
 
@@ -34,10 +37,12 @@ class Database:
         """Open ``url``, or SQLite under ``root``; create what is missing.
 
         Raises:
-            ConfigError: the URL cannot be used, or the ledger was made by another version.
+            ConfigError: the URL cannot be used, the ledger was made by another version, or a restore was cut off.
             StorageError: the database cannot be opened.
         """
-        self._engine = _make_engine(root, url)
+        if (root / RESTORE_FOLDER).exists():
+            raise ConfigError(f"{root} (storage.root): a restore was cut off or still runs; empty it and restore again")
+        self._engine = make_engine(root, url)
         self._name = str(root / LEDGER_FILE) if url is None else make_url(url).render_as_string(hide_password=True)
         try:
             self._prepare()
@@ -57,11 +62,7 @@ class Database:
                 row = {"key": "ledger_version", "value": str(schema.LEDGER_VERSION)}
                 connection.execute(self.insert_new(schema.meta), [row])
             elif found != str(schema.LEDGER_VERSION):
-                newer = int(found) > schema.LEDGER_VERSION
-                advice = _NEWER if newer else _REBUILD
-                raise ConfigError(
-                    f"ledger {self._name} has version {found}, this software needs {schema.LEDGER_VERSION}: {advice}"
-                )
+                raise ConfigError(version_refusal(self._name, int(found)))
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -93,7 +94,18 @@ class Database:
         self._engine.dispose()
 
 
-def _make_engine(root: Path, url: str | None) -> Engine:
+def version_refusal(name: str, found: int) -> str:
+    """Why the ledger ``name`` of version ``found`` is not used, and what to do."""
+    advice = _NEWER if found > schema.LEDGER_VERSION else _MIGRATE if found in schema.MIGRATIONS else _REBUILD
+    return f"ledger {name} has version {found}, this software needs {schema.LEDGER_VERSION}: {advice}"
+
+
+def make_engine(root: Path, url: str | None) -> Engine:
+    """The engine of ``url``, or of SQLite under ``root``, with what a transaction means here.
+
+    Raises:
+        ConfigError: the URL cannot be used.
+    """
     if url is None:
         root.mkdir(parents=True, exist_ok=True)
         url = f"sqlite:///{root / LEDGER_FILE}"
@@ -144,6 +156,20 @@ def set_sqlite_aside(root: Path, now: datetime) -> Path | None:
     except OSError as error:
         raise storage_error(error, f"{standing} cannot be set aside") from error
     return aside
+
+
+def sqlite_version(file: Path) -> int:
+    """The ledger version that an SQLite file states.
+
+    Raises:
+        StorageError: it states none, or cannot be read.
+    """
+    try:
+        with closing(sqlite3.connect(file)) as connection:
+            row = connection.execute("SELECT value FROM meta WHERE key = 'ledger_version'").fetchone()
+        return int(row[0])
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        raise StorageError(f"ledger {file}: its version cannot be read: {error}") from error
 
 
 def copy_sqlite(root: Path, target: Path) -> Path:

@@ -22,6 +22,14 @@ from sqlalchemy.types import TypeDecorator
 LEDGER_VERSION = 5
 """Raised with every change of a table; a ledger of another version is refused at start."""
 
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    2: (),  # version 3 has one more table, commitment: no row means "not asked yet"
+    3: ("ALTER TABLE job ADD COLUMN self_test BOOLEAN NOT NULL DEFAULT FALSE",),  # nobody tested itself before 4
+    4: ("ALTER TABLE job ADD COLUMN destinations JSON",),  # before there were rules, results went everywhere
+}
+"""What leads from a version to the next, beside tables that are new. Version 1 is not here: a job of it has no method
+version, and one must not be invented; `ironnode rebuild` reads it from the files."""
+
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from node.app import open_node
 from node.backup import back_up, restore
 from node.config import Config, DestinationConfig, StorageConfig
 from node.errors import ConfigError, InputError, IronnodeError, StorageError
@@ -267,3 +269,29 @@ def test_the_commands(node, elsewhere, tmp_path) -> None:
     assert "0 jobs that the ledger did not know" in done.stdout
     known = json.loads(command("jobs", "--json", "--config", second).stdout)
     assert [line["job_id"] for line in known] == [line.job_id for line in Overview(node.ledger.database).jobs()]
+
+
+def test_without_room_for_it_a_backup_is_not_begun(node, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("node.backup.free_mib", lambda folder: 0)
+    (tmp_path / "to").mkdir()
+    with pytest.raises(StorageError, match=r"the backup needs [1-9][0-9]* MiB, 0 MiB are free"):
+        back_up(node.config, tmp_path / "to" / "backup.tar")
+    assert not list((tmp_path / "to").iterdir())
+
+
+def test_no_node_starts_on_a_restore_that_was_cut_off(archive, elsewhere, monkeypatch) -> None:
+    def cut_off_after_one(unfinished: Path) -> None:
+        first = min(unfinished.iterdir())
+        first.rename(unfinished.parent / first.name)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("node.backup._put_in_place", cut_off_after_one)
+        with pytest.raises(KeyboardInterrupt):
+            restore(elsewhere, archive)
+    with pytest.raises(ConfigError, match="a restore was cut off"), open_node(elsewhere):
+        pass
+    with pytest.raises(StorageError, match="only put into an empty one"):
+        restore(elsewhere, archive)
+    shutil.rmtree(elsewhere.storage.root)
+    assert restore(elsewhere, archive).ledger

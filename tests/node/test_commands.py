@@ -177,7 +177,7 @@ def test_send_target_must_be_whole(tmp_path: Path, target: str) -> None:
 def test_every_command_explains_itself() -> None:
     words = ironnode("--help").stdout
     for command in ("serve", "gateway", "worker", "process", "phantom", "demo", "send", "check", "status", "jobs",
-                    "show", "retry", "rebuild", "config"):  # fmt: skip
+                    "show", "retry", "rebuild", "migrate", "backup", "restore", "config"):  # fmt: skip
         assert command in words
         assert len(CliRunner().invoke(cli, [command, "--help"]).output) > 100
 
