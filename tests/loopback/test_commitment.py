@@ -213,24 +213,26 @@ def test_a_report_that_cannot_be_kept_is_not_acknowledged(reporting) -> None:
 
 def ask_us(listener: Listener, references: list[SopReference], stay_s: float) -> tuple[int, list]:
     """Ask as a scanner would; the answer, and the reports that come on the same association."""
-    reports, heard = [], threading.Event()
+    reports, answered = [], threading.Event()
 
     def take(event: evt.Event) -> tuple[int, None]:
         reports.append((event.event_type, event.event_information))
-        heard.set()
         return 0x0000 if stay_s else 0x0110, None
+
+    def sent(event: evt.Event) -> None:
+        if reports:  # so it is the answer to one; a release before it is on the wire would be an error of ours
+            answered.set()
 
     entity = AE(ae_title="SCANNER")
     entity.add_requested_context(PUSH_MODEL)
-    association = entity.associate(
-        "127.0.0.1", listener.port, ae_title="IRONNODE", evt_handlers=[(evt.EVT_N_EVENT_REPORT, take)]
-    )
+    handlers = [(evt.EVT_N_EVENT_REPORT, take), (evt.EVT_PDU_SENT, sent)]
+    association = entity.associate("127.0.0.1", listener.port, ae_title="IRONNODE", evt_handlers=handlers)
     request = Dataset()
     request.TransactionUID = TRANSACTION
     request.ReferencedSOPSequence = [_item(reference) for reference in references]
     status, _ = association.send_n_action(request, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
     if stay_s:
-        assert heard.wait(stay_s)
+        assert answered.wait(stay_s)
         association.release()
     else:
         association.abort()
