@@ -53,7 +53,7 @@ class BackedUp:
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """What was put back; without its ``ledger`` every result is delivered again."""
+    """What was put back; without its ``ledger``, what the node's own does not know is delivered again."""
 
     files: int
     made_at: datetime
@@ -207,11 +207,12 @@ def restore(config: Config, archive: Path) -> Restored:
             shutil.rmtree(unfinished, ignore_errors=True)  # of an attempt that was cut off
             unfinished.mkdir()
             manifest = _unpack(archive, unfinished, free_mib(root))
-            ledger = _has_usable_ledger(unfinished, manifest)
-        except (OSError, IronnodeError) as error:
+            ledger = _has_usable_ledger(config, unfinished, manifest)
+        except OSError as error:
             shutil.rmtree(unfinished, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise storage_error(error, f"{archive} cannot be restored to {root}") from error
+            raise storage_error(error, f"{archive} cannot be restored to {root}") from error
+        except IronnodeError:
+            shutil.rmtree(unfinished, ignore_errors=True)
             raise
         try:
             _put_in_place(unfinished)
@@ -291,12 +292,12 @@ def _extract(content: IO[bytes], target: Path) -> str:
     return digest.hexdigest()
 
 
-def _has_usable_ledger(unfinished: Path, manifest: dict[str, Any]) -> bool:
-    """Whether there is a ledger of this version, after a migration where one leads here; any other is removed."""
+def _has_usable_ledger(config: Config, unfinished: Path, manifest: dict[str, Any]) -> bool:
+    """Whether there is a ledger that this node uses, after a migration where one leads here; any other is removed."""
     ledger = unfinished / LEDGER_FILE
     if not ledger.exists():
         return False
-    found = manifest["ledger_version"]
+    found = manifest["ledger_version"] if config.database.url is None else None  # the node's own lies elsewhere
     if found in MIGRATIONS:
         done = migrate_ledger(unfinished, None, wall_clock())
         if done.copy is not None:

@@ -41,6 +41,6 @@ def restore(archive: Path, config_path: Path | None) -> None:
     click.echo(f"{done.files} files of {done.made_at.astimezone():%Y-%m-%d %H:%M:%S}, made by ironnode {done.made_by}")
     click.echo(f"{done.rebuilt.instances} images in the spool, {done.rebuilt.jobs} jobs that the ledger did not know")
     if not done.ledger:
-        click.echo("without the ledger: every result is delivered again")
+        click.echo("without its ledger: every result that the ledger here does not know is delivered again")
     for text in done.rebuilt.unreadable:
         click.echo(f"unreadable: {text}")

@@ -14,8 +14,9 @@ import pytest
 
 from node.app import open_node
 from node.backup import back_up, restore
-from node.config import Config, DestinationConfig, StorageConfig
+from node.config import Config, DatabaseConfig, DestinationConfig, StorageConfig
 from node.errors import ConfigError, InputError, IronnodeError, StorageError
+from node.jobs.database import LEDGER_FILE
 from node.jobs.overview import Overview
 from node.model import JobState, StoreStatus
 from node.runtime import exclusive
@@ -132,6 +133,13 @@ def test_without_the_ledger_everything_is_known_and_delivered_again(node, archiv
     assert all(len(set(copies)) == 1 for copies in node.archive.received.values())
     assert sorted({len(copies) for copies in node.archive.received.values()}) == [1, 2]
     second.close()
+
+
+def test_a_node_whose_ledger_is_elsewhere_does_not_take_the_one_in_the_archive(archive, elsewhere, tmp_path) -> None:
+    own = DatabaseConfig(url=f"sqlite:///{tmp_path / 'own.sqlite'}")
+    restored = restore(elsewhere.model_copy(update={"database": own}), archive)
+    assert (restored.ledger, restored.rebuilt.jobs) == (False, 2)
+    assert not (elsewhere.storage.root / LEDGER_FILE).exists()
 
 
 # ---------------------------------------------------------------- refusals
