@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2 as chi_squared
+from scipy.special import chdtri
 
 from quant.acquisition import BoolArray
 from quant.complex_volume import ComplexFit, ComplexSignal, fit_complex_volume
@@ -34,7 +34,7 @@ class Leftover:
 def foreground(signal: ComplexSignal, flags: npt.NDArray[np.int32], setup: Setup) -> Voxels:
     """Rows of ``signal`` (n, e) without a flag and with more than noise; the others of these are flagged as noise."""
     scale = setup.noise.sigma**2
-    loudest, loudest_first = (scale * float(chi_squared.isf(NOISE_ONLY_LEVEL, 2 * n)) for n in (signal.shape[1], 1))
+    loudest, loudest_first = (scale * float(chdtri(2 * n, NOISE_ONLY_LEVEL)) for n in (signal.shape[1], 1))
 
     def mark(rows: slice) -> None:
         with np.errstate(over="ignore"):  # in voxels already flagged

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numba as nb
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2 as chi_squared
+from scipy.special import chdtri
 
 from quant.fit_block import BLOCK, exact_entry, f32
 from quant.flags import UNFIT, FitFlag
@@ -85,7 +85,7 @@ class Maps:
 @lru_cache(maxsize=64)
 def _largest_chi2(most: int) -> Map:
     """Chi squared above which a fit is poor, by degrees of freedom from 0 (as 1) to ``most``."""
-    return np.asarray(chi_squared.isf(_POOR_FIT_LEVEL, np.maximum(np.arange(most + 1), 1)), dtype=np.float32)
+    return np.asarray(chdtri(np.maximum(np.arange(most + 1), 1), _POOR_FIT_LEVEL), dtype=np.float32)
 
 
 @exact_entry

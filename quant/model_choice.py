@@ -16,7 +16,7 @@ not even these can tell.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import chi2 as chi_squared
+from scipy.special import chdtri
 
 from quant.acquisition import BoolArray
 from quant.local_fat import LocalFat, pool_fat
@@ -30,7 +30,7 @@ _LARGEST_SD_PDFF = 0.05
 _TYPICAL_R2STAR_PER_S, _TYPICAL_PDFF = 50.0, 0.10
 _LEAST_SHARE = 0.05
 _LEAST_PDFF = 0.02
-_SIGNIFICANCE = float(np.sqrt(chi_squared.isf(0.01, 1)))  # times the error
+_SIGNIFICANCE = float(np.sqrt(chdtri(1, 0.01)))  # times the error
 _GENERAL_EXCESS = 1.1  # mean square of fraction over error: 1 without fat
 _SAMPLES = 16384
 _TISSUE_SNR = 5.0  # of the first echo

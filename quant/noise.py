@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import uniform_filter
-from scipy.stats import chi2 as chi_squared
+from scipy.special import gammaincinv
 
 from quant.acquisition import BoolArray
 from quant.noise_law import MAX_COILS
@@ -279,7 +279,7 @@ def _low_quantile_sigma(energy: npt.NDArray[np.float32], floor: npt.NDArray[np.f
 
     It begins with the brighter half of the voxels. Where these, too, decay into the noise, what they give is too low.
     """
-    expected = np.sqrt(chi_squared.ppf(_BODY_QUANTILE, dof) / dof)
+    expected = np.sqrt(2 * gammaincinv(dof / 2, _BODY_QUANTILE) / dof)
     usable = floor > (np.quantile(floor[floor > 0], 0.5) if np.any(floor > 0) else 0)
     sigma, enough = np.nan, True
     for _ in range(_BODY_ROUNDS):

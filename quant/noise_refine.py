@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import chi2 as chi_squared
+from scipy.special import gammaincinv
 
 from quant.acquisition import BoolArray
 from quant.model_choice import tissue_sample, voxels_show_fat
@@ -100,7 +100,7 @@ def _with_its_sigma(signal: Signal, sample: Voxels, setup: Setup, model: SignalM
 
 def _residual_ratio(chi2: Array, fit: VoxelFit) -> float:
     """Chi squared found over chi squared expected, from the better fitted voxels (mostly fat ones left out)."""
-    relative = chi2 / chi_squared.ppf(_QUANTILE, fit.dof)
+    relative = chi2 / (2 * gammaincinv(fit.dof / 2, _QUANTILE))
     if fit.ambiguous is not None and not np.all(fit.ambiguous):
         relative = relative[~fit.ambiguous]
     return float(np.quantile(relative, _QUANTILE))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.stats import chi2 as chi_squared
+from scipy.special import chdtri
 
 from quant import fit_block as rows_of
 from quant import fit_fat_kernels, fit_kernels, row_kernels
@@ -161,7 +161,7 @@ def fit_voxels(signal: Signal, voxels: Voxels, setup: Setup, model: SignalModel)
 @lru_cache(maxsize=64)
 def noise_only_below(coils: float, echoes: int) -> tuple[float, float]:
     """Sum of squared samples and square of the first one, in sigma^2, below both of which a voxel is noise alone."""
-    energy, first = (float(chi_squared.isf(NOISE_ONLY_LEVEL, 2 * coils * n)) for n in (echoes, 1))
+    energy, first = (float(chdtri(2 * coils * n, NOISE_ONLY_LEVEL)) for n in (echoes, 1))
     return energy, first
 
 
@@ -281,7 +281,7 @@ def _fit_with_fat(signal: Signal, voxels: Voxels, setup: Setup) -> VoxelFit:
     rows = _mono_rows(signal, voxels, setup, law, pdff=local, height=fit_fat_kernels.FAT_ROWS)
     told = np.flatnonzero(_tells_fat(rows, setup))
     row_kernels.put(_free_fat_rows(signal, voxels[told], setup), told, rows)
-    unexplained = rows[rows_of.CHI2] > chi_squared.isf(NOISE_ONLY_LEVEL, setup.echo_times_s.size - 2)
+    unexplained = rows[rows_of.CHI2] > chdtri(setup.echo_times_s.size - 2, NOISE_ONLY_LEVEL)
     unexplained[told] = False
     others = np.flatnonzero(unexplained)
     freed = _free_fat_rows(signal, voxels[others], setup)

@@ -12,16 +12,18 @@ from quant.result import Statistics
 ECHO_TIMES_S = tuple(float(t) for t in 1e-3 * (0.99 + 1.41 * np.arange(12)))
 
 
-def decay_of(r2star_per_s: float) -> PooledDecay:
-    """A mono-exponential decay on a small noise floor."""
+def decay_of(r2star_per_s: float, misfit: float = 0.0) -> PooledDecay:
+    """A mono-exponential decay on a small noise floor; the fifth echo is off by ``misfit`` of the first signal."""
     times = np.array(ECHO_TIMES_S)
     fine = np.linspace(0, 1.05 * times[-1], 60)
 
     def signal(t: np.ndarray) -> np.ndarray:
         return np.hypot(400 * np.exp(-r2star_per_s * t), 8.0)
 
+    measured = signal(times)
+    measured[4] -= misfit * measured[0]
     return PooledDecay(
-        echo_times_s=times, signal=signal(times), model=signal(times), curve_times_s=fine, curve=signal(fine),
+        echo_times_s=times, signal=measured, model=signal(times), curve_times_s=fine, curve=signal(fine),
         noise_floor=8.0,
     )  # fmt: skip
 
@@ -36,6 +38,7 @@ def region_of(
     pooled_ratio: float = 0.99,
     fraction_at_limit: float = 0.0,
     fraction_failed: float = 0.01,
+    misfit: float = 0.0,
     pdff_percent: Statistics | None = None,
 ) -> RegionMeasurement:
     """A region of this median R2*; ``spread`` is the relative standard deviation over its voxels."""
@@ -52,7 +55,7 @@ def region_of(
         voxel_sd_per_s=voxel_sd_per_s,
         pooled_r2star_per_s=pooled_ratio * r2star_per_s,
         pooled_sd_per_s=0.1,
-        pooled_decay=decay_of(r2star_per_s),
+        pooled_decay=decay_of(r2star_per_s, misfit),
         pooled_pdff=None,
         fraction_at_limit=fraction_at_limit,
         fraction_failed=fraction_failed,

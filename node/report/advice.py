@@ -29,6 +29,7 @@ _ADVICE = {
     "too_few_echoes": _MORE_ECHOES,
     "echo_count": _MORE_ECHOES,
     "fraction_failed": _MODEL_ECHOES,
+    "pooled_misfit": "Repeat all echoes in one breath-hold with one setting of the receiver.",
     "no_pixel_data": _CHECK_COPIES,
     "pixels_unreadable": _CHECK_COPIES,
     "header_unreadable": _CHECK_COPIES,

@@ -28,7 +28,15 @@ SETTINGS = AssessmentSettings(
 def assessed(r2star_per_s: float, field_t: float = 1.5, **changes: Any) -> Assessment:
     region_changes = {
         key: changes.pop(key)
-        for key in ("fraction_at_limit", "fraction_failed", "pooled_ratio", "spread", "n_voxels", "pdff_percent")
+        for key in (
+            "fraction_at_limit",
+            "fraction_failed",
+            "misfit",
+            "pooled_ratio",
+            "spread",
+            "n_voxels",
+            "pdff_percent",
+        )
         if key in changes
     }
     facts = {key: changes.pop(key) for key in FitFacts.__dataclass_fields__ if key in changes}
@@ -192,6 +200,8 @@ def test_lower_bound_below_an_edge_does_not_deny_overload() -> None:
         ({"fraction_at_limit": 0.06}, "fraction_at_limit", "warning"),
         ({"fraction_failed": 0.10}, "fraction_failed", "info"),
         ({"fraction_failed": 0.11}, "fraction_failed", "warning"),
+        ({"misfit": 0.029}, "pooled_misfit", "info"),
+        ({"misfit": 0.031}, "pooled_misfit", "warning"),
         ({"pooled_ratio": 0.96}, "pooled_disagreement", "info"),
         ({"pooled_ratio": 1.12}, "pooled_disagreement", "warning"),
         ({"n_voxels": 299}, "region_size", "warning"),
@@ -209,7 +219,12 @@ def test_quality_lines(changes: dict[str, Any], code: str, severity: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("changes", "code"), [({"echoes_used": 3}, "echo_count"), ({"fraction_failed": 0.51}, "fraction_failed")]
+    ("changes", "code"),
+    [
+        ({"echoes_used": 3}, "echo_count"),
+        ({"fraction_failed": 0.51}, "fraction_failed"),
+        ({"misfit": 0.16}, "pooled_misfit"),
+    ],
 )
 def test_a_failure_leaves_no_number_and_no_verdict(changes: dict[str, Any], code: str) -> None:
     result = assessed(67.73, **changes)

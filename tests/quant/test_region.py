@@ -6,6 +6,7 @@ import pytest
 from quant.fit import fit_r2star
 from quant.flags import FitFlag
 from quant.noise import NoiseModel
+from quant.quality import measurement_quality
 from quant.region import measure_region
 from tests.quant.complex_volumes import LABELS, TIMES_3T, body
 from tests.quant.decays import SIGMA, acquisition, block, decay, even_times, noisy
@@ -59,6 +60,19 @@ def test_pooled_decay_shows_the_curve_through_the_means() -> None:
     assert pooled.model == pytest.approx(pooled.signal, abs=4 * SIGMA / np.sqrt(5000))
     assert np.interp(TIMES, pooled.curve_times_s, pooled.curve) == pytest.approx(pooled.model, rel=0.01)
     assert pooled.noise_floor == pytest.approx(np.sqrt(16) * SIGMA * (1 - 1 / 64), rel=0.01)
+
+
+@pytest.mark.parametrize(("gain", "severity"), [(1.0, "info"), (0.8, "warning"), (1.25, "warning"), (0.4, "failure")])
+def test_later_echoes_of_another_gain_are_told(gain: float, severity: str) -> None:
+    times = np.arange(1, 13) * 1.2e-3
+    clean = decay(times, 68.7) * np.where(np.arange(12) < 6, 1.0, gain)
+    scan = acquisition(noisy(np.broadcast_to(clean, (1, 1, 2000, 12)), coils=1, seed=5), times, 1.5)
+    fit = fit_r2star(scan.signal, times, field_t=1.5, model=MONO, noise=known(1))
+    region = measure_region(scan, fit, everything(2000))
+    lines = measurement_quality(
+        region, field_t=1.5, echo_times_s=times, echoes_used=12, measurable_limit_per_s=None, calibration=None, fat=None
+    )
+    assert [line.severity for line in lines if line.code == "pooled_misfit"] == [severity]
 
 
 def test_more_than_a_quarter_beyond_the_limit_is_seen() -> None:
