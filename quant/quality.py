@@ -181,8 +181,8 @@ def _misfit(region: RegionMeasurement) -> QcLine:
     echo = int(apart.argmax())
     worst = float(apart[echo])
     text = (
-        f"The mean decay of the region lies within {format_percent(worst)} of the fitted curve "
-        f"(farthest at echo {echo + 1}, {1000 * decay.echo_times_s[echo]:.2f} ms)."
+        f"The mean decay of the region leaves the fitted curve by {format_percent(worst)} of its first signal at most "
+        f"(echo {echo + 1}, {1000 * decay.echo_times_s[echo]:.2f} ms)."
     )
     if worst <= MISFIT_WARNING:
         return QcLine(code="pooled_misfit", severity="info", value=worst, limit=MISFIT_WARNING, text=text)
