@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # More than cores: tests of whole nodes wait much.
 WORKERS ?= 3
 
-.PHONY: help install demo test check serve bench bench-fit fuzz crash hostile lock peers install-check image-check release conformance clean
+.PHONY: help install demo test check serve bench bench-fit fuzz crash hostile lock peers install-check image-check release conformance docs clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -67,6 +67,9 @@ hostile: $(STAMP)  ## hostile peers against ours, DCMTK, Orthanc and pynetdicom;
 
 conformance: $(STAMP)  ## the tables of docs/conformance.md from the code
 	$(BIN)/python -m docs.conformance_tables
+
+docs: $(STAMP)   ## the documents as pages in build/docs; a link that leads nowhere is an error
+	$(BIN)/sphinx-build --quiet --fail-on-warning -c docs . build/docs
 
 lock:            ## renew the lock files
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv

@@ -9,12 +9,16 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from node.app import Node, open_node
+from node.config import load_config
 
 PATIENCE_S = 120.0
 
@@ -108,10 +112,22 @@ class RunningNode:
         )  # fmt: skip
 
     def jobs(self) -> list[dict[str, Any]]:
-        """What `ironnode jobs --json` says."""
-        answer = self.command("jobs", "--json")
-        assert answer.returncode == 0, answer.stderr
-        return json.loads(answer.stdout)
+        """What `ironnode jobs --json` prints, read here: a process for each question would starve the node."""
+        with self._opened() as opened:
+            return [asdict(line) for line in opened.jobs()]
+
+    def deliveries(self, job_id: str) -> list[dict[str, Any]]:
+        """Those of one job, as `ironnode show` prints them."""
+        with self._opened() as opened:
+            return [asdict(delivery) for delivery in opened.show(job_id).deliveries]
+
+    def acquisitions(self) -> list[dict[str, Any]]:
+        """What became of each group of images, as `ironnode status --json` prints it."""
+        with self._opened() as opened:
+            return [asdict(line) for line in opened.acquisitions()]
+
+    def _opened(self) -> AbstractContextManager[Node]:
+        return open_node(load_config(self.config_path))
 
 
 @dataclass(frozen=True)

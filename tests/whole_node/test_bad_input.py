@@ -1,6 +1,5 @@
 """What goes wrong at the door: each mistake gets its own clear answer, and nothing is lost."""
 
-import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,8 +58,7 @@ def _declined(node: RunningNode, study_instance_uid: str) -> dict[str, Any]:
     """What `ironnode status` says of the study, once it is declined."""
 
     def found() -> dict[str, Any] | None:
-        acquisitions = json.loads(node.command("status", "--json").stdout)["acquisitions"]
-        of_study = (a for a in acquisitions if a["study_instance_uid"] == study_instance_uid)
+        of_study = (a for a in node.acquisitions() if a["study_instance_uid"] == study_instance_uid)
         return next((a for a in of_study if a["state"] == "declined"), None)
 
     return wait_until(found, f"{study_instance_uid} is declined")

@@ -1,6 +1,5 @@
 """SIGKILL at bad moments: whatever was acknowledged is delivered exactly once after the restart."""
 
-import json
 import os
 import shutil
 import signal
@@ -114,8 +113,8 @@ def test_ledger_lost_is_rebuilt_and_nothing_is_sent_as_new(
     assert [j["job_id"] for j in after] == [j["job_id"] for j in before]
 
     def all_sent() -> bool:
-        shown = json.loads(node.command("show", before[0]["job_id"], "--json").stdout)
-        return bool(shown["deliveries"]) and all(d["state"] == "sent" for d in shown["deliveries"])
+        deliveries = node.deliveries(before[0]["job_id"])
+        return bool(deliveries) and all(d["state"] == "sent" for d in deliveries)
 
     wait_until(all_sent, "everything is sent again under the same identifiers")
     assert orthanc.sop_uids() == sent_uids(record)

@@ -148,11 +148,9 @@ def test_results_coming_back_and_other_series_are_declined_quietly(
             dataset.save_as(returned / f"{dataset.SOPInstanceUID}.dcm")
     answer = storescu(node.port, sorted(returned.iterdir()), "-R")
     assert answer.returncode == 0, answer.stderr
-
-    def status() -> dict[str, Any]:
-        return json.loads(node.command("status", "--json").stdout)
-
-    wait_until(lambda: "own_result" in json.dumps(status()), "our own results are declined as such")
+    wait_until(
+        lambda: any(a["code"] == "own_result" for a in node.acquisitions()), "our own results are declined as such"
+    )
     assert len(node.jobs()) == 1
 
 
@@ -198,8 +196,9 @@ def test_destination_away_is_waited_for(
 
 
 def _failed_deliveries(node: RunningNode, job_id: str) -> list[dict[str, Any]]:
-    job = json.loads(node.command("show", job_id, "--json").stdout)
-    return [d for d in job["deliveries"] if d["destination"] == "wrong" and d["attempts"] > 0 and d["last_detail"]]
+    return [
+        d for d in node.deliveries(job_id) if d["destination"] == "wrong" and d["attempts"] > 0 and d["last_detail"]
+    ]
 
 
 def test_a_reader_overrules(
