@@ -277,6 +277,12 @@ class ReportConfig(Section):
         description='null keeps "for research use only, not for diagnosis"; a name (of who is responsible) removes it',
     )
     institution: str | None = Field(None, description="printed on the page and written to the result objects")
+    language: Literal["en", "de", "fr"] = Field(
+        "en", description="of the page and the HTML report; the objects for machines stay English"
+    )
+    texts_file: Path | None = Field(
+        None, description="the site's own translations, before those of `language` (docs/translating.md)"
+    )
     time_zone: str | None = Field(
         None, description="IANA name, e.g. Europe/Vienna: dates and times in the objects; null = this machine's"
     )
@@ -376,6 +382,8 @@ class Config(Section):
         model = self.segmenter.model
         card = None if model is None else model / "model.json"
         parts["segmenter"]["model"] = None if card is None else hashlib.sha256(card.read_bytes()).hexdigest()
+        texts = self.report.texts_file
+        parts["report"]["texts_file"] = None if texts is None else hashlib.sha256(texts.read_bytes()).hexdigest()
         parts["policy"] = None if policy is None else hashlib.sha256(policy.read_bytes()).hexdigest()
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 

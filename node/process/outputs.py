@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from node.config import ReportConfig
 from node.model import JobInput, PipelineOutput
 from node.ops.events import Event, emit
 from node.process.facts import StudyFacts
 from node.report.html import render_html
+from node.report.language import Catalogue, catalogue
 from node.report.page import render_page
 from node.report.picture_files import picture_files
 from node.report.pictures import MapQuantity, PagePictures, PatientLines, make_pictures
@@ -50,7 +52,7 @@ class Material:
     calibration: Calibration | None = None
 
 
-def folder_of(result: LiverIronResult, material: Material, job: JobInput, institution: str | None) -> PipelineOutput:
+def folder_of(result: LiverIronResult, material: Material, job: JobInput, report: ReportConfig) -> PipelineOutput:
     """The whole result folder of a measured or not measurable acquisition.
 
     Objects that fail their own check are never sent: the study is then told so, and so is the log.
@@ -59,11 +61,11 @@ def folder_of(result: LiverIronResult, material: Material, job: JobInput, instit
         ObjectError: not even the refusal passes its check.
     """
     try:
-        return _folder_with_objects(result, material, job, institution)
+        return _folder_with_objects(result, material, job, report)
     except ObjectError as error:
         emit(Event.RESULT_WITHHELD, logging.ERROR, job_id=job.job_id, error=str(error))
         bare = Material(study=material.study, acquisition=material.acquisition)
-        return _folder_with_objects(_withheld(result), bare, job, institution)
+        return _folder_with_objects(_withheld(result), bare, job, report)
 
 
 def _withheld(result: LiverIronResult) -> LiverIronResult:
@@ -84,12 +86,13 @@ def _withheld(result: LiverIronResult) -> LiverIronResult:
 
 
 def _folder_with_objects(
-    result: LiverIronResult, material: Material, job: JobInput, institution: str | None
+    result: LiverIronResult, material: Material, job: JobInput, report: ReportConfig
 ) -> PipelineOutput:
     maps = _maps(result, material)
     measured_region = material.region if material.measurement is not None else None
-    pictures = _pictures(material, maps, institution)
-    page = render_page(result, pictures)
+    pictures = _pictures(material, maps, report.institution)
+    words = catalogue(report.language, report.texts_file)
+    page = render_page(result, pictures, words)
     built = build_result_set(
         result=result,
         maps=maps,
@@ -98,28 +101,30 @@ def _folder_with_objects(
         page_pdf=page.pdf,
         source=material.study.source,
         identity=ResultIdentity(
-            job_id=job.job_id, accepted_at=job.accepted_at, revision=job.revision, institution=institution
+            job_id=job.job_id, accepted_at=job.accepted_at, revision=job.revision, institution=report.institution
         ),
         replaces=job.replaces if result.revision is not None and result.revision.replaces else (),
     )
-    more = {"report.pdf": page.pdf, "page.png": page.png, **picture_files(built.result, pictures)}
+    more = {"report.pdf": page.pdf, "page.png": page.png, **picture_files(built.result, pictures, words)}
     more |= {f"dicom/{item.file}": item.content for item in built.objects}
-    return _folder(built.result, pictures, more)
+    return _folder(built.result, pictures, words, more)
 
 
-def folder_without_objects(result: LiverIronResult) -> PipelineOutput:
+def folder_without_objects(result: LiverIronResult, report: ReportConfig) -> PipelineOutput:
     """The result folder of files that are not an acquisition to measure: the record and its words."""
-    return _folder(result, None, {})
+    return _folder(result, None, catalogue(report.language, report.texts_file), {})
 
 
-def _folder(result: LiverIronResult, pictures: PagePictures | None, more: dict[str, bytes]) -> PipelineOutput:
+def _folder(
+    result: LiverIronResult, pictures: PagePictures | None, words: Catalogue, more: dict[str, bytes]
+) -> PipelineOutput:
     record = result.to_record()
-    words = {
+    texts = {
         "result.json": (json.dumps(record, indent=2, allow_nan=False) + "\n").encode(),
         "report.txt": render_text(result).encode(),
-        "report.html": render_html(result, pictures).encode(),
+        "report.html": render_html(result, pictures, words).encode(),
     }
-    return PipelineOutput(record=record, files=words | more)
+    return PipelineOutput(record=record, files=texts | more)
 
 
 def _maps(result: LiverIronResult, material: Material) -> ResultMaps | None:

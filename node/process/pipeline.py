@@ -26,6 +26,7 @@ from node.process.refusal import refusal_reason, study_of_headers
 from node.process.revision import revision_of
 from node.process.segmenter import find_region
 from node.process.vendor_maps import comparison_lines
+from node.report.language import catalogue
 from quant import METHOD_VERSION
 from quant.assess import AssessmentSettings, FitFacts, assess
 from quant.calibration import calibration_for
@@ -84,7 +85,7 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
             calibration=calibration,
         ),
         job,
-        config.report.institution,
+        config.report,
     )
 
 
@@ -96,22 +97,24 @@ def _unusable(error: InputError, job: JobInput, config: Config) -> PipelineOutpu
     study = None if reason.code == SEVERAL_PATIENTS else study_of_headers(job.files)
     if study is None:
         if isinstance(error, DeclinedError):
-            return folder_without_objects(_declined([reason], config))
+            return folder_without_objects(_declined([reason], config), config.report)
         raise error
     emit(Event.IMAGES_REFUSED, job_id=job.job_id, code=reason.code, error=str(error))
     result = replace(
         _not_measurable(study, (reason,), job, config), follow_up=no_lic("The images could not be measured.")
     )
     result = replace(result, revision=revision_of(result, job))
-    return folder_of(result, Material(study=study), job, config.report.institution)
+    return folder_of(result, Material(study=study), job, config.report)
 
 
 def settings_of(config: Config) -> AssessmentSettings:
     """The site's choices as the numerics take them.
 
     Raises:
-        ConfigError: the policy file is wrong, or a calibration, grade scheme or indication does not exist.
+        ConfigError: the policy file or the page's texts are wrong, or a calibration, grade scheme or indication does
+            not exist.
     """
+    catalogue(config.report.language, config.report.texts_file)
     follow_up = config.follow_up
     signed_on = None if follow_up.signed_off_on is None else follow_up.signed_off_on.isoformat()
     policy = load_policy(follow_up.policy_file, follow_up.signed_off_by, signed_on)
@@ -142,7 +145,8 @@ def _known_indication(settings: AssessmentSettings, indication: str | None, key:
 def declined_output(plans: Sequence[AcquisitionPlan], config: Config) -> PipelineOutput:
     """The result folder of files that hold no acquisition to measure."""
     reasons = {plan.declined: None for plan in plans if plan.declined is not None}
-    return folder_without_objects(_declined([Reason(code=code, text=text) for code, text in reasons], config))
+    declined = _declined([Reason(code=code, text=text) for code, text in reasons], config)
+    return folder_without_objects(declined, config.report)
 
 
 def measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> Measured:

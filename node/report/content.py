@@ -16,6 +16,7 @@ from quant.wording import (
     format_t2star,
 )
 
+TITLE = "Liver iron concentration by MRI (R2*)"
 DECISION_SUPPORT = "Decision support, not a diagnosis."
 _LOWER_BOUND = "lower bound, no upper limit"
 _REGION_WORDS = {"automatic": "automatic", "seg": "drawn (segmentation)", "rtstruct": "drawn (contours)"}
@@ -43,6 +44,7 @@ class Statement:
     question: str
     answer: str
     text: str
+    borderline: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ def report_content(result: LiverIronResult) -> ReportContent:
     follow_up_title, follow_up_flags, follow_up_text = _follow_up(result)
     refused = result.status != "measured"
     return ReportContent(
-        title="Liver iron concentration by MRI (R2*)",
+        title=TITLE,
         labels=(*((RESEARCH_ONLY,) if result.research_use_only else ()), DECISION_SUPPORT),
         headline=_headline(result),
         statements=_statements(result),
@@ -181,11 +183,13 @@ def _statements(result: LiverIronResult) -> tuple[Statement, ...]:
             question="Upper reference limit",
             answer=_answer(reference, "above", bounded=bounded),
             text=reference.text,
+            borderline=reference.borderline,
         ),
         Statement(
             question="Clinical significance",
             answer=_answer(clinical, "at or above", bounded=bounded),
             text=clinical.text,
+            borderline=clinical.borderline,
         ),
     )
 

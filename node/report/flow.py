@@ -15,6 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
+from node.report.language import ENGLISH, Catalogue
+
 FAMILY = "DejaVu Sans"  # comes with matplotlib: the same glyphs, and so the same bytes, on every machine
 LINE_HEIGHT = 1.34
 RC: Any = {
@@ -71,9 +73,10 @@ def _advance(word: str, size_pt: float, weight: Weight, dpi: int) -> float:
 
 
 class Sheet:
-    """A figure of fixed pixel size with text placed in pixels."""
+    """A figure of fixed pixel size with text placed in pixels; ``words`` says the layout's own texts."""
 
-    def __init__(self, *, width_px: int, height_px: int, dpi: int) -> None:
+    def __init__(self, *, width_px: int, height_px: int, dpi: int, words: Catalogue = ENGLISH) -> None:
+        self.words = words
         self.width_px, self.height_px, self.dpi = width_px, height_px, dpi
         self.figure = Figure(figsize=(width_px / dpi, height_px / dpi), dpi=dpi, facecolor="white")
         self.canvas = FigureCanvasAgg(self.figure)

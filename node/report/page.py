@@ -5,7 +5,7 @@ figure gives the pixels of the Secondary Capture, the PNG and the PDF (text as t
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib
@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.image import imsave
 
-from node.report.content import ReportContent, report_content
+from node.report.content import TITLE, ReportContent, report_content
 from node.report.flow import RC, Sheet, Style
+from node.report.language import ENGLISH, Catalogue, translated
 from node.report.page_columns import draw_columns
 from node.report.page_head import draw_banner, draw_refusal, draw_statements, draw_verdict
 from node.report.page_identity import draw_identity
@@ -29,6 +30,7 @@ from node.report.page_style import (
     PAGE_WIDTH_PX,
     PANEL,
     RULE,
+    SMALLEST_PT,
     STRONG,
     WIDTH,
     rectangle,
@@ -48,6 +50,7 @@ from quant.result import LiverIronResult
 
 __all__ = ["PAGE_HEIGHT_PX", "PAGE_WIDTH_PX", "PagePictures", "PatientLines", "RenderedPage", "render_page"]
 
+_TITLE_SIZES = (STRONG.size_pt, 9.0, 8.5, SMALLEST_PT)
 _GAP, _BAR, _AXIS = 20, 62, 44  # between pictures, for the colour bar, for the curve's axis
 
 
@@ -60,23 +63,23 @@ class RenderedPage:
     pdf: bytes
 
 
-def render_page(result: LiverIronResult, pictures: PagePictures) -> RenderedPage:
-    """The page of ``result``; equal input gives equal bytes."""
+def render_page(result: LiverIronResult, pictures: PagePictures, words: Catalogue = ENGLISH) -> RenderedPage:
+    """The page of ``result`` in the language of ``words``; equal input gives equal bytes."""
     with matplotlib.rc_context(RC):
-        sheet = draw_page(result, pictures)
+        sheet = draw_page(result, pictures, words)
         rgb = sheet.pixels()
         png, pdf = io.BytesIO(), io.BytesIO()
         no_name: Any = {"Software": None}
         imsave(png, rgb, format="png", dpi=PAGE_DPI, metadata=no_name)
         nothing = {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None}
-        sheet.figure.savefig(pdf, format="pdf", metadata={**nothing, "Title": "Liver iron report"})
+        sheet.figure.savefig(pdf, format="pdf", metadata={**nothing, "Title": words(TITLE)})
     return RenderedPage(rgb=rgb, png=png.getvalue(), pdf=pdf.getvalue())
 
 
-def draw_page(result: LiverIronResult, pictures: PagePictures) -> Sheet:
+def draw_page(result: LiverIronResult, pictures: PagePictures, words: Catalogue = ENGLISH) -> Sheet:
     """The page as a figure."""
-    content = report_content(result)
-    sheet = Sheet(width_px=PAGE_WIDTH_PX, height_px=PAGE_HEIGHT_PX, dpi=PAGE_DPI)
+    content = translated(report_content(result), words)
+    sheet = Sheet(width_px=PAGE_WIDTH_PX, height_px=PAGE_HEIGHT_PX, dpi=PAGE_DPI, words=words)
     draw_banner(sheet, content)
     top = draw_identity(sheet, content, pictures, 46)
     if content.headline.kind == "refused":
@@ -98,20 +101,21 @@ def _pictures(sheet: Sheet, result: LiverIronResult, pictures: PagePictures, top
     with_curve = pictures.decay is not None
     width = (WIDTH - _BAR - 2 * _GAP - (_AXIS + _GAP if with_curve else 0)) / (3 if with_curve else 2)
     height, body = width * 0.72, top + sheet.line_px(STRONG) + 4
-    outline = ""
+    title = "First echo"
     if shown.region is not None:
-        outline = "; rejected candidate dashed" if shown.region_rejected else "; region outlined"
-    sheet.put(f"First echo{outline}", MARGIN, top, STRONG)
+        title += "; rejected candidate dashed" if shown.region_rejected else "; region outlined"
+    _title(sheet, sheet.words(title), (MARGIN, top, width))
     draw_anatomy(sheet.figure.add_axes(sheet.box(MARGIN, body, width, height)), shown)
-    sheet.put(f"Slice {shown.slice_number} of {shown.n_slices}", MARGIN, body + height + 2, LABEL)
+    where = sheet.words(f"Slice {shown.slice_number} of {shown.n_slices}")
+    sheet.put(where, MARGIN, body + height + 2, LABEL)
     left = MARGIN + width + _GAP
     if shown.map_values is not None:
         _map(sheet, result, shown, (left, top, width, height))
     if pictures.decay is not None:
         left += width + _BAR + _GAP
-        sheet.put("Signal decay, % of TE = 0", left, top, STRONG)
+        _title(sheet, sheet.words("Signal decay, % of TE = 0"), (left, top, PAGE_WIDTH_PX - MARGIN - left))
         ax = sheet.figure.add_axes(sheet.box(left + _AXIS, body, PAGE_WIDTH_PX - MARGIN - left - _AXIS, height - 26))
-        draw_decay(ax, pictures.decay, 9)
+        draw_decay(ax, pictures.decay, 9, sheet.words)
     return body + height + sheet.line_px(LABEL) + 10
 
 
@@ -119,7 +123,8 @@ def _map(sheet: Sheet, result: LiverIronResult, shown: ShownSlice, box: tuple[fl
     """The map under its title, with its colour bar on the right and what it covers below."""
     left, top, width, height = box
     body = top + sheet.line_px(STRONG) + 4
-    sheet.put(f"{MAP_NAMES[shown.map_quantity]}, {MAP_UNITS[shown.map_quantity]}", left, top, STRONG)
+    title = sheet.words(MAP_NAMES[shown.map_quantity])
+    _title(sheet, f"{title}, {MAP_UNITS[shown.map_quantity]}", (left, top, width))
     ax = sheet.figure.add_axes(sheet.box(left, body, width, height))
     image = draw_map(ax, shown, typical_value(result, shown))
     ax.apply_aspect()
@@ -127,14 +132,21 @@ def _map(sheet: Sheet, result: LiverIronResult, shown: ShownSlice, box: tuple[fl
     right, tall = drawn.x1 * PAGE_WIDTH_PX, drawn.height * PAGE_HEIGHT_PX
     bar = sheet.figure.add_axes(sheet.box(right + 8, body, 16, tall))
     draw_colour_bar(sheet.figure, bar, image, 9)
-    sheet.put(map_caption(shown), left, body + height + 2, LABEL)
+    sheet.put(sheet.words(map_caption(shown)), left, body + height + 2, LABEL)
+
+
+def _title(sheet: Sheet, text: str, place: tuple[float, float, float]) -> None:
+    """A picture's title at (left, top, width), a little smaller where it would be wider than its picture."""
+    left, top, width = place
+    style = replace(STRONG, size_pt=sheet.largest([(text, STRONG)], width, sheet.line_px(STRONG), _TITLE_SIZES))
+    sheet.put(text, left, top, style)
 
 
 def _no_image(sheet: Sheet, top: float) -> float:
     """An empty picture area that says so, so that nobody looks for a picture elsewhere."""
     height = 120
     rectangle(sheet, (MARGIN, top, WIDTH, height), PANEL)
-    sheet.put(NO_IMAGE, MARGIN + INSET, top + (height - sheet.line_px(BODY)) / 2, BODY)
+    sheet.put(sheet.words(NO_IMAGE), MARGIN + INSET, top + (height - sheet.line_px(BODY)) / 2, BODY)
     return top + height + 14
 
 

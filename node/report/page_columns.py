@@ -46,14 +46,17 @@ class _Space:
 
 def draw_columns(sheet: Sheet, content: ReportContent, result: LiverIronResult, top: float) -> None:
     """Both columns down to the footer; the trend, where there is one, at the bottom of one of them."""
-    origin = _origin(content)
+    origin = _origin(sheet, content)
     if content.numbers:
         left_top = _table(sheet, content.numbers, MARGIN, top, COLUMN) + 12
         right_top = _table(sheet, origin, RIGHT, top, COLUMN) + 12
     else:
         left_top = right_top = _table(sheet, origin, MARGIN, top, WIDTH) + 12
-    left = _Space(left=MARGIN, top=_headings(sheet, f"Follow-up: {content.follow_up_title}", MARGIN, left_top, HEADING))
-    quality = quality_heading(content)
+    left = _Space(
+        left=MARGIN,
+        top=_headings(sheet, f"{sheet.words('Follow-up')}: {content.follow_up_title}", MARGIN, left_top, HEADING),
+    )
+    quality = sheet.words(quality_heading(content))
     style = replace(HEADING, colour=WARNING.colour) if content.warnings else HEADING
     right = _Space(left=RIGHT, top=_headings(sheet, quality, RIGHT, right_top, style) if quality else right_top)
     if has_trend(result):
@@ -85,7 +88,7 @@ def _with_trend(
 def _trend(sheet: Sheet, result: LiverIronResult, left: float) -> float:
     """Draws the trend above the footer; gives its top."""
     top = _BOTTOM - _TREND_PX
-    sheet.put(TREND_TITLE, left, top, _TABLE_LABEL)
+    sheet.put(sheet.words(TREND_TITLE), left, top, _TABLE_LABEL)
     head = sheet.line_px(_TABLE_LABEL) + 4
     box = (left + _TREND_AXIS, top + head, COLUMN - _TREND_AXIS, _TREND_PX - head - _TREND_AXIS)
     draw_trend(sheet.figure.add_axes(sheet.box(*box)), result, SMALLEST_PT)
@@ -104,11 +107,13 @@ def quality_heading(content: ReportContent) -> str:
     return "Quality notes" if content.notes else ""
 
 
-def _origin(content: ReportContent) -> list[tuple[str, str]]:
+def _origin(sheet: Sheet, content: ReportContent) -> list[tuple[str, str]]:
     rows = [*content.calibration]
     if content.others:
-        rows.append(("Others give", ", ".join(f"{other.name} {other.lic}" for other in content.others) + " mg/g"))
-    wanted = ("Fit",) if content.numbers else ("Echo times", "Fit")
+        rows.append(
+            (sheet.words("Others give"), ", ".join(f"{other.name} {other.lic}" for other in content.others) + " mg/g")
+        )
+    wanted = [sheet.words(label) for label in (("Fit",) if content.numbers else ("Echo times", "Fit"))]
     return rows + [row for row in content.scanner if row[0] in wanted]
 
 
@@ -189,7 +194,7 @@ def _place(
         flags = sum(line.entry == 0 for line in follow_up)
         below = _put(sheet, left, follow_up, max(there - len(over) - 2, flags + 1), line_px)
         _put(sheet, right, warnings[:here], here, line_px)
-        rest = [_heading_line("Warnings, continued", over), *over, *notes]
+        rest = [_heading_line(sheet.words("Warnings, continued"), over), *over, *notes]
         _put(sheet, below, rest, below.lines(line_px), line_px)
         return
     below = _put(sheet, left, follow_up, there, line_px)
@@ -198,7 +203,7 @@ def _place(
     if len(notes) > here and spare > 2:
         here = _whole(notes, here)
         _put(sheet, right, notes[:here], here, line_px)
-        rest = [_heading_line("Quality notes, continued", notes), *notes[here:]]
+        rest = [_heading_line(sheet.words("Quality notes, continued"), notes), *notes[here:]]
         _put(sheet, below, rest, spare, line_px)
         return
     _put(sheet, right, notes, here, line_px)
@@ -224,6 +229,7 @@ def _put(sheet: Sheet, space: _Space, lines: list[_Line], room: int, line_px: fl
         top += line_px
     if len(shown) < len(lines) and room > 0:
         count = len({line.entry for line in lines[len(shown) :]})
-        sheet.put(f"{MORE} ({count} more)", space.left, top, replace(LABEL, size_pt=lines[0].style.size_pt))
+        more = sheet.words(f"{MORE} ({count} more)")
+        sheet.put(more, space.left, top, replace(LABEL, size_pt=lines[0].style.size_pt))
         top += line_px
     return replace(space, top=top)

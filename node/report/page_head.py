@@ -18,6 +18,7 @@ from node.report.page_style import (
     REFUSED_INK,
     REFUSED_PANEL,
     RIGHT,
+    SMALLEST_PT,
     WARNING,
     WIDTH,
     rectangle,
@@ -28,13 +29,15 @@ from quant.result import LiverIronResult
 
 NO_WARNINGS = "No warnings"
 MARKER = "warnings marker"
-_INTERVAL, _CHANCES, _SCALE = 127, 150, 178  # from the top of the panel
+_INTERVAL, _CHANCES, _SCALE = 128, 150, 178  # from the top of the panel
 
 
 def draw_banner(sheet: Sheet, content: ReportContent) -> None:
     """What the page may be used for."""
     rectangle(sheet, (0, 0, PAGE_WIDTH_PX, 40), INK)
-    sheet.put("   ".join(content.labels), MARGIN, 6, Style(size_pt=10.5, weight="bold", colour="white"))
+    text, style = "   ".join(content.labels), Style(size_pt=10.5, weight="bold", colour="white")
+    size = sheet.largest([(text, style)], WIDTH, sheet.line_px(style), (10.5, 9.5, 9.0, SMALLEST_PT))
+    sheet.put(text, MARGIN, 6, replace(style, size_pt=size))
 
 
 def draw_verdict(sheet: Sheet, content: ReportContent, result: LiverIronResult, top: float) -> float:
@@ -49,7 +52,7 @@ def draw_verdict(sheet: Sheet, content: ReportContent, result: LiverIronResult, 
     _grade(sheet, content, top, value_end)
     if lic is not None and grade is not None:
         ax = sheet.figure.add_axes(sheet.box(MARGIN + INSET, top + _SCALE, WIDTH - 2 * INSET, 52), facecolor="none")
-        draw_scale(ax, lic, scheme_by_id(grade.scheme), 9.5)
+        draw_scale(ax, lic, scheme_by_id(grade.scheme), 9.5, sheet.words)
     _strip(sheet, content, strip, top + inner)
     return top + inner + strip_px + 8
 
@@ -57,7 +60,7 @@ def draw_verdict(sheet: Sheet, content: ReportContent, result: LiverIronResult, 
 def _value(sheet: Sheet, content: ReportContent, top: float, *, bound: bool) -> float:
     """The number and its interval; a lower bound carries its sign in the same size as the number."""
     head, left = content.headline, MARGIN + INSET
-    caption = "Liver iron concentration" if head.kind == "lic" else "R2* only, no LIC"
+    caption = sheet.words("Liver iron concentration" if head.kind == "lic" else "R2* only, no LIC")
     sheet.put(f"{caption}, {head.prefix}" if bound else caption, left, top + 8, CAPTION)
     big = Style(size_pt=40, weight="bold", colour=INK)
     unit = replace(big, size_pt=20)
@@ -76,7 +79,7 @@ def _grade(sheet: Sheet, content: ReportContent, top: float, value_end: float) -
     head = content.headline
     left = max(RIGHT, value_end + 20)
     width = PAGE_WIDTH_PX - MARGIN - 16 - left
-    sheet.put("Grade", left, top + 8, CAPTION)
+    sheet.put(sheet.words("Grade"), left, top + 8, CAPTION)
     grade = head.grade[:1].upper() + head.grade[1:]
     style = Style(weight="bold", colour=INK)
     style = replace(style, size_pt=sheet.largest([(grade, style)], width, 76, (27, 22, 18, 15, 13)))
@@ -105,11 +108,11 @@ def _strip_lines(sheet: Sheet, content: ReportContent) -> list[str]:
     """The number of warnings and as many first sentences as two lines hold; each in full stands under Quality."""
     count, style, width = len(content.warnings), _strip_style(content), WIDTH - 2 * INSET
     if count == 0:
-        return [NO_WARNINGS]
-    lead = f"⚠ {count} warning{'s' if count > 1 else ''}: "
+        return [sheet.words(NO_WARNINGS)]
+    lead = "⚠ " + sheet.words(f"{count} warning{'s' if count > 1 else ''}") + ": "
     firsts = [_first_sentence(text) for text in content.warnings]
     for shown in range(count, 0, -1):
-        more = f" (+ {count - shown} more below)" if shown < count else ""
+        more = " " + sheet.words(f"(+ {count - shown} more below)") if shown < count else ""
         lines = sheet.wrap(lead + " · ".join(firsts[:shown]) + more, style, width)
         if len(lines) <= 2:
             return lines
@@ -133,7 +136,7 @@ def _strip(sheet: Sheet, content: ReportContent, lines: list[str], top: float) -
 def draw_statements(sheet: Sheet, content: ReportContent, top: float) -> float:
     """The two questions with their answers; gives the position below."""
     for statement in content.statements:
-        style = replace(HEADING, colour=WARNING.colour) if "borderline" in statement.answer else HEADING
+        style = replace(HEADING, colour=WARNING.colour) if statement.borderline else HEADING
         sheet.put(f"{statement.question}: {statement.answer}", MARGIN, top, style)
         top = sheet.paragraph(statement.text, MARGIN, top + sheet.line_px(HEADING), WIDTH, BODY) + 5
     return top + 5
@@ -150,7 +153,7 @@ def draw_refusal(sheet: Sheet, content: ReportContent, top: float) -> float:
     sheet.put(content.headline.value, left, top + 14, Style(size_pt=30, weight="bold", colour=REFUSED_INK))
     y = top + 96
     for heading, texts in paragraphs:
-        sheet.put(heading, left, y, replace(HEADING, colour=REFUSED_INK))
+        sheet.put(sheet.words(heading), left, y, replace(HEADING, colour=REFUSED_INK))
         y += sheet.line_px(HEADING)
         for text in texts:
             y = sheet.paragraph(text, left, y, inner, text_style)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from node.report.content import ReportContent
 from node.report.flow import Sheet, Style, drawable
+from node.report.language import ENGLISH, Catalogue
 from node.report.page_style import INK, LABEL, MARGIN, SMALLEST_PT, STRONG, WIDTH
 from node.report.pictures import PagePictures, PatientLines
 
@@ -22,18 +23,19 @@ def draw_identity(sheet: Sheet, content: ReportContent, pictures: PagePictures, 
     title = Style(size_pt=16, weight="bold", colour=INK)
     sheet.put(content.title, MARGIN, top, title)
     top += sheet.line_px(title) + 2
-    cells = identity_cells(pictures.patient)
+    cells = identity_cells(pictures.patient, sheet.words)
     for row in (cells[:3], cells[3:]):
         top = _row(sheet, row, top)
-    for label, value in _scanner(content, pictures):
+    for label, value in _scanner(sheet, content, pictures):
         top = _cell(sheet, (label, value), MARGIN, top, WIDTH, Style(size_pt=9)) + 1
     return top + 9
 
 
-def identity_cells(patient: PatientLines) -> tuple[Cell, ...]:
+def identity_cells(patient: PatientLines, words: Catalogue = ENGLISH) -> tuple[Cell, ...]:
     """Label and value of everything that identifies the examination, three to a row."""
     names = [name for name in patient.names if _printable(name)]
-    name = names[0] if names else f"name: {ELSEWHERE}" if patient.names else ""
+    elsewhere, nothing = words(ELSEWHERE), words("not given")
+    name = names[0] if names else f"{words('name')}: {elsewhere}" if patient.names else ""
     cells = (
         ("Patient", name),
         ("Born", " ".join(part for part in (patient.birth_date, patient.sex) if part)),
@@ -42,21 +44,22 @@ def identity_cells(patient: PatientLines) -> tuple[Cell, ...]:
         ("Accession", patient.accession_number),
         ("Institution", patient.institution),
     )
-    return tuple((label, (value if _printable(value) else ELSEWHERE) or "not given") for label, value in cells)
+    return tuple((words(label), (value if _printable(value) else elsewhere) or nothing) for label, value in cells)
 
 
 def _printable(value: str) -> bool:
     return drawable(value, STRONG.weight) == " ".join(value.split())
 
 
-def _scanner(content: ReportContent, pictures: PagePictures) -> list[Cell]:
+def _scanner(sheet: Sheet, content: ReportContent, pictures: PagePictures) -> list[Cell]:
     rows = dict(content.scanner)
-    lines = [("Scanner", "; ".join(rows[label] for label in ("Scanner", "Echoes") if label in rows))]
+    scanner, echoes, images = (sheet.words(label) for label in ("Scanner", "Echoes", "Images"))
+    lines = [(scanner, "; ".join(rows[label] for label in (scanner, echoes) if label in rows))]
     shown = pictures.shown
-    if "Images" in rows:
+    if images in rows:
         thick = shown is not None and shown.slice_thickness_mm > 0  # not with NaN, where no header states it
-        thickness = f"; slice thickness {shown.slice_thickness_mm:.3g} mm" if shown is not None and thick else ""
-        lines.append(("Images", rows["Images"] + thickness))
+        thickness = sheet.words(f"slice thickness {shown.slice_thickness_mm:.3g} mm") if shown and thick else ""
+        lines.append((images, "; ".join(part for part in (rows[images], thickness) if part)))
     return [line for line in lines if line[1]]
 
 

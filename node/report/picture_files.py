@@ -7,6 +7,7 @@ import matplotlib
 from matplotlib.axes import Axes
 
 from node.report.flow import RC, Sheet
+from node.report.language import ENGLISH, Catalogue
 from node.report.pictures import PagePictures, ShownSlice
 from node.report.plots import draw_anatomy, draw_colour_bar, draw_decay, draw_map, typical_value
 from node.report.trend import draw_trend, has_trend
@@ -15,7 +16,7 @@ from quant.result import LiverIronResult
 _DPI, _WIDTH_PX, _HEIGHT_PX, _MARGIN_PX = 150, 960, 720, 12
 
 
-def picture_files(result: LiverIronResult, pictures: PagePictures) -> dict[str, bytes]:
+def picture_files(result: LiverIronResult, pictures: PagePictures, words: Catalogue = ENGLISH) -> dict[str, bytes]:
     """File name -> PNG: ``anatomy``, ``map``, ``decay`` and ``trend.png``, as far as there is something to show."""
     shown, decay = pictures.shown, pictures.decay
     files: dict[str, bytes] = {}
@@ -25,7 +26,7 @@ def picture_files(result: LiverIronResult, pictures: PagePictures) -> dict[str, 
             if shown.map_values is not None:
                 files["map.png"] = _map(result, shown)
         if decay is not None:
-            files["decay.png"] = _single(lambda ax: draw_decay(ax, decay, 11), left=84, bottom=84)
+            files["decay.png"] = _single(lambda ax: draw_decay(ax, decay, 11, words), left=84, bottom=84)
         if has_trend(result):
             files["trend.png"] = _single(lambda ax: draw_trend(ax, result, 11), left=84, bottom=60)
     return files

@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from node.report.flow import FAMILY
+from node.report.language import ENGLISH, Catalogue
 from node.report.pictures import MapQuantity, ShownSlice
 from quant.acquisition import BoolArray
 from quant.grading import GradeScheme
@@ -178,18 +179,18 @@ def outline_loops(region: BoolArray) -> list[list[tuple[float, float]]]:
     return loops
 
 
-def draw_decay(ax: Axes, decay: PooledDecay, size_pt: float) -> None:
+def draw_decay(ax: Axes, decay: PooledDecay, size_pt: float, words: Catalogue = ENGLISH) -> None:
     """Measured points, fitted curve and noise floor."""
     scale = 100 / float(max(np.max(decay.curve), np.max(decay.signal)))
-    ax.plot(1000 * decay.curve_times_s, scale * decay.curve, color="#2f5f8c", lw=1.8, label="fit")
+    ax.plot(1000 * decay.curve_times_s, scale * decay.curve, color="#2f5f8c", lw=1.8, label=words("fit"))
     points: Any = {"color": "black", "ms": 5, "zorder": 3}
-    ax.plot(1000 * decay.echo_times_s, scale * decay.signal, "o", label="measured", **points)
-    ax.axhline(scale * decay.noise_floor, color="#b3541e", lw=1.3, ls="--", label="noise floor")
+    ax.plot(1000 * decay.echo_times_s, scale * decay.signal, "o", label=words("measured"), **points)
+    ax.axhline(scale * decay.noise_floor, color="#b3541e", lw=1.3, ls="--", label=words("noise floor"))
     ax.set_xlim(0, 1050 * float(decay.echo_times_s[-1]))
     ax.set_ylim(0, 105)
     ax.set_yticks((0, 25, 50, 75, 100))
     ax.set_xticks([tick for tick in ax.get_xticks() if tick <= ax.get_xlim()[1]])
-    ax.set_xlabel("Echo time, ms", family=FAMILY, fontsize=size_pt, labelpad=2)
+    ax.set_xlabel(words("Echo time, ms"), family=FAMILY, fontsize=size_pt, labelpad=2)
     for label in (*ax.get_xticklabels(), *ax.get_yticklabels()):
         label.set_fontfamily(FAMILY)
         label.set_fontsize(size_pt)
@@ -201,7 +202,7 @@ def draw_decay(ax: Axes, decay: PooledDecay, size_pt: float) -> None:
         ax.spines[side].set_visible(False)
 
 
-def draw_scale(ax: Axes, lic: LicStatistics, scheme: GradeScheme, size_pt: float) -> None:
+def draw_scale(ax: Axes, lic: LicStatistics, scheme: GradeScheme, size_pt: float, words: Catalogue = ENGLISH) -> None:
     """The bands of the grade scheme on a logarithmic LIC axis, with the value and its interval."""
     low, high = 0.4, 50.0
     edges = (low, *scheme.edges_mg_per_g, high)
@@ -212,7 +213,7 @@ def draw_scale(ax: Axes, lic: LicStatistics, scheme: GradeScheme, size_pt: float
         colour = BANDS[min(index, len(BANDS) - 1)]
         ax.axvspan(start, stop, ymin=0, ymax=0.5, color=colour, lw=0)
         text: Any = {"family": FAMILY, "fontsize": size_pt, "color": "white" if index > 2 else "#1a1a1a"}
-        ax.text(float(np.sqrt(start * stop)), 0.25, scheme.labels[index], ha="center", va="center", **text)
+        ax.text(float(np.sqrt(start * stop)), 0.25, words(scheme.labels[index]), ha="center", va="center", **text)
     ax.set_xticks(scheme.edges_mg_per_g, [f"{edge:.3g}" for edge in scheme.edges_mg_per_g])
     ax.set_xticks([], minor=True)
     _mark(ax, lic, low, high)

@@ -1,0 +1,184 @@
+"""The page in the site's language.
+
+The record is English; so are the report objects, messages and logs, which machines and colleagues elsewhere read. For
+the page its finished sentences are recognised and said in another language: a catalogue holds English sentences, each
+with its translation. ``{#name}`` in the English stands for a number, ``{name}`` for any other words, which are
+translated in turn; both stand in the translation as ``{name}``.
+
+What no entry knows stays English, and an entry whose translation has other numbers or gaps is refused when the
+catalogue is read: no text is ever lost, and no number ever changes.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from node.errors import ConfigError
+
+LANGUAGES = ("en", "de", "fr")
+_FOLDER = Path(__file__).parent / "languages"
+_SLOT = re.compile(r"\{(#?)(\w+)\}")
+_NUMBER = r"((?:[<>] )?[-+]?\d+(?:\.\d+)?)"
+_WORDS = r"((?:(?!\. [A-Z\d(]).)+?)"  # never beyond a sentence
+_SENTENCE_END = re.compile(r"(?<=[.!?)]) (?=[A-Z\d(])")
+_DIGITS = re.compile(r"\d+(?:\.\d+)?")
+_LIST = re.compile(r"(; |, | and | · |: )")
+_LETTERS = re.compile(r"[A-Za-z]{2}")
+_MOST_SENTENCES = 4  # of one entry
+
+Content = TypeVar("Content")
+_Part = tuple[str, bool]  # said, and whether it was known
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An English sentence with gaps, as a pattern, and what to say for it."""
+
+    pattern: re.Pattern[str]
+    names: tuple[str, ...]
+    translation: str
+
+    def filled(self, values: Sequence[str]) -> str:
+        """The translation with the values of the gaps, in the order of the English."""
+        named = dict(zip(self.names, values, strict=True))
+        return _SLOT.sub(lambda slot: named[slot[2]], self.translation)
+
+
+class Catalogue:
+    """Translates finished English texts; without entries it gives every text back."""
+
+    def __init__(self, language: str, texts: Mapping[str, str]) -> None:
+        """``texts``: English sentence -> translation.
+
+        Raises:
+            ValueError: a translation does not have the gaps and the numbers of its sentence; the text names both.
+        """
+        self.language = language
+        self.sentences = frozenset(texts)
+        self._plain = {english: said for english, said in texts.items() if not _SLOT.search(english)}
+        gapped = [(english, said) for english, said in texts.items() if english not in self._plain]
+        by_length = sorted(gapped, key=lambda pair: -len(_SLOT.sub("", pair[0])))
+        self._entries = tuple(_entry(english, said) for english, said in by_length)
+        for english, said in self._plain.items():
+            _check_pair(english, said)
+
+    def __call__(self, text: str) -> str:
+        """``text``, which may be several sentences, in the catalogue's language."""
+        return "".join(said for said, _ in self._parts(text))
+
+    def unknown(self, text: str) -> list[str]:
+        """The parts of ``text`` that stay English for want of an entry."""
+        return [said for said, known in self._parts(text) if not known]
+
+    def _parts(self, text: str) -> list[_Part]:
+        """``text`` in pieces, each said in the language or, without an entry, as it is."""
+        if not (self._plain or self._entries):
+            return [(text, True)]
+        sentences = _SENTENCE_END.split(text)
+        parts: list[_Part] = []
+        start = 0
+        while start < len(sentences):
+            parts += [(" ", True)] if start else []
+            found, taken = self._longest(sentences[start:])
+            parts += found
+            start += taken
+        return parts
+
+    def _longest(self, sentences: Sequence[str]) -> tuple[list[_Part], int]:
+        """The longest run of sentences from the first that has an entry, and how many these are."""
+        for count in range(min(len(sentences), _MOST_SENTENCES), 0, -1):
+            said = self._whole(" ".join(sentences[:count]))
+            if said is not None:
+                return [(said, True)], count
+        return self._listed(sentences[0]), 1
+
+    def _whole(self, text: str) -> str | None:
+        """By one entry; ``None`` without one."""
+        if text in self._plain:
+            return self._plain[text]
+        for entry in self._entries:
+            match = entry.pattern.fullmatch(text)
+            if match is not None:
+                return entry.filled([self._value(value) for value in match.groups()])
+        without_stop = self._whole(text[:-1]) if text.endswith(".") else None
+        return None if without_stop is None else f"{without_stop}."
+
+    def _value(self, text: str) -> str:
+        """What stands in a gap: by an entry, piece by piece, or as it is."""
+        return self._whole(text) or "".join(said for said, _ in self._listed(text))
+
+    def _listed(self, text: str) -> list[_Part]:
+        """A list, piece by piece."""
+        said = [(self._whole(piece), piece) for piece in _LIST.split(text)]
+        return [(new or piece, new is not None or not _LETTERS.search(piece)) for new, piece in said]
+
+
+ENGLISH = Catalogue("en", {})
+
+
+def _entry(english: str, translation: str) -> _Entry:
+    _check_pair(english, translation)
+    pieces, names, end = [], [], 0
+    for slot in _SLOT.finditer(english):
+        pieces += [re.escape(english[end : slot.start()]), _NUMBER if slot[1] else _WORDS]
+        names.append(slot[2])
+        end = slot.end()
+    pieces.append(re.escape(english[end:]))
+    return _Entry(pattern=re.compile("".join(pieces)), names=tuple(names), translation=translation)
+
+
+def _check_pair(english: str, translation: str) -> None:
+    wanted, found = (Counter(slot[2] for slot in _SLOT.finditer(text)) for text in (english, translation))
+    if wanted != found or any(count > 1 for count in wanted.values()):
+        raise ValueError(f'"{english}" and its translation "{translation}" must have the same gaps, each once')
+    if _numbers(english) != _numbers(translation):
+        raise ValueError(f'"{english}" and its translation "{translation}" must have the same numbers')
+
+
+def _numbers(text: str) -> list[str]:
+    return sorted(_DIGITS.findall(text))
+
+
+def translated(content: Content, words: Catalogue) -> Content:
+    """A dataclass of texts with every text in the catalogue's language, at any depth; ``kind`` is for machines."""
+    changes = {f.name: _translated(getattr(content, f.name), words) for f in fields(content) if f.name != "kind"}  # type: ignore[arg-type]
+    return replace(content, **changes)  # type: ignore[type-var]
+
+
+def _translated(value: Any, words: Catalogue) -> Any:
+    if isinstance(value, str):
+        return words(value)
+    if isinstance(value, tuple):
+        return tuple(_translated(item, words) for item in value)
+    return translated(value, words) if hasattr(value, "__dataclass_fields__") else value
+
+
+def catalogue(language: str, texts_file: Path | None = None) -> Catalogue:
+    """The catalogue of ``language``, with the site's own entries of ``texts_file`` before it.
+
+    Raises:
+        ConfigError: the file cannot be read or is no catalogue; the text names it, and the entry.
+    """
+    own = {} if texts_file is None else _read(texts_file)
+    shipped = {} if language == "en" else _read(_FOLDER / f"{language}.yaml")
+    try:
+        return Catalogue(own.get("language", language), {**shipped.get("texts", {}), **own.get("texts", {})})
+    except ValueError as error:
+        raise ConfigError(f"report.texts_file: {texts_file}: {error}") from error
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"report.texts_file: {file} cannot be read: {error}") from error
+    found = found if isinstance(found, dict) else {}
+    texts = found.get("texts")
+    if not isinstance(texts, dict) or not all(isinstance(t, str) for pair in texts.items() for t in pair):
+        raise ConfigError(f"report.texts_file: {file} must hold `texts:`, English sentence: translation")
+    return found

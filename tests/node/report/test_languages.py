@@ -1,0 +1,147 @@
+"""The page in German and French: everything is said, no number changes, nothing is lost."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.config import load_config
+from node.errors import ConfigError
+from node.process.pipeline import settings_of
+from node.report.content import report_content
+from node.report.html import render_html
+from node.report.language import ENGLISH, Catalogue, catalogue, translated
+from node.report.page import draw_page
+from tests.node.report.emitted_texts import pieces
+from tests.node.report.report_cases import CASES
+from tests.node.report.test_page import texts_of
+
+LANGUAGES = ("de", "fr")
+INVENTED = {"four late echoes", "nearly all voxels failed", "refused", "refused, no candidate", "crowded"}
+"""Cases with sentences that the tests made up."""
+SAME_EVERYWHERE = re.compile(
+    r"([<≥]? ?[\d.]+ )?(mg/g|ms)( = [\d.]+ µmol/g)?|(doi:)?10\.\d+/\S+|SIEMENS Avanto|Blood 2009;113:4853"
+    r"|(Garbowski 2014|Hernando 20\d\d|Henninger 2015|Hankins 2009|Wood \(as commonly cited\))"
+)
+
+
+class Listening(Catalogue):
+    """A catalogue that remembers what it did not know."""
+
+    def __init__(self, language: str) -> None:
+        vars(self).update(vars(catalogue(language)))
+        self.missing: set[str] = set()
+
+    def __call__(self, text: str) -> str:
+        self.missing.update(self.unknown(text))
+        return super().__call__(text)
+
+
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (text for item in value.values() for text in strings(item))
+    elif isinstance(value, (tuple, list)):
+        yield from (text for item in value for text in strings(item))
+
+
+def digits(texts: Iterator[str]) -> Counter[str]:
+    return Counter(number for text in texts for number in re.findall(r"\d+(?:\.\d+)?", text))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_sentence_of_the_code_has_a_translation(language: str) -> None:
+    keys = catalogue(language).sentences
+    known = "\0".join(re.sub(r"\{#?\w+\}|\d+(?:\.\d+)?", "\0", key) for key in keys)
+    assert [f"{place}: {words}" for place, words in pieces() if words not in known] == []
+
+
+def test_both_languages_know_the_same_sentences() -> None:
+    assert catalogue("de").sentences == catalogue("fr").sentences
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", sorted(set(CASES) - INVENTED))
+def test_no_english_is_left(name: str, language: str) -> None:
+    case, words = CASES[name](), Listening(language)
+    draw_page(case.result, case.pictures, words)
+    html = render_html(case.result, case.pictures, words)
+    assert f'<html lang="{language}">' in html
+    assert {text for text in words.missing if not SAME_EVERYWHERE.fullmatch(text)} == set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", CASES)
+def test_no_number_changes(name: str, language: str) -> None:
+    content = report_content(CASES[name]().result)
+    said = translated(content, catalogue(language))
+    assert said.headline.value == content.headline.value or content.headline.kind == "refused"
+    assert digits(strings(asdict(said))) == digits(strings(asdict(content)))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", ["mild", "at least moderate", "followed up", "crowded", "refused, no candidate"])
+def test_longer_words_have_room(name: str, language: str) -> None:
+    case = CASES[name]()
+    sheet = draw_page(case.result, case.pictures, catalogue(language))
+    boxes = texts_of(sheet)
+    for index, (text, box) in enumerate(boxes):
+        assert box.x0 >= 0, text
+        assert box.x1 <= sheet.width_px, text
+        for other, beside in boxes[index + 1 :]:
+            assert not box.overlaps(beside), (text, other)
+
+
+def test_english_is_what_the_record_says() -> None:
+    content = report_content(CASES["mild"]().result)
+    assert translated(content, ENGLISH) == content
+
+
+def test_values_in_a_sentence_are_translated_too() -> None:
+    words = Catalogue("xx", {"{grade} iron, {#n} of {#m}": "{n}/{m}: fer {grade}", "mild": "leger"})
+    assert words("mild iron, 1 of 2") == "1/2: fer leger"
+    assert words("Mild iron, 1 of 2") == "1/2: fer Mild"
+    assert words("mild iron, one of 2") == "mild iron, one of 2"
+
+
+def test_what_is_not_known_stays_and_is_told() -> None:
+    words = Catalogue("xx", {"Known.": "Connu."})
+    assert words("Known. Not known at all. Known.") == "Connu. Not known at all. Connu."
+    assert words.unknown("Known. Not known at all. Known.") == ["Not known at all."]
+
+
+def test_a_translation_with_another_number_is_not_taken() -> None:
+    for english, said in (("7 mg/g", "70 mg/g"), ("At 7 mg/g, {#n}", "Bei 70 mg/g, {n}"), ("two", "2")):
+        with pytest.raises(ValueError, match=re.escape(english)):
+            Catalogue("xx", {english: said})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('texts: {"a {#n}": "b"}', '"a {#n}"'),
+        ('texts: {"a": "b {n}"}', '"b {n}"'),
+        ("texts: [a]", "texts:"),
+        ("texts: {a: {b: c}}", "texts:"),
+        ("{", "cannot be read"),
+    ],
+)
+def test_a_wrong_file_is_refused_at_once(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "own.yaml").write_text(content)
+    (tmp_path / "config.yaml").write_text("report: {language: de, texts_file: own.yaml}")
+    with pytest.raises(ConfigError, match=r"report\.texts_file") as error:
+        settings_of(load_config(tmp_path / "config.yaml"))
+    assert said in str(error.value)
+    assert "own.yaml" in str(error.value)
+
+
+def test_a_site_has_the_last_word(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text('language: de-AT\ntexts: {"mild": "gering"}')
+    words = catalogue("de", own)
+    assert (words.language, words("mild"), words("severe")) == ("de-AT", "gering", "schwer")
