@@ -61,7 +61,7 @@ def hard(seed: int) -> tuple[Phantom, str]:
         lesions=int(rng.integers(0, 8)),
         gas=rng.uniform(0, 1),
         arms=bool(rng.random() < 0.4),
-        roll_deg=rng.normal(0, 8),
+        roll_deg=float(np.clip(rng.normal(0, 8), -30, 30)),
         heterogeneity=rng.uniform(0.03, 0.12),
         texture=rng.uniform(0.02, 0.06),
         coil_shading=rng.uniform(0.2, 0.7),
