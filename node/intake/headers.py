@@ -15,9 +15,9 @@ from pydicom.errors import InvalidDicomError
 from node.errors import InputError, StorageError
 from node.intake.admission import decline_object, decline_plane, decline_planes
 from node.intake.durable_io import storage_error
-from node.intake.planes import Layers, Plane, first_number, first_numbers, first_text, layers_of, planes_of
+from node.intake.planes import Layers, Plane, acquired_s, first_number, first_numbers, layers_of, planes_of
 from node.intake.regions import region_reference
-from node.intake.tags import ODD_DATA, seconds_of, text, words
+from node.intake.tags import ODD_DATA, text, words
 from node.intake.vendors import RECONSTRUCTION_WORDS, Private, map_quantity, private_text, promise
 from node.model import InstanceHeader, PlaneHeader
 
@@ -114,7 +114,7 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
         variant="\\".join(sorted(RECONSTRUCTION_WORDS.intersection(every[0].image_type))) if every else "",
         repeat=_repeat(ds, usable),
         coil=private_text(ds, Private.SIEMENS_COIL),
-        acquired_s=_acquired_s(layers),
+        acquired_s=acquired_s(layers, "AcquisitionDateTime", "FrameAcquisitionDateTime"),
         declined=declined,
         map_of=_map_of(ds, declined),
         told_echo_times_s=_told_echo_times_s(ds, declined),
@@ -206,15 +206,6 @@ def _repeat(ds: Dataset, planes: tuple[Plane, ...]) -> str:
     temporal = {plane.temporal_position for plane in planes}
     number = text(ds, "AcquisitionNumber")
     return f"{number}/{temporal.pop()}" if len(temporal) == 1 else number
-
-
-def _acquired_s(layers: Layers) -> float | None:
-    """Start of the acquisition on the scanner's clock; whole objects, then frames, then the classic pair."""
-    for keyword in ("AcquisitionDateTime", "FrameAcquisitionDateTime"):
-        written = first_text(layers, keyword)
-        if (found := seconds_of(written[:8], written[8:])) is not None:
-            return found
-    return seconds_of(first_text(layers, "AcquisitionDate"), first_text(layers, "AcquisitionTime"))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from itertools import chain
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage
 
-from node.intake.tags import items, number, numbers, text, words
+from node.intake.tags import items, number, numbers, seconds_of, text, words
 from node.intake.vendors import Private, philips_frame, private_number, siemens_full_type, vendor_kind
 
 MULTI_FRAME = frozenset({str(EnhancedMRImageStorage), str(LegacyConvertedEnhancedMRImageStorage)})
@@ -47,6 +47,7 @@ class Plane:
     ``kind_told`` is false when nothing names the kind and magnitude is assumed (to be refused when pixels are
     negative). ``slope`` and ``intercept`` make the modality value of a stored value; ``units`` is the UCUM code of
     the real world value, ``real_world_slope`` its slope; ``scale_slope`` is Philips' private second scale.
+    ``run`` names the repetition that the plane was acquired in, ``acquired_s`` when that began on the scanner's clock.
     """
 
     frame_number: int | None
@@ -66,6 +67,8 @@ class Plane:
     real_world_slope: float | None
     scale_slope: float | None
     temporal_position: str
+    run: str
+    acquired_s: float | None
 
 
 def is_multi_frame(ds: Dataset) -> bool:
@@ -117,6 +120,8 @@ def _plane(layers: Layers, frame_number: int | None) -> Plane:
     kind = _kind(layers, image_type)
     spacing = first_numbers(layers, "PixelSpacing", 2)
     thickness = first_number(layers, "SliceThickness")
+    temporal_position = first_text(layers, "TemporalPositionIndex") or first_text(layers, "TemporalPositionIdentifier")
+    number_of_run = first_text(layers, "FrameAcquisitionNumber") or first_text(layers, "AcquisitionNumber")
     return Plane(
         frame_number=frame_number,
         kind=kind or "magnitude",
@@ -134,9 +139,20 @@ def _plane(layers: Layers, frame_number: int | None) -> Plane:
         units=_units(layers),
         real_world_slope=_real_world_slope(layers),
         scale_slope=_philips_scale_slope(layers),
-        temporal_position=first_text(layers, "TemporalPositionIndex")
-        or first_text(layers, "TemporalPositionIdentifier"),
+        temporal_position=temporal_position,
+        run=f"{number_of_run}/{temporal_position}",
+        acquired_s=acquired_s(layers, "FrameAcquisitionDateTime", "AcquisitionDateTime"),
     )
+
+
+def acquired_s(layers: Layers, *keywords: str) -> float | None:
+    """Start of the acquisition on the scanner's clock by the first of ``keywords`` that is there, else by the classic
+    Acquisition Date and Time."""
+    for keyword in keywords:
+        written = first_text(layers, keyword)
+        if (found := seconds_of(written[:8], written[8:])) is not None:
+            return found
+    return seconds_of(first_text(layers, "AcquisitionDate"), first_text(layers, "AcquisitionTime"))
 
 
 def _echo_time_s(layers: Layers) -> float | None:

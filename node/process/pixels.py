@@ -104,12 +104,12 @@ def prepare(files: Sequence[Path]) -> Prepared:
         first_number(layers, "SpacingBetweenSlices"),
     )
     chosen = (QcLine(code="input_chosen", severity="info", text=words) for words in plan.choice)
-    check_runs(plan.headers, selection)
+    check_runs(sources, selection)
     qc = (
         *chosen,
         *selection.qc,
         *promise_lines(plan.headers),
-        *moment_lines(plan.headers, selection),
+        *moment_lines(sources, selection),
         *field_qc,
         *located.qc,
     )

@@ -131,17 +131,10 @@ def quality_lines(acquisition: MultiEcho, sources: Mapping[str, SourceFile], sig
     return [*lines, *_frames_left_out(sources)]
 
 
-def moment_lines(headers: Iterable[InstanceHeader], selection: Selection) -> list[QcLine]:
+def moment_lines(sources: Mapping[str, SourceFile], selection: Selection) -> list[QcLine]:
     """Echoes of one slice that the scanner acquired at different moments: in breath-holds of their own, or because one
     of two runs was lost. Echoes of one train lie milliseconds apart."""
-    acquired = {header.sop_instance_uid: header.acquired_s for header in headers}
-    apart_s = 0.0
-    for z in range(len(selection.slices)):
-        refs = (
-            selection.plane("magnitude", z, e) or selection.plane("real", z, e) for e in range(len(selection.echoes))
-        )
-        told = [moment for ref in refs if ref is not None and (moment := acquired[ref.sop_instance_uid]) is not None]
-        apart_s = max(apart_s, max(told, default=0.0) - min(told, default=0.0))
+    apart_s = max(_later_s(_cells(sources, selection)).values(), default=0.0)
     if apart_s <= _ONE_BREATH_S:
         return []
     words = (
@@ -151,7 +144,7 @@ def moment_lines(headers: Iterable[InstanceHeader], selection: Selection) -> lis
     return [QcLine(code="echoes_apart", severity="warning", text=words, value=apart_s, limit=_ONE_BREATH_S)]
 
 
-def check_runs(headers: Iterable[InstanceHeader], selection: Selection) -> None:
+def check_runs(sources: Mapping[str, SourceFile], selection: Selection) -> None:
     """Refuse a grid that was filled from two repetitions of which half is lost: two breaths are no decay.
 
     Echoes or slices that were acquired apart by design come from the same run in every slice, or every echo.
@@ -159,28 +152,33 @@ def check_runs(headers: Iterable[InstanceHeader], selection: Selection) -> None:
     Raises:
         DeclinedError: two runs, by their number or the scanner's clock, share slices and the echoes in them.
     """
-    known = {header.sop_instance_uid: header for header in headers}
-    cells: dict[tuple[int, int], InstanceHeader] = {}
-    for z in range(len(selection.slices)):
-        for e in range(len(selection.echoes)):
-            ref = selection.plane("magnitude", z, e) or selection.plane("real", z, e)
-            if ref is not None and not ref.frame_number:
-                cells[z, e] = known[ref.sop_instance_uid]
-    first: dict[int, float] = {}
-    for (z, _), header in cells.items():
-        if header.acquired_s is not None:
-            first[z] = min(first.get(z, header.acquired_s), header.acquired_s)
-    late = {
-        cell: str(header.acquired_s - first[cell[0]] > _ONE_BREATH_S)
-        for cell, header in cells.items()
-        if header.acquired_s is not None
-    }
-    if _runs_mixed({cell: header.repeat for cell, header in cells.items()}) or _runs_mixed(late):
+    cells = _cells(sources, selection)
+    late = {cell: str(later_s > _ONE_BREATH_S) for cell, later_s in _later_s(cells).items()}
+    if _runs_mixed({cell: plane.run for cell, plane in cells.items()}) or _runs_mixed(late):
         text = (
             "The images come from two repetitions (Acquisition Number (0020,0012), Temporal Position or Acquisition "
             "Time (0008,0032)), and neither is whole; echoes of two breaths make no decay."
         )
         raise DeclinedError("mixed_repetitions", text)
+
+
+def _cells(sources: Mapping[str, SourceFile], selection: Selection) -> dict[tuple[int, int], Plane]:
+    """The magnitude plane (else the real one) of every (slice, echo) of the selection."""
+    cells = {}
+    for z, e in np.ndindex(len(selection.slices), len(selection.echoes)):
+        ref = selection.plane("magnitude", z, e) or selection.plane("real", z, e)
+        if ref is not None:
+            cells[z, e] = sources[ref.sop_instance_uid].planes[ref.frame_number]
+    return cells
+
+
+def _later_s(cells: Mapping[tuple[int, int], Plane]) -> dict[tuple[int, int], float]:
+    """How much later than the first echo of its slice each plane with a time was acquired."""
+    told = {cell: plane.acquired_s for cell, plane in cells.items() if plane.acquired_s is not None}
+    first: dict[int, float] = {}
+    for (z, _), moment in told.items():
+        first[z] = min(first.get(z, moment), moment)
+    return {cell: moment - first[cell[0]] for cell, moment in told.items()}
 
 
 def _runs_mixed(run: Mapping[tuple[int, int], str]) -> bool:

@@ -122,6 +122,34 @@ def test_refused_with_what_was_found(tmp_path: Path, edit: Edit, code: str, word
     assert refused.value.code == code
 
 
+@pytest.mark.parametrize("dialect", ["philips-enhanced", "siemens-xa"])
+@pytest.mark.parametrize(
+    ("early", "late"),
+    [
+        ({"FrameAcquisitionNumber": 1}, {"FrameAcquisitionNumber": 2}),
+        (
+            {"FrameAcquisitionDateTime": "20260105101500.00"},
+            {"FrameAcquisitionDateTime": "20260105101530.00"},
+        ),
+    ],
+    ids=["by number", "by clock"],
+)
+def test_two_half_breath_holds_in_the_frames_of_one_object_are_refused(
+    tmp_path: Path, dialect: str, early: dict[str, Any], late: dict[str, Any]
+) -> None:
+    every = _abdomen(dialect, tmp_path)
+    for ds in every:
+        ds.pop("AcquisitionDateTime", None)
+        for frame in ds.PerFrameFunctionalGroupsSequence:
+            z = frame.PlanePositionSequence[0].ImagePositionPatient[2] > 0
+            e = round(float(frame.MREchoSequence[0].EffectiveEchoTime) / 1.3)
+            for keyword, value in ((early, late)[(z + e) % 2]).items():
+                setattr(frame.FrameContentSequence[0], keyword, value)
+    with pytest.raises(DeclinedError, match="two repetitions") as refused:
+        read_acquisition(save_all(every, tmp_path / "edited"))
+    assert refused.value.code == "mixed_repetitions"
+
+
 def test_real_and_imaginary_that_cannot_be_negative_are_refused(tmp_path: Path) -> None:
     every = _abdomen("ge", tmp_path)
     parts = [ds for ds in every if ds.get_private_item(0x0043, 0x2F, "GEMS_PARM_01").value in (2, 3)]
