@@ -353,6 +353,11 @@ class Config(Section):
         return self
 
     @property
+    def shared(self) -> bool:
+        """Whether several gateways may work on this storage root: ledger and broker are servers that all reach."""
+        return self.broker.url is not None and (self.database.url or "").startswith("postgresql")
+
+    @property
     def receivers(self) -> "tuple[Receiver, ...]":
         """Everything that results are delivered to."""
         return (*self.destinations, *self.messages)
