@@ -1,0 +1,77 @@
+"""How many acquisitions an hour some workers get through, and what a study takes on disk."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from pydicom import dcmread
+
+from node.dimse.scu import Peer, send
+from tests.several_hosts.network import wait_until
+from tests.several_hosts.site import Site
+
+_ROOT = "1.2.826.0.1.3680043.10.997"
+_IMAGE = ["--slices", "1", "--matrix", "192", "--echoes", "12", "--seed", "3"]
+
+
+def measure(folder: Path, workers: int, acquisitions: int) -> str:
+    """One line: the workers are started, warm, and then given all acquisitions at once."""
+    phantom = folder / "phantom"
+    subprocess.run(
+        [sys.executable, "-m", "node", "phantom", "--out", str(phantom), *_IMAGE], check=True, capture_output=True
+    )
+    images = sorted(phantom.rglob("*.dcm"))
+    site = Site(folder / "site", workers, quick=False, settings={"queue": {"lease_s": 30}})
+    try:
+        site.start()
+        peer = Peer(ae_title="IRONNODE", host=site.gateways[0][0], port=site.gateways[0][1])
+        _push(peer, images, folder / "warm", range(workers * 2))
+        wait_until("the workers are warm", lambda: _done(site) == workers * 2, 600)
+        pusher = threading.Thread(target=_push, args=(peer, images, folder / "sent", range(1000, 1000 + acquisitions)))
+        pusher.start()
+        pusher.join()
+        wait_until("all delivered", lambda: _done(site) == workers * 2 + acquisitions, 1800)
+        ((seconds, longest, mean),) = site.ask(
+            "select extract(epoch from max(finished_at::timestamptz) - min(s)), max(extract(epoch from finished_at::timestamptz - s)),"
+            " avg(extract(epoch from finished_at::timestamptz - s)) from (select j.finished_at,"
+            " (select max(at)::timestamptz from event e where e.job_id = j.job_id and e.name = 'job_started') s"
+            f" from job j where study_instance_uid >= '{_ROOT}.1000') x"
+        )
+        disk = {name: _kib(site.root / name) / _done(site) for name in ("spool", "outbox", "jobs")}
+        ((ledger,),) = site.ask("select pg_database_size('ironnode')")
+    finally:
+        site.close()
+    hour = 3600 * acquisitions / float(seconds)
+    return (
+        f"{workers} workers: {acquisitions} acquisitions of {len(images)} images in {float(seconds):.0f} s, {hour:.0f} an hour, "
+        f"a run {float(mean):.1f} s (longest {float(longest):.1f}); on disk each: "
+        + ", ".join(f"{name} {kib:.0f} KiB" for name, kib in disk.items())
+        + f"; ledger {int(ledger) // 1024} KiB"
+    )
+
+
+def _push(peer: Peer, images: list[Path], folder: Path, numbers: range) -> None:
+    for number in numbers:
+        study, files = f"{_ROOT}.{number}", []
+        (folder / str(number)).mkdir(parents=True)
+        for index, source in enumerate(images, 1):
+            ds = dcmread(source)
+            ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = study, f"{study}.1", f"{study}.2"
+            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{study}.1.{index}"
+            files.append(folder / str(number) / f"{index:03d}.dcm")
+            ds.save_as(files[-1], enforce_file_format=True)
+        outcomes = send(files, peer, calling_ae_title="SCANNER", timeout_s=30)
+        assert all(outcome.stored for outcome in outcomes), outcomes
+
+
+def _done(site: Site) -> int:
+    rows = site.ask(
+        "select count(*) from job j where state = 'done' and not exists"
+        " (select 1 from delivery d where d.job_id = j.job_id and d.state = 'pending')"
+    )
+    return int(rows[0][0]) if rows else 0
+
+
+def _kib(folder: Path) -> float:
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file()) / 1024
