@@ -59,9 +59,9 @@ def test_a_damaged_ready_file_is_named(tmp_path) -> None:
 
 
 def test_gateways_that_share_a_root_run_beside_each_other_but_not_beside_maintenance(tmp_path) -> None:
-    with exclusive(tmp_path, beside_others=True), exclusive(tmp_path, beside_others=True):
-        with pytest.raises(ConfigError, match="in use by another ironnode"), exclusive(tmp_path):
-            pass
+    in_use = pytest.raises(ConfigError, match="in use by another ironnode")
+    with exclusive(tmp_path, beside_others=True), exclusive(tmp_path, beside_others=True), in_use, exclusive(tmp_path):
+        pass
     with exclusive(tmp_path), pytest.raises(ConfigError), exclusive(tmp_path, beside_others=True):
         pass
 

@@ -1,4 +1,4 @@
-"""A campaign: acquisitions flow to two gateways, one host after another is killed or cut off, and the reckoning follows."""
+"""A campaign: acquisitions flow to two gateways, hosts are killed or cut off one by one, and the reckoning follows."""
 
 import random
 import threading
@@ -12,7 +12,7 @@ from pathlib import Path
 from node.dimse.scu import Peer
 from tests.crash.acquisitions import Acquisition, Scanner, transmit
 from tests.crash.verdict import Verdict, judge
-from tests.several_hosts.site import Site
+from tests.several_hosts.site import CUT_OFF, KILLED, Site
 
 _SENDERS = 3
 _MOST_IN_FLIGHT = 24
@@ -90,16 +90,15 @@ class Campaign:
         names = sorted(self._site.hosts)
         began = time.monotonic()
         while not self._over.wait(rng.uniform(*_PAUSE_S)):
-            name, kind, away_s = rng.choice(names), rng.choice(("killed", "cut off")), rng.uniform(*_AWAY_S)
-            host, network = self._site.hosts[name], self._site.network
+            name, kind, away_s = rng.choice(names), rng.choice((KILLED, CUT_OFF)), rng.uniform(*_AWAY_S)
             in_flight = len(self.acquisitions) - len(self._finished)
             self._tell(f"{time.monotonic() - began:7.1f} s  {name} {kind} for {away_s:.0f} s  "
                        f"({len(self._finished)} of {len(self.acquisitions)} finished)")  # fmt: skip
             self.struck[name, kind] += 1
             self.on_their_way[name, kind] += in_flight
-            (host.kill if kind == "killed" else lambda n=name: network.cut_off(n))()
+            self._site.take_away(name, kind)
             self._over.wait(away_s)
-            (host.boot if kind == "killed" else lambda n=name: network.join(n))()
+            self._site.bring_back(name, kind)
 
     def _send(self, number: int) -> None:
         rng = random.Random(f"{self.plan.seed} scanner {number}")
@@ -145,7 +144,7 @@ class Campaign:
             "", "| host | killed | cut off | acquisitions on their way then (sum) |", "|---|---|---|---|",
         ]  # fmt: skip
         for name in self._site.hosts:
-            killed, cut = (name, "killed"), (name, "cut off")
+            killed, cut = (name, KILLED), (name, CUT_OFF)
             sums = self.on_their_way[killed] + self.on_their_way[cut]
             lines.append(f"| {name} | {self.struck[killed]} | {self.struck[cut]} | {sums} |")
         lines += ["", "| counted at the end | number |", "|---|---|"]

@@ -1,4 +1,4 @@
-"""Hosts as network namespaces on one bridge: each has an address, a host name and processes, and can be killed or cut off.
+"""Hosts as network namespaces on one bridge: each has an address, a name and processes, and can be killed or cut off.
 
 A host that is cut off keeps its carrier and its connections; nothing that it sends arrives, and nobody says so.
 """
@@ -82,14 +82,14 @@ class Host:
         name: str,
         log: Path,
         environment: dict[str, str],
-        before: Callable[[], None] | None = None,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self.log = log
         self.restarts = 0
         self._network = network
         self._environment = environment
-        self._before = before or (lambda: None)
+        self._before = before
         self._commands: list[list[str]] = []
         self._processes: list[subprocess.Popen[bytes]] = []
         self._up = threading.Event()

@@ -1,6 +1,6 @@
-"""A pytest plugin: every ledger that a test opens without a URL lies in PostgreSQL, each storage root in a schema of its own.
+"""A pytest plugin: a ledger that a test opens without a URL lies in PostgreSQL, each storage root's in its own schema.
 
-IRONNODE_TEST_DATABASE=postgresql+psycopg://... python -m pytest -p tests.several_hosts.on_postgresql tests/node/jobs
+``python -m pytest -p tests.several_hosts.on_postgresql tests/node/jobs``; ``IRONNODE_TEST_DATABASE`` is the server.
 """
 
 import hashlib

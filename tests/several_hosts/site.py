@@ -23,6 +23,8 @@ from tests.several_hosts.network import Host, Network, wait_until
 _HERE = Path(__file__).parent
 _DICOM_PORT, _PACS_PORT = 11112, 10400
 GATEWAYS = ("gw1", "gw2")
+KILLED, CUT_OFF = "killed", "cut off"
+_AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")
 
 
 def postgresql_folder() -> Path | None:
@@ -131,9 +133,8 @@ class Site:
         for parent in self.folder.parents:
             if parent.stat().st_mode & 0o1 == 0:
                 parent.chmod(parent.stat().st_mode | 0o1)  # a temporary folder; the server runs as its own user
-        _as_postgres(
-            str(programs / "initdb"), "-D", str(data), "-A", "trust", "-U", "ironnode", "--no-locale", "-E", "UTF8"
-        )
+        initdb = [f"{programs}/initdb", "-D", str(data), "-A", "trust", "-U", "ironnode", "--no-locale", "-E", "UTF8"]
+        subprocess.run([*_AS_POSTGRES, *initdb], check=True, capture_output=True)
         with (data / "pg_hba.conf").open("a") as file:
             file.write("host all all 10.77.0.0/24 trust\n")
         with (data / "postgresql.conf").open("a") as file:
@@ -146,15 +147,7 @@ class Site:
             data, programs = self.folder / "postgresql", postgresql_folder()
             valkey = self.folder / "valkey"
             valkey.mkdir()
-            server = [
-                "setpriv",
-                "--reuid=postgres",
-                "--regid=postgres",
-                "--clear-groups",
-                f"{programs}/postgres",
-                "-D",
-                str(data),
-            ]
+            server = [*_AS_POSTGRES, f"{programs}/postgres", "-D", str(data)]
             options = ["--port", "6379", "--bind", "0.0.0.0", "--protected-mode", "no", "--dir", str(valkey),
                        "--appendonly", "yes", "--appendfsync", "always", "--save", ""]  # fmt: skip
 
@@ -163,12 +156,8 @@ class Site:
 
             return Host(self.network, name, log, environment, forget).runs(server, [str(get_binary_path()), *options])
         if name == "pacs":
-            command = [
-                str(REPOSITORY / "tests/crash/archive.py"),
-                str(_PACS_PORT),
-                str(self.folder / "pacs"),
-                "0.0.0.0",
-            ]
+            program = str(REPOSITORY / "tests" / "crash" / "archive.py")
+            command = [program, str(_PACS_PORT), str(self.folder / "pacs"), self.network.address[name]]
             return Host(self.network, name, log, environment).runs([sys.executable, *command])
         part = "worker" if name in self.workers else "gateway"
         if quick:
@@ -190,9 +179,7 @@ class Site:
         wait_until("gateways and workers are ready", lambda: self._n_ready() == len(GATEWAYS) + len(self.workers), 120)
 
     def _n_ready(self) -> int:
-        return len(list(self.root.glob("run/gateways/*/node.json"))) + len(
-            list(self.root.glob("run/workers/*/node.json"))
-        )
+        return sum(len(list(self.root.glob(f"run/{part}/*/node.json"))) for part in ("gateways", "workers"))
 
     def _dsn(self, database: str) -> str:
         return f"host={self.network.address['db']} user=ironnode dbname={database} connect_timeout=3"
@@ -204,6 +191,20 @@ class Site:
                 return connection.execute(query.encode()).fetchall()
         except OperationalError:
             return []
+
+    def take_away(self, name: str, how: str) -> None:
+        """A host is killed, or cut off."""
+        if how == KILLED:
+            self.hosts[name].kill()
+        else:
+            self.network.cut_off(name)
+
+    def bring_back(self, name: str, how: str) -> None:
+        """It boots, or is joined again."""
+        if how == KILLED:
+            self.hosts[name].boot()
+        else:
+            self.network.join(name)
 
     def stop(self) -> None:
         """An orderly end of gateways and workers; database and archive stay."""
@@ -220,8 +221,3 @@ class Site:
     def gateways(self) -> list[tuple[str, int]]:
         """Where the gateways listen."""
         return [(self.network.address[name], _DICOM_PORT) for name in GATEWAYS]
-
-
-def _as_postgres(*command: str) -> None:
-    words = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
-    subprocess.run(words, check=True, capture_output=True)

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 from pydicom import dcmread
@@ -12,15 +11,21 @@ from tests.several_hosts.network import wait_until
 from tests.several_hosts.site import Site
 
 _ROOT = "1.2.826.0.1.3680043.10.997"
+_TIMES = f"""
+    select extract(epoch from max(ended) - min(began)), avg(extract(epoch from ended - began)) from (
+        select finished_at::timestamptz as ended,
+            (select max(at)::timestamptz from event e where e.job_id = j.job_id and e.name = 'job_started') as began
+        from job j where study_instance_uid like '{_ROOT}.1___'
+    ) as times
+"""
 _IMAGE = ["--slices", "1", "--matrix", "192", "--echoes", "12", "--seed", "3"]
 
 
 def measure(folder: Path, workers: int, acquisitions: int) -> str:
     """One line: the workers are started, warm, and then given all acquisitions at once."""
     phantom = folder / "phantom"
-    subprocess.run(
-        [sys.executable, "-m", "node", "phantom", "--out", str(phantom), *_IMAGE], check=True, capture_output=True
-    )
+    command = [sys.executable, "-m", "node", "phantom", "--out", str(phantom), *_IMAGE]
+    subprocess.run(command, check=True, capture_output=True)
     images = sorted(phantom.rglob("*.dcm"))
     site = Site(folder / "site", workers, quick=False, settings={"queue": {"lease_s": 30}})
     try:
@@ -28,26 +33,18 @@ def measure(folder: Path, workers: int, acquisitions: int) -> str:
         peer = Peer(ae_title="IRONNODE", host=site.gateways[0][0], port=site.gateways[0][1])
         _push(peer, images, folder / "warm", range(workers * 2))
         wait_until("the workers are warm", lambda: _done(site) == workers * 2, 600)
-        pusher = threading.Thread(target=_push, args=(peer, images, folder / "sent", range(1000, 1000 + acquisitions)))
-        pusher.start()
-        pusher.join()
+        _push(peer, images, folder / "sent", range(1000, 1000 + acquisitions))
         wait_until("all delivered", lambda: _done(site) == workers * 2 + acquisitions, 1800)
-        ((seconds, longest, mean),) = site.ask(
-            "select extract(epoch from max(finished_at::timestamptz) - min(s)), max(extract(epoch from finished_at::timestamptz - s)),"
-            " avg(extract(epoch from finished_at::timestamptz - s)) from (select j.finished_at,"
-            " (select max(at)::timestamptz from event e where e.job_id = j.job_id and e.name = 'job_started') s"
-            f" from job j where study_instance_uid >= '{_ROOT}.1000') x"
-        )
+        ((seconds, mean),) = site.ask(_TIMES)
         disk = {name: _kib(site.root / name) / _done(site) for name in ("spool", "outbox", "jobs")}
         ((ledger,),) = site.ask("select pg_database_size('ironnode')")
     finally:
         site.close()
     hour = 3600 * acquisitions / float(seconds)
+    parts = ", ".join(f"{name} {kib:.0f} KiB" for name, kib in disk.items())
     return (
-        f"{workers} workers: {acquisitions} acquisitions of {len(images)} images in {float(seconds):.0f} s, {hour:.0f} an hour, "
-        f"a run {float(mean):.1f} s (longest {float(longest):.1f}); on disk each: "
-        + ", ".join(f"{name} {kib:.0f} KiB" for name, kib in disk.items())
-        + f"; ledger {int(ledger) // 1024} KiB"
+        f"{workers} workers: {acquisitions} acquisitions of {len(images)} images in {float(seconds):.0f} s, "
+        f"{hour:.0f} an hour, a run takes {float(mean):.1f} s; on disk each: {parts}; ledger {int(ledger) >> 10} KiB"
     )
 
 
