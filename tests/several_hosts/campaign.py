@@ -17,8 +17,8 @@ from tests.several_hosts.site import CUT_OFF, KILLED, Site
 _SENDERS = 3
 _MOST_IN_FLIGHT = 24
 _NO_PROGRESS_S = 120.0
-_PAUSE_S = (3.0, 10.0)
-_AWAY_S = (2.0, 30.0)  # leases of roles last 15 s, of jobs 4 s
+_PAUSE_S = (3.0, 9.0)
+_AWAY_S = (2.0, 25.0)  # leases of roles last 15 s, of jobs 4 s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +87,13 @@ class Campaign:
 
     def _strike(self) -> None:
         rng = random.Random(f"{self.plan.seed} faults")
-        names = sorted(self._site.hosts)
+        deck: list[tuple[str, str]] = []  # every host is killed once and cut off once before any is again
         began = time.monotonic()
         while not self._over.wait(rng.uniform(*_PAUSE_S)):
-            name, kind, away_s = rng.choice(names), rng.choice((KILLED, CUT_OFF)), rng.uniform(*_AWAY_S)
+            if not deck:
+                deck = [(name, kind) for name in sorted(self._site.hosts) for kind in (KILLED, CUT_OFF)]
+                rng.shuffle(deck)
+            (name, kind), away_s = deck.pop(), rng.uniform(*_AWAY_S)
             in_flight = len(self.acquisitions) - len(self._finished)
             self._tell(f"{time.monotonic() - began:7.1f} s  {name} {kind} for {away_s:.0f} s  "
                        f"({len(self._finished)} of {len(self.acquisitions)} finished)")  # fmt: skip

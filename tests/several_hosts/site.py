@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -18,19 +17,13 @@ from tests.conftest import REPOSITORY
 from tests.crash import archive
 from tests.crash.role import FOLDER
 from tests.crash.testbed import COMPLETE_QUIET_S, SETTLE_S, Archive
+from tests.nodekit.postgresql import AS_POSTGRES, programs
 from tests.several_hosts.network import Host, Network, wait_until
 
 _HERE = Path(__file__).parent
 _DICOM_PORT, _PACS_PORT = 11112, 10400
 GATEWAYS = ("gw1", "gw2")
 KILLED, CUT_OFF = "killed", "cut off"
-_AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")
-
-
-def postgresql_folder() -> Path | None:
-    """Where Debian keeps the newest PostgreSQL's programs."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(re.sub(r"\D", "", str(p)) or 0))
-    return found[-1].parent if found else None
 
 
 def missing() -> str | None:
@@ -40,7 +33,7 @@ def missing() -> str | None:
     for program in ("ip", "unshare", "setpriv"):
         if shutil.which(program) is None:
             return f"{program} is not installed"
-    if postgresql_folder() is None:
+    if programs() is None:
         return "PostgreSQL is not installed (deploy/install-test-peers installs it)"
     if subprocess.run(["ip", "netns", "list"], capture_output=True, check=False).returncode:
         return "network namespaces are not allowed here"
@@ -126,15 +119,26 @@ class Site:
     # ------------------------------------------------------------ hosts
 
     def _initialise_database(self) -> None:
-        data, programs = self.folder / "postgresql", postgresql_folder()
-        assert programs is not None
+        data, server_folder = self.folder / "postgresql", programs()
+        assert server_folder is not None
         data.mkdir()
         shutil.chown(data, "postgres")
         for parent in self.folder.parents:
             if parent.stat().st_mode & 0o1 == 0:
                 parent.chmod(parent.stat().st_mode | 0o1)  # a temporary folder; the server runs as its own user
-        initdb = [f"{programs}/initdb", "-D", str(data), "-A", "trust", "-U", "ironnode", "--no-locale", "-E", "UTF8"]
-        subprocess.run([*_AS_POSTGRES, *initdb], check=True, capture_output=True)
+        initdb = [
+            f"{server_folder}/initdb",
+            "-D",
+            str(data),
+            "-A",
+            "trust",
+            "-U",
+            "ironnode",
+            "--no-locale",
+            "-E",
+            "UTF8",
+        ]
+        subprocess.run([*AS_POSTGRES, *initdb], check=True, capture_output=True)
         with (data / "pg_hba.conf").open("a") as file:
             file.write("host all all 10.77.0.0/24 trust\n")
         with (data / "postgresql.conf").open("a") as file:
@@ -144,10 +148,10 @@ class Site:
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), FOLDER: str(self.folder)}
         log = self.folder / f"{name}.log"
         if name == "db":
-            data, programs = self.folder / "postgresql", postgresql_folder()
+            data, server_folder = self.folder / "postgresql", programs()
             valkey = self.folder / "valkey"
             valkey.mkdir()
-            server = [*_AS_POSTGRES, f"{programs}/postgres", "-D", str(data)]
+            server = [*AS_POSTGRES, f"{server_folder}/postgres", "-D", str(data)]
             options = ["--port", "6379", "--bind", "0.0.0.0", "--protected-mode", "no", "--dir", str(valkey),
                        "--appendonly", "yes", "--appendfsync", "always", "--save", ""]  # fmt: skip
 
