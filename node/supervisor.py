@@ -257,6 +257,8 @@ def run_node(
             if config.shared:
                 stack.enter_context(exclusive(run.folder))
         else:  # any number of workers may share a storage root
+            if config.shared:  # nobody migrates or restores below them
+                stack.enter_context(exclusive(root / "run", beside_others=True))
             run = RunFolder(root / "run" / "workers" / f"{socket.gethostname()}-{os.getpid()}")
         with open_node(config):
             pass  # made and checked once, before several processes open it

@@ -26,7 +26,9 @@ _OF_ALL = frozenset({"map", "page", "sr", "seg", "pm"})  # the others only where
 class StorageConfig(Section):
     """Where spool, outbox, ledger and the embedded broker live."""
 
-    root: Path = Field(Path("ironnode-data"), description="folder on a local disk; created when absent")
+    root: Path = Field(
+        Path("ironnode-data"), description="folder on a local disk, or one that all machines share; made when absent"
+    )
     min_free_mib: int = Field(
         512, ge=0, description="below this free space instances are answered A700 (out of resources)"
     )
