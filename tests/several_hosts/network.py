@@ -66,6 +66,15 @@ class Network:
         """The processes of a host."""
         return [int(word) for word in _ip("netns", "pids", self.space(name)).split()]
 
+    def cpu_s(self, name: str) -> float:
+        """CPU time that the living processes of a host have used, and those below them that ended."""
+        ticks = 0
+        for pid in self.pids(name):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += sum(int(field) for field in fields[11:15])  # proc(5): utime, stime, cutime, cstime
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def close(self) -> None:
         """Take the namespaces away; their processes must be gone."""
         for space in [*map(self.space, self._names), self._switch]:

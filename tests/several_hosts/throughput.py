@@ -1,5 +1,6 @@
 """How many acquisitions an hour some workers get through, and what a study takes on disk."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pydicom import dcmread
 
 from node.dimse.scu import Peer, send
 from tests.several_hosts.network import wait_until
-from tests.several_hosts.site import Site
+from tests.several_hosts.site import GATEWAYS, Site
 
 _ROOT = "1.2.826.0.1.3680043.10.997"
 _TIMES = f"""
@@ -33,18 +34,28 @@ def measure(folder: Path, workers: int, acquisitions: int) -> str:
         peer = Peer(ae_title="IRONNODE", host=site.gateways[0][0], port=site.gateways[0][1])
         _push(peer, images, folder / "warm", range(workers * 2))
         wait_until("the workers are warm", lambda: _done(site) == workers * 2, 600)
+        used_s = {name: -site.network.cpu_s(name) for name in site.hosts}
+        load = os.getloadavg()[0]
         _push(peer, images, folder / "sent", range(1000, 1000 + acquisitions))
         wait_until("all delivered", lambda: _done(site) == workers * 2 + acquisitions, 1800)
+        load = max(load, os.getloadavg()[0])
+        for name in used_s:
+            used_s[name] += site.network.cpu_s(name)
         ((seconds, mean),) = site.ask(_TIMES)
         disk = {name: _kib(site.root / name) / _done(site) for name in ("spool", "outbox", "jobs")}
         ((ledger,),) = site.ask("select pg_database_size('ironnode')")
     finally:
         site.close()
     hour = 3600 * acquisitions / float(seconds)
+    measuring_s = sum(used_s[name] for name in site.workers) / acquisitions
+    gateways_s = sum(used_s[name] for name in GATEWAYS) / acquisitions
     parts = ", ".join(f"{name} {kib:.0f} KiB" for name, kib in disk.items())
     return (
         f"{workers} workers: {acquisitions} acquisitions of {len(images)} images in {float(seconds):.0f} s, "
-        f"{hour:.0f} an hour, a run takes {float(mean):.1f} s; on disk each: {parts}; ledger {int(ledger) >> 10} KiB"
+        f"{hour:.0f} an hour, a run takes {float(mean):.1f} s (load {load:.1f} on {os.cpu_count()} cores); CPU each: "
+        f"workers {measuring_s:.2f} s, gateways {gateways_s:.2f} s, "
+        f"database and broker {used_s['db'] / acquisitions:.2f} s; "
+        f"on disk each: {parts}; ledger {int(ledger) >> 10} KiB"
     )
 
 
