@@ -114,7 +114,7 @@ class Site:
         for name in (*GATEWAYS, *self.workers):
             for line in (self.folder / f"{name}.log").read_text(errors="replace").splitlines():
                 if line and not line.startswith("{"):
-                    yield f"{name}: {line}"
+                    yield line
 
     # ------------------------------------------------------------ hosts
 
