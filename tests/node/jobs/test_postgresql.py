@@ -16,6 +16,7 @@ from node.errors import ConfigError, StorageError
 from node.jobs import schema
 from node.jobs.database import Database
 from node.jobs.duties import Duty
+from node.jobs.ledger import Ledger
 from node.model import JobState
 from tests.nodekit.postgresql import Server, programs
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
@@ -57,6 +58,18 @@ def test_many_open_a_new_ledger_at_the_same_time(server: Server, tmp_path: Path)
     with ThreadPoolExecutor(6) as pool:
         for opened in pool.map(lambda _: Database(tmp_path, url), range(6)):
             opened.close()
+
+
+def test_of_several_machines_one_gets_the_job(server: Server, tmp_path: Path, make_manifest) -> None:
+    url, job_id = server.new_database(), make_manifest().job_id
+    ledgers = [Ledger(tmp_path, url) for _ in range(4)]
+    now = ledgers[0].database.now(lambda: LONG_AGO)
+    ledgers[0].add(make_manifest(), now)
+    with ThreadPoolExecutor(len(ledgers)) as pool:
+        claimed = list(pool.map(lambda ledger: ledger.claim(job_id, f"worker {id(ledger)}", now, 30), ledgers))
+    assert sum(job is not None for job in claimed) == 1
+    for ledger in ledgers:
+        ledger.close()
 
 
 def test_an_older_ledger_is_refused_and_then_migrated(node: QuietNode) -> None:
