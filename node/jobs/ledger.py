@@ -289,6 +289,11 @@ class Ledger:
             row = _find(connection, job_id)
             return None if row is None else _job(connection, row)
 
+    def job_ids(self) -> frozenset[str]:
+        """Every job."""
+        with self.database.reading() as connection:
+            return frozenset(connection.scalars(select(schema.job.c.job_id)))
+
     def count_running(self, now: datetime) -> int:
         """How many jobs a live worker holds."""
         job = schema.job.c
