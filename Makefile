@@ -69,6 +69,7 @@ several-hosts: $(STAMP) peers  ## kill or cut off gateways, workers, database, a
 throughput: $(STAMP) peers  ## acquisitions an hour with 1, 2 and 4 workers, disk of each (root)
 	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm
 	$(BIN)/python -m tests.several_hosts --workers 1 2 4 --throughput $(or $(ACQUISITIONS),30)
+	$(BIN)/python -m tests.several_hosts --workers 1 2 4 --throughput $(or $(ACQUISITIONS),30) --waiting
 
 hostile: $(STAMP)  ## hostile peers against ours, DCMTK, Orthanc and pynetdicom; writes docs/hostile-peers.md (4 minutes)
 	$(BIN)/python -m bench.hostile

@@ -13,7 +13,7 @@ from tempfile import mkdtemp
 from tests.crash.campaign import announce
 from tests.several_hosts.campaign import Campaign, Plan
 from tests.several_hosts.site import missing
-from tests.several_hosts.throughput import measure
+from tests.several_hosts.throughput import measure, measure_waiting
 
 
 def main() -> int:
@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--workers", type=int, nargs="+", default=[4])
     parser.add_argument("--throughput", type=int, help="so many acquisitions for each number of workers")
+    parser.add_argument("--waiting", action="store_true", help="of measurements that wait and compute nothing")
     options = parser.parse_args()
     if (lack := missing()) is not None:
         announce(f"skipped: {lack}")
@@ -32,7 +33,8 @@ def main() -> int:
     announce(f"seed {options.seed}, folder {folder}")
     if options.throughput is not None:
         for workers in options.workers:
-            announce(measure(folder / f"workers-{workers}", workers, options.throughput))
+            how = measure_waiting if options.waiting else measure
+            announce(how(folder / f"workers-{workers}", workers, options.throughput))
         return 0
     plan = Plan(seed=options.seed, longest_s=60 * options.minutes, workers=options.workers[0])
     campaign = Campaign(folder / "campaign", plan, announce)

@@ -51,8 +51,15 @@ class Site:
     """Everything in ``folder``; ``quick`` puts the fast measurement of ``tests.crash.role`` beside the real one."""
 
     def __init__(
-        self, folder: Path, workers: int, *, quick: bool = True, settings: dict[str, Any] | None = None
+        self,
+        folder: Path,
+        workers: int,
+        *,
+        quick: bool = True,
+        settings: dict[str, Any] | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
+        self._environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), FOLDER: str(folder), **(environment or {})}
         self.folder = folder
         self.root = folder / "storage"
         self.root.mkdir(parents=True)
@@ -145,7 +152,7 @@ class Site:
             file.write(f"listen_addresses = '*'\nunix_socket_directories = '{data}'\n")
 
     def _host(self, name: str, quick: bool) -> Host:
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), FOLDER: str(self.folder)}
+        environment = self._environment
         log = self.folder / f"{name}.log"
         if name == "db":
             data, server_folder = self.folder / "postgresql", programs()

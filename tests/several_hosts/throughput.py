@@ -8,9 +8,12 @@ from pathlib import Path
 from pydicom import dcmread
 
 from node.dimse.scu import Peer, send
+from tests.crash.role import EVERY_QUICK_RUN_S, QUICK_ROOT
+from tests.nodekit.small_study import write_study
 from tests.several_hosts.network import wait_until
 from tests.several_hosts.site import GATEWAYS, Site
 
+RUN_S = 3.0
 _ROOT = "1.2.826.0.1.3680043.10.997"
 _TIMES = f"""
     select extract(epoch from max(ended) - min(began)), avg(extract(epoch from ended - began)) from (
@@ -56,6 +59,26 @@ def measure(folder: Path, workers: int, acquisitions: int) -> str:
         f"workers {measuring_s:.2f} s, gateways {gateways_s:.2f} s, "
         f"database and broker {used_s['db'] / acquisitions:.2f} s; "
         f"on disk each: {parts}; ledger {int(ledger) >> 10} KiB"
+    )
+
+
+def measure_waiting(folder: Path, workers: int, acquisitions: int) -> str:
+    """One line: the same with runs that wait ``RUN_S`` and compute nothing, so that cores do not bound the workers."""
+    site = Site(folder / "site", workers, environment={EVERY_QUICK_RUN_S: str(RUN_S)})
+    try:
+        site.start()
+        for number in range(acquisitions):
+            files = write_study(folder / str(number), number + 1)
+            peer = Peer(ae_title="IRONNODE", host=site.gateways[number % 2][0], port=site.gateways[number % 2][1])
+            assert all(outcome.stored for outcome in send(files, peer, calling_ae_title="SCANNER", timeout_s=30))
+        wait_until("all delivered", lambda: _done(site) == acquisitions, 600)
+        ((seconds, mean),) = site.ask(_TIMES.replace(_ROOT, QUICK_ROOT).replace(".1___", ".%"))
+    finally:
+        site.close()
+    hour = 3600 * acquisitions / float(seconds)
+    return (
+        f"{workers} workers that wait {RUN_S:g} s: {acquisitions} acquisitions in {float(seconds):.0f} s, {hour:.0f} "
+        f"an hour, a run takes {float(mean):.2f} s (load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)"
     )
 
 
