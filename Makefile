@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # More than cores: tests of whole nodes wait much.
 WORKERS ?= 3
 
-.PHONY: help install demo test check serve bench bench-fit fuzz crash hostile lock peers install-check image-check release conformance docs clean
+.PHONY: help install demo test check serve bench bench-fit fuzz crash several-hosts throughput hostile lock peers install-check image-check release conformance docs clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -20,7 +20,7 @@ $(STAMP): requirements.lock requirements-dev.lock pyproject.toml
 
 install: $(STAMP)  ## the virtual environment with locked dependencies
 
-peers:           ## DCMTK, dicom3tools, Orthanc, Chromium and promtool for the tests (Debian packages; needs root or sudo)
+peers:           ## DCMTK, dicom3tools, Orthanc, Chromium, promtool and PostgreSQL for the tests (Debian packages; needs root or sudo)
 	deploy/install-test-peers
 
 demo: $(STAMP)   ## the whole way on this machine: scanner push, maps and report back
@@ -61,6 +61,15 @@ release:         ## the archive that docs/installation.md unpacks
 
 crash: $(STAMP) peers  ## kills, full disks and bad destinations while acquisitions flow: what was lost (ACQUISITIONS= KILLS= SEED= MINUTES=)
 	$(BIN)/python -m tests.crash --acquisitions $(or $(ACQUISITIONS),200) --kills $(or $(KILLS),50) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+several-hosts: $(STAMP) peers  ## kill or cut off gateways, workers, database, archive as hosts of their own (root; SEED= MINUTES=)
+	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm
+	$(BIN)/python -m tests.several_hosts --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+throughput: $(STAMP) peers  ## acquisitions an hour with 1, 2 and 4 workers, disk of each (root)
+	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm
+	$(BIN)/python -m tests.several_hosts --workers 1 2 4 --throughput $(or $(ACQUISITIONS),30)
+	$(BIN)/python -m tests.several_hosts --workers 1 2 4 --throughput $(or $(ACQUISITIONS),30) --waiting
 
 hostile: $(STAMP)  ## hostile peers against ours, DCMTK, Orthanc and pynetdicom; writes docs/hostile-peers.md (4 minutes)
 	$(BIN)/python -m bench.hostile

@@ -19,7 +19,7 @@ from node.intake.durable_io import storage_error
 from node.intake.spool import Spool
 from node.jobs.assemble import Assembler
 from node.jobs.commitments import Commitment, CommitmentCounts
-from node.jobs.database import set_sqlite_aside
+from node.jobs.database import Fence, set_sqlite_aside
 from node.jobs.deliveries import Delivery
 from node.jobs.figures import Figures
 from node.jobs.ledger import Ledger
@@ -31,7 +31,7 @@ from node.jobs.rebuild import Rebuilt, rebuild_ledger
 from node.jobs.removals import Removal, RemovalCounts
 from node.jobs.self_tests import SelfTest, SelfTests
 from node.model import Cause, Job, JobState
-from node.runtime import RunFolder, exclusive
+from node.runtime import exclusive, gateway_run
 from quant import METHOD_VERSION
 
 _MIB = 1 << 20
@@ -108,8 +108,8 @@ class JobDetails:
 class Node:
     """The parts of a node over one storage root. Close it, or use :func:`open_node`."""
 
-    def __init__(self, config: Config) -> None:
-        """Open (and make where absent) everything under ``storage.root``.
+    def __init__(self, config: Config, fence: Fence | None = None) -> None:
+        """Open (and make where absent) everything under ``storage.root``; ``fence`` stands before the ledger.
 
         Raises:
             StorageError, ConfigError: a folder or the ledger cannot be used.
@@ -117,7 +117,7 @@ class Node:
         self.config = config
         root = config.storage.root
         self.spool = Spool(root, config.storage.min_free_mib * _MIB)
-        self.ledger = Ledger(root, config.database.url)
+        self.ledger = Ledger(root, config.database.url, fence)
         self.outbox = Outbox(root / "outbox")
         self.manifests = ManifestStore(root / "jobs")
         self.priors = PriorStore(root / "priors")
@@ -127,6 +127,14 @@ class Node:
     def close(self) -> None:
         """Let go of the ledger."""
         self.ledger.close()
+
+    def clock(self) -> datetime:
+        """Now, as everybody who shares the ledger reads it, aware, in UTC.
+
+        Raises:
+            StorageError: the database server is asked, and away.
+        """
+        return self.ledger.database.now(wall_clock)
 
     def assembler(self) -> Assembler:
         """The assembler of this node."""
@@ -138,7 +146,7 @@ class Node:
             rules=self.config.rules,
             settings_digest=self.config.method_digest(),
             method_version=METHOD_VERSION,
-            clock=wall_clock,
+            clock=self.clock,
         )
 
     def retention(self, find: Find) -> Retention:
@@ -153,7 +161,7 @@ class Node:
             destinations=self.config.destinations,
             message_receivers=frozenset(m.name for m in self.config.messages),
             find=find,
-            clock=wall_clock,
+            clock=self.clock,
         )
 
     # ------------------------------------------------------------ what operators ask
@@ -163,7 +171,7 @@ class Node:
         root = self.config.storage.root
         acquisitions = Counter(line.state for line in self.overview.acquisitions())
         return NodeStatus(
-            roles=RunFolder(root / "run").roles_alive(),
+            roles=gateway_run(self.config).roles_alive(),
             inbox=sum(1 for _ in self.spool.inbox_folder.glob("*.dcm")),
             receiving=acquisitions["receiving"],
             declined=acquisitions["declined"],
@@ -229,7 +237,7 @@ class Node:
         Raises:
             InputError: no job, or several, begin so; a worker has it; or retention removed its files.
         """
-        now = wall_clock()
+        now = self.clock()
         details = self.show(job_id)
         full = details.job.job_id
         if details.job.state == JobState.RUNNING:
@@ -275,7 +283,7 @@ class Node:
             acquisition_key=job.acquisition_key,
             study_instance_uid=job.study_instance_uid,
             sop_instance_uids=job.sop_instance_uids,
-            accepted_at=wall_clock(),
+            accepted_at=self.clock(),
             revision=job.revision + 1,
             predecessor_job_id=job.job_id,
             missing=job.missing,
@@ -288,7 +296,7 @@ class Node:
         )
         if self.ledger.find(manifest.job_id) is not None:
             raise InputError(f"job {job.job_id}: neither the method nor the settings have changed since a result of it")
-        self.ledger.add(self.manifests.keep(manifest), wall_clock())
+        self.ledger.add(self.manifests.keep(manifest), self.clock())
         return f"job {manifest.job_id} is queued: revision {manifest.revision}, replaces {job.job_id}"
 
     def send_again(self, job_id: str) -> str:
@@ -297,7 +305,7 @@ class Node:
         Raises:
             InputError: no job, or several, begin so; it has no result yet; or retention removed its files.
         """
-        now = wall_clock()
+        now = self.clock()
         details = self.show(job_id)
         full = details.job.job_id
         if details.record is None:
@@ -315,15 +323,15 @@ class Node:
             InputError: no job, or several, begin so; or it does not wait.
         """
         full = self.overview.complete_job_id(job_id)
-        if not self.ledger.park(full, wall_clock()):
+        if not self.ledger.park(full, self.clock()):
             raise InputError(f"job {full} does not wait; only a queued job can be parked")
         return f"job {full} is parked"
 
 
 @contextmanager
-def open_node(config: Config) -> Iterator[Node]:
+def open_node(config: Config, fence: Fence | None = None) -> Iterator[Node]:
     """A node's parts, closed at the end."""
-    node = Node(config)
+    node = Node(config, fence)
     try:
         yield node
     finally:

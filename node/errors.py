@@ -7,6 +7,7 @@ IronnodeError
 |   +-- UnreadableError    an image whose header is known, but not its pixels
 +-- StorageError           the disk refused
 |   +-- DiskFullError
+|   +-- DutyLostError      another process plays this role now
 +-- PeerError              another system did not answer, or refused
 +-- BrokerError            the queue's broker is away
 +-- LeaseLostError         another worker owns the job now
@@ -63,6 +64,12 @@ class StorageError(IronnodeError):
     code = "storage"
     retryable = True
     hint = "Check that the storage folder exists, is writable and has space."
+
+
+class DutyLostError(StorageError):
+    """Another process plays this role now; nothing was written."""
+
+    code = "duty_lost"
 
 
 class DiskFullError(StorageError):

@@ -3,11 +3,13 @@
 import fcntl
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from node.config import Config
 from node.errors import ConfigError, StorageError
 from node.intake.durable_io import storage_error
 
@@ -58,9 +60,22 @@ class RunFolder:
         return {role: _alive((self.facts(role) or {}).get("pid")) for role in sorted(announced | expected)}
 
 
+def gateway_name(config: Config) -> str | None:
+    """This machine's name among the gateways that share the storage root; ``None`` where there is one gateway."""
+    return socket.gethostname() if config.shared else None
+
+
+def gateway_run(config: Config) -> RunFolder:
+    """The run folder of this machine's gateway: where several share a storage root, each host name has its own."""
+    folder, name = config.storage.root / "run", gateway_name(config)
+    return RunFolder(folder if name is None else folder / "gateways" / name)
+
+
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path, *, beside_others: bool = False) -> Iterator[None]:
     """Hold the lock of a storage root; the kernel lets go of it when the process ends, however it ends.
+
+    ``beside_others``: others may hold it so too (gateways that share the root), but nobody alone (maintenance).
 
     Raises:
         ConfigError: another process holds it.
@@ -74,7 +89,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         raise storage_error(error, f"{path} cannot be opened") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if beside_others else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "unknown"
@@ -82,7 +97,7 @@ def exclusive(folder: Path) -> Iterator[None]:
                 f"storage.root: {folder.parent} is in use by another ironnode (process {holder})"
             ) from None
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(f"{os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
 

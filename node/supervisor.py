@@ -38,7 +38,7 @@ from node.ops.audit import audit_events
 from node.ops.events import Event, emit
 from node.ops.service_manager import READY, STOPPING, tell_service_manager
 from node.reload import KEPT_ROLES, reread
-from node.runtime import RunFolder, exclusive
+from node.runtime import RunFolder, exclusive, gateway_run
 
 GATEWAY_ROLES = ("broker", "listener", "assembler", "deliverer", "web", "notifier", "auditor", "selftest")
 ROLES_OF: Mapping[str, tuple[str, ...]] = {
@@ -244,7 +244,7 @@ def run_node(
     ``programs`` replaces how the roles are started.
 
     Raises:
-        ConfigError: another node runs on this storage root.
+        ConfigError: another node runs on this storage root (where gateways share it: under this host name).
         IronnodeError: the ledger cannot be opened, or a role cannot start at all.
     """
     root = config.storage.root
@@ -252,9 +252,13 @@ def run_node(
     programs = programs_for(config, roles) if programs is None else programs
     with contextlib.ExitStack() as stack:
         if "listener" in roles:
-            stack.enter_context(exclusive(root / "run"))
-            run = RunFolder(root / "run")
+            stack.enter_context(exclusive(root / "run", beside_others=config.shared))
+            run = gateway_run(config)
+            if config.shared:
+                stack.enter_context(exclusive(run.folder))
         else:  # any number of workers may share a storage root
+            if config.shared:  # nobody migrates or restores below them
+                stack.enter_context(exclusive(root / "run", beside_others=True))
             run = RunFolder(root / "run" / "workers" / f"{socket.gethostname()}-{os.getpid()}")
         with open_node(config):
             pass  # made and checked once, before several processes open it

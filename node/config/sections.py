@@ -26,7 +26,9 @@ _OF_ALL = frozenset({"map", "page", "sr", "seg", "pm"})  # the others only where
 class StorageConfig(Section):
     """Where spool, outbox, ledger and the embedded broker live."""
 
-    root: Path = Field(Path("ironnode-data"), description="folder on a local disk; created when absent")
+    root: Path = Field(
+        Path("ironnode-data"), description="folder on a local disk, or one that all machines share; made when absent"
+    )
     min_free_mib: int = Field(
         512, ge=0, description="below this free space instances are answered A700 (out of resources)"
     )
@@ -357,6 +359,11 @@ class Config(Section):
             text = f"receive.allow must list the test's caller: {{ae_title: {title}, host: 127.0.0.1}}"
             raise PlacedError(("selftest", "every_h"), text)
         return self
+
+    @property
+    def shared(self) -> bool:
+        """Whether several gateways may work on this storage root: ledger and broker are servers that all reach."""
+        return self.broker.url is not None and (self.database.url or "").startswith("postgresql")
 
     @property
     def receivers(self) -> "tuple[Receiver, ...]":

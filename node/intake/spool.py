@@ -2,7 +2,8 @@
 
 ``tmp/`` holds files still arriving; ``inbox/`` whole, durable instances that the assembler has not looked at;
 ``instances/<xx>/`` those it has taken over; ``quarantine/`` data sets that came under the UID of another;
-``unreadable/`` instances whose header cannot be used. One listener writes, one assembler moves, any process reads.
+``unreadable/`` instances whose header cannot be used. The listener of each gateway
+writes, one assembler moves, any process reads.
 
 An instance lies in the inbox or in ``instances``, and moves between them by one rename; who looks for it in that
 order cannot miss it.
@@ -14,7 +15,9 @@ import itertools
 import mmap
 import os
 import re
+import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from enum import Enum
@@ -32,11 +35,21 @@ _LONGEST_UID = 64
 _CHECK_SPACE_EVERY_BYTES = 16 << 20
 _COMPARE_BYTES = 1 << 20
 _OPEN_AT_ONCE = 200
+_HOST = socket.gethostname()
+_ABANDONED_AFTER_S = 86400.0  # no association takes a day
 
 
 def is_legal_uid(uid: str) -> bool:
     """Whether a UID obeys PS3.5 9.1 closely enough to be a file name."""
     return len(uid) <= _LONGEST_UID and _LEGAL_UID.fullmatch(uid) is not None
+
+
+def _is_left_over(path: Path) -> bool:
+    try:
+        age_s = time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return path.name.startswith(f"{_HOST}-") or age_s > _ABANDONED_AFTER_S
 
 
 class Kept(Enum):
@@ -85,14 +98,15 @@ class Spool:
     # ------------------------------------------------------------ receiving
 
     def sweep(self) -> int:
-        """Remove what a killed listener left half written; only the (one) listener calls this, before it listens.
+        """Remove what a killed listener of this machine left half written; only its (one) listener calls this, before
+        it listens. Other machines may be receiving into the same folder: theirs go when they are a day old.
 
         Returns the number of files removed. Names that a killed listener gave but did not flush become durable here.
         """
         try:
-            leftovers = [path for path in self.temporary_folder.iterdir() if path.is_file()]
+            leftovers = [path for path in self.temporary_folder.iterdir() if _is_left_over(path)]
             for path in leftovers:
-                path.unlink()
+                path.unlink(missing_ok=True)
             self._disk.flush_folder(self.inbox_folder)
         except OSError as error:
             raise storage_error(error, f"{self.temporary_folder} cannot be swept") from error
@@ -105,7 +119,7 @@ class Spool:
             DiskFullError: less space is left than the watermark.
             StorageError: the file cannot be made.
         """
-        path = self.temporary_folder / f"{os.getpid()}-{next(self._numbers)}.part"
+        path = self.temporary_folder / f"{_HOST}-{os.getpid()}-{next(self._numbers)}.part"
         try:
             self.check_space()
             descriptor = self._disk.create(path)

@@ -5,6 +5,7 @@ measurements of docs/decisions/0003: late acknowledgement, rejection when a work
 reconnection.
 """
 
+import logging
 import os
 import signal
 import socket
@@ -180,7 +181,8 @@ def serve_worker(
         try:
             handlers.append(make_handler())
         except Exception as error:
-            raise SystemExit(f"a worker process cannot start: {error}") from error
+            emit(Event.ROLE_DIED, logging.ERROR, role="worker", error=f"a pool process cannot start: {error}")
+            raise SystemExit(1) from error
 
     def leave_logging_alone(**_: Any) -> None:
         """Celery sets up logging unless somebody listens to this signal."""

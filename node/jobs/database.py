@@ -1,19 +1,21 @@
 """The ledger's database: where it is, how it is opened, what a transaction means there.
 
 SQLite (one machine) runs with a write-ahead log and a sync at every commit, so that a committed transition
-survives a power cut; writers take the lock at once and wait for each other. Any other SQLAlchemy URL is used as it is.
+survives a power cut; writers take the lock at once and wait for each other. PostgreSQL (several machines) is made to
+mean the same: a transaction that writes first takes one advisory lock, so writers never interleave; a machine that is
+cut off in the middle of one loses its session, and with it the lock, after seconds.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, select
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.exc import NoSuchModuleError as UnknownDialectError
 
@@ -28,12 +30,27 @@ _BUSY_TIMEOUT_MS = 20_000
 _REBUILD = "stop the node and run `ironnode rebuild`"
 _MIGRATE = "stop the node and run `ironnode migrate`"
 _NEWER = "a newer ironnode wrote it; install that one again"
+_WRITERS_LOCK = 0x69726F6E  # of pg_advisory_xact_lock; the ledger's own in its database
+_PSYCOPG = "postgresql+psycopg"
+_CONNECT_ARGS = {  # libpq: a server that is cut off is given up after about 10 s, not after hours
+    "connect_timeout": 5,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    # And the server gives up a client that is cut off: no transaction of it may hold the others up.
+    "options": "-c idle_in_transaction_session_timeout=5s -c lock_timeout=20s -c statement_timeout=60s"
+    " -c tcp_keepalives_idle=4 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10s",
+}
+
+Fence = Callable[[Connection], None]
+"""Asked at the start of every transaction that writes; raises where this process may not write (any more)."""
 
 
 class Database:
     """One open ledger database. Give each process its own (never share one over a fork)."""
 
-    def __init__(self, root: Path, url: str | None) -> None:
+    def __init__(self, root: Path, url: str | None, fence: Fence | None = None) -> None:
         """Open ``url``, or SQLite under ``root``; create what is missing.
 
         Raises:
@@ -43,6 +60,7 @@ class Database:
         if (root / RESTORE_FOLDER).exists():
             raise ConfigError(f"{root} (storage.root): a restore was cut off or still runs; empty it and restore again")
         self._engine = make_engine(root, url)
+        self._fence = fence
         self._name = str(root / LEDGER_FILE) if url is None else make_url(url).render_as_string(hide_password=True)
         try:
             self._prepare()
@@ -66,9 +84,16 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A consistent view; nothing is changed."""
-        with self._engine.connect() as connection:
-            yield connection
+        """A view in which nothing is changed.
+
+        Raises:
+            StorageError: the database refused, or is away.
+        """
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise StorageError(f"ledger {self._name}: {getattr(error, 'orig', error)}") from error
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -79,9 +104,25 @@ class Database:
         """
         try:
             with self._engine.connect().execution_options(ironnode_writes=True) as connection, connection.begin():
+                if self._fence is not None:
+                    self._fence(connection)
                 yield connection
         except SQLAlchemyError as error:
             raise StorageError(f"ledger {self._name}: {getattr(error, 'orig', error)}") from error
+
+    def now(self, local: Callable[[], datetime]) -> datetime:
+        """The time that leases and waits go by: the database server's, so that machines whose clocks differ agree;
+        with SQLite there is one machine, and its clock is ``local``.
+
+        Raises:
+            StorageError: the database is away.
+        """
+        if self._engine.dialect.name == "sqlite":
+            return local()
+        with self.reading() as connection:
+            found = connection.scalar(select(func.clock_timestamp()))
+        assert isinstance(found, datetime)
+        return found.astimezone(UTC)
 
     def insert_new(self, table: Table) -> Insert:
         """An insert that leaves rows alone that exist already."""
@@ -110,15 +151,30 @@ def make_engine(root: Path, url: str | None) -> Engine:
         root.mkdir(parents=True, exist_ok=True)
         url = f"sqlite:///{root / LEDGER_FILE}"
     try:
-        engine = create_engine(url)
+        parsed = make_url(url)
+        engine = create_engine(parsed, **_postgresql_options(parsed))
     except (ArgumentError, UnknownDialectError, ImportError) as error:
         raise ConfigError(f"database.url: cannot be used: {error}") from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-    elif engine.dialect.name != "postgresql":
-        raise ConfigError(f"database.url: {engine.dialect.name} is not supported; use sqlite or postgresql")
+    elif parsed.drivername == _PSYCOPG:
+        event.listen(engine, "begin", _begin_postgresql)
+    else:
+        raise ConfigError(f"database.url: {parsed.drivername} is not supported; use sqlite or {_PSYCOPG}")
     return engine
+
+
+def _postgresql_options(url: URL) -> dict[str, Any]:
+    if url.drivername != _PSYCOPG:
+        return {}
+    wanted = {name: value for name, value in _CONNECT_ARGS.items() if name not in url.query}
+    return {"connect_args": wanted, "pool_pre_ping": True}  # a server that was started again ends no role
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get("ironnode_writes"):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS_LOCK})")
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, 
 from node.errors import LeaseLostError
 from node.jobs import schema, trail
 from node.jobs.commitments import CommitmentBook
-from node.jobs.database import Database
+from node.jobs.database import Database, Fence
 from node.jobs.deliveries import DeliveryBook, PlannedDelivery, add_deliveries
 from node.jobs.manifest import JobManifest
 from node.jobs.removals import RemovalBook
@@ -55,13 +55,13 @@ class DueJob:
 class Ledger:
     """Jobs, and through its books everything else the node knows."""
 
-    def __init__(self, root: Path, url: str | None = None) -> None:
+    def __init__(self, root: Path, url: str | None = None, fence: Fence | None = None) -> None:
         """Open the ledger of ``storage.root``; ``url`` is ``database.url``.
 
         Raises:
             ConfigError, StorageError: as ``Database``.
         """
-        self.database = Database(root, url)
+        self.database = Database(root, url, fence)
         self.studies = StudyBook(self.database)
         self.deliveries = DeliveryBook(self.database)
         self.commitments = CommitmentBook(self.database)
@@ -288,6 +288,11 @@ class Ledger:
         with self.database.reading() as connection:
             row = _find(connection, job_id)
             return None if row is None else _job(connection, row)
+
+    def job_ids(self) -> frozenset[str]:
+        """Every job."""
+        with self.database.reading() as connection:
+            return frozenset(connection.scalars(select(schema.job.c.job_id)))
 
     def count_running(self, now: datetime) -> int:
         """How many jobs a live worker holds."""

@@ -6,7 +6,7 @@ time of acceptance, from which every date in the result objects comes.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -75,13 +75,13 @@ class ManifestStore:
         write_durably(path, manifest.to_json())
         return manifest
 
-    def all(self) -> Iterator[JobManifest]:
-        """Every manifest, in the order of acceptance.
+    def all(self, *, but: Container[str] = ()) -> Iterator[JobManifest]:
+        """Every manifest, in the order of acceptance, without the jobs ``but``, whose files are not read.
 
         Raises:
             InputError: a file is not a manifest.
         """
-        manifests = [read_manifest(path) for path in self._folder.glob("*.json")]
+        manifests = [read_manifest(path) for path in self._folder.glob("*.json") if path.stem not in but]
         yield from sorted(manifests, key=lambda m: (m.accepted_at, m.revision, m.job_id))
 
 

@@ -19,13 +19,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-LEDGER_VERSION = 5
+LEDGER_VERSION = 6
 """Raised with every change of a table; a ledger of another version is refused at start."""
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {
     2: (),  # version 3 has one more table, commitment: no row means "not asked yet"
     3: ("ALTER TABLE job ADD COLUMN self_test BOOLEAN NOT NULL DEFAULT FALSE",),  # nobody tested itself before 4
     4: ("ALTER TABLE job ADD COLUMN destinations JSON",),  # before there were rules, results went everywhere
+    5: (),  # version 6 has one more table, duty: nobody holds any
 }
 """What leads from a version to the next, beside tables that are new. Version 1 is not here: a job of it has no method
 version, and one must not be invented; `ironnode rebuild` reads it from the files."""
@@ -171,6 +172,14 @@ removal = Table(  # what retention did with the files of a delivered job
     Column("detail", Text, nullable=False),  # the proof, or what is missing
     Column("freed_bytes", BigInteger, nullable=False),
     Index("removal_by_state", "state", "next_try_at"),
+)
+
+duty = Table(  # which process plays a role of which there is one, where several gateways share the ledger
+    "duty",
+    metadata,
+    Column("role", String(32), primary_key=True),
+    Column("holder", String(255), nullable=False),
+    Column("until", UtcTime, nullable=False),
 )
 
 event = Table(  # every transition, never changed

@@ -17,15 +17,15 @@ _COUNTED = frozenset({Event.ASSOCIATION_ENDED, Event.ASSOCIATION_REJECTED, Event
 _WRITE_EVERY_S = 1.0
 
 
-def counter_file(root: Path) -> Path:
-    """Where the listener of this storage root counts."""
-    return root / "counters" / "listener.json"
+def counter_file(root: Path, gateway: str | None = None) -> Path:
+    """Where the listener of this storage root counts, or of one ``gateway`` among those that share it."""
+    return root / "counters" / ("listener.json" if gateway is None else f"listener-{gateway}.json")
 
 
-def read_counts(root: Path) -> dict[tuple[str, str], int]:
+def read_counts(root: Path, gateway: str | None = None) -> dict[tuple[str, str], int]:
     """(event name, calling AE title) -> how often; empty when nothing was counted, or the file is damaged."""
     try:
-        rows = json.loads(counter_file(root).read_text())
+        rows = json.loads(counter_file(root, gateway).read_text())
         return {(str(name), str(peer)): int(number) for name, peer, number in rows}
     except (OSError, ValueError, TypeError):
         return {}
@@ -34,11 +34,11 @@ def read_counts(root: Path) -> dict[tuple[str, str], int]:
 class EventCounter(logging.Handler):
     """Counts the listener's events by calling AE title."""
 
-    def __init__(self, root: Path, known_titles: Iterable[str]) -> None:
+    def __init__(self, root: Path, known_titles: Iterable[str], gateway: str | None = None) -> None:
         super().__init__()
-        self._path = counter_file(root)
+        self._path = counter_file(root, gateway)
         self._known = frozenset(known_titles)
-        self._counts = Counter(read_counts(root))
+        self._counts = Counter(read_counts(root, gateway))
         self._stop = threading.Event()
         self._written: Counter[tuple[str, str]] = Counter(self._counts)
         self._thread = threading.Thread(target=self._write_often, name="counters", daemon=True)

@@ -22,6 +22,8 @@ class Event(StrEnum):
     CONFIG_REFUSED = "config_refused"  # it is not: it is wrong, or needs a restart
     NODE_STOPPED = "node_stopped"  # an orderly end
     ROLE_STARTED = "role_started"  # one process of the node is ready
+    DUTY_TAKEN = "duty_taken"  # several gateways share the ledger, and this process plays the role now
+    DUTY_LOST = "duty_lost"  # it cannot know any more that it alone does; it ends, and waits for its turn again
     ROLE_DIED = "role_died"  # a process ended by itself; it is started again
     LISTENER_OPEN = "listener_open"  # the allow-list lets anybody store
     ASSOCIATION_ENDED = "association_ended"  # a sender is gone; what it stored, in numbers

@@ -22,7 +22,7 @@ from node.intake.headers import SELF_TEST_PATIENT_ID
 from node.jobs.self_tests import SelfTest, SelfTests, Verdict
 from node.model import JobState
 from node.ops.events import Event, emit
-from node.runtime import RunFolder
+from node.runtime import gateway_run
 from node.simulate.facts import StudyFacts
 from node.simulate.writer import write_phantom
 from quant import METHOD_VERSION
@@ -95,7 +95,7 @@ def _calibration(config: Config) -> tuple[Calibration, float]:
 
 def _push(config: Config, at: datetime, field_t: float) -> str:
     """Send the phantom to the listener of this storage root; its Study Instance UID."""
-    listener = RunFolder(config.storage.root / "run").facts("listener")
+    listener = gateway_run(config).facts("listener")
     if listener is None:
         raise PeerError("the node does not run: there is no listener to send the phantom to")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.receive.host, config.receive.host)  # noqa: S104 - not bound to

@@ -20,7 +20,7 @@ from node.jobs.broker import reach
 from node.jobs.durable import write_durably
 from node.ops.disk_watch import DiskLevel, disk_level, disk_words
 from node.process.pipeline import settings_of
-from node.runtime import RunFolder
+from node.runtime import gateway_run
 from node.tls import context_of, expires_at, tls_sections
 
 Verdict = Literal["ok", "warning", "FAILED"]
@@ -104,7 +104,7 @@ def _receiving(config: Config) -> Iterator[Finding]:
             yield Finding(part="allow-list", verdict="warning", text=text, fix=fix)
         else:
             yield Finding(part="allow-list", verdict="ok", text=f"{peer.ae_title} at {peer.host}")
-    if RunFolder(config.storage.root / "run").roles_alive().get("listener"):
+    if gateway_run(config).roles_alive().get("listener"):
         yield Finding(part="listener", verdict="ok", text="running")
     else:
         yield _port(receive.host, receive.port)

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from node.app import open_node, wall_clock
+from node.app import open_node
 from node.errors import StorageError
 from node.jobs.celery_queue import Doorbell
 from node.jobs.reconcile import Reconciler
@@ -20,10 +20,10 @@ def play(stage: Stage) -> None:
     """Assemble until told to stop."""
     bell = Doorbell(stage.broker_url(), stage.config.queue)
     made = threading.Event()
-    with open_node(stage.config) as node:
+    with open_node(stage.config, stage.fence) as node:
         assembler = node.assembler()
         assembler.recover()
-        reconciler = Reconciler(node.ledger, bell, stage.config, wall_clock)
+        reconciler = Reconciler(node.ledger, bell, stage.config, node.clock)
 
         def assemble() -> None:
             if assembler.step():

@@ -21,7 +21,7 @@ def play(stage: Stage) -> None:
     """Send what is new until told to stop."""
     settings = stage.config.audit.syslog
     assert settings is not None, "the supervisor starts this role only where audit.syslog is given"
-    with open_node(stage.config) as node:
+    with open_node(stage.config, stage.fence) as node:
         messages_of = partial(
             audit_messages,
             source_id=settings.source_id,

@@ -82,7 +82,7 @@ def dicom_finder(config: Config) -> Find:
 
 def play(stage: Stage) -> None:
     """Deliver until told to stop; a send that is under way is cut off then, and repeated later."""
-    with open_node(stage.config) as node:
+    with open_node(stage.config, stage.fence) as node:
         now_s = wall_clock().timestamp()
         node.outbox.sweep(_LEFTOVERS_OLDER_THAN_S, now_s)
         files = CommitmentFiles(stage.config.storage.root)
@@ -91,14 +91,14 @@ def play(stage: Stage) -> None:
             book=node.ledger.deliveries,
             outbox=node.outbox,
             send=sender(stage.config),
-            clock=wall_clock,
+            clock=node.clock,
             uniform=random.uniform,
         )
         committer = Committer(
             book=node.ledger.commitments,
             files=files,
             ask=dicom_asker(stage.config, files.keep),
-            clock=wall_clock,
+            clock=node.clock,
             uniform=random.uniform,
         )
         retention = node.retention(dicom_finder(stage.config))
@@ -117,7 +117,7 @@ def deliver(stage: Stage, dispatcher: Dispatcher, committer: Committer, retentio
         errands.run("retention", retention.step, _RETENTION_EVERY_S)
         try:
             committer.take_answers()
-            for name in dispatcher.book.due_destinations(wall_clock()):
+            for name in dispatcher.book.due_destinations(dispatcher.clock()):
                 if name in receivers:
                     errands.run(f"to-{name}", partial(dispatcher.deliver_due, receivers[name]))
             for name in committer.due_destinations(destinations.values()):

@@ -7,13 +7,14 @@ from node.intake.spool import Spool
 from node.jobs.commitment_files import CommitmentFiles
 from node.ops.counters import EventCounter
 from node.roles.stage import Stage
+from node.runtime import gateway_name
 
 
 def play(stage: Stage) -> None:
     """Listen until told to stop; associations get a moment to finish."""
     config = stage.config
     titles = {peer.ae_title.strip() for peer in config.receive.allow}
-    with closing(EventCounter(config.storage.root, titles)) as counter:
+    with closing(EventCounter(config.storage.root, titles, gateway_name(config))) as counter:
         counter.start()
         spool = Spool(config.storage.root, config.storage.min_free_mib << 20)
         listener = Listener(config.receive, spool, CommitmentFiles(config.storage.root).keep)

@@ -17,7 +17,7 @@ _FIRST_LOOK_AFTER_S = 30.0  # the other roles are still starting
 def play(stage: Stage) -> None:
     """Tell until told to stop."""
     settings = stage.config.notify
-    with open_node(stage.config) as node:
+    with open_node(stage.config, stage.fence) as node:
         desk = NoticeDesk(stage.config.storage.root, settings, channels_of(settings))
         stage.ready()
         stage.stop.wait(_FIRST_LOOK_AFTER_S)

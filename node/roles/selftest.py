@@ -14,7 +14,7 @@ _RETRY_AFTER_S = 300.0
 
 def play(stage: Stage) -> None:
     """Test until told to stop."""
-    with open_node(stage.config) as node:
+    with open_node(stage.config, stage.fence) as node:
         stage.ready()
         stage.stop.wait(_FIRST_AFTER_S)
         while not stage.stop.is_set():

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from node.config import Config, load_config
 from node.errors import IronnodeError, StorageError
@@ -18,6 +18,9 @@ from node.ops.audit import audit_events
 from node.ops.events import Event, configure_logging, emit
 from node.ops.lifeline import end_with
 from node.runtime import RunFolder
+
+if TYPE_CHECKING:  # the listener loads no database
+    from node.jobs.database import Fence
 
 EXIT_CANNOT_START = 2
 
@@ -30,6 +33,7 @@ class Stage:
     config: Config
     run: RunFolder
     stop: threading.Event = field(default_factory=threading.Event)
+    fence: "Fence | None" = None  # of a role that only one gateway plays at a time
 
     def ready(self, **facts: Any) -> None:
         """Tell the supervisor (and whoever looks) that the role does its work now."""
@@ -68,12 +72,23 @@ def run_role(arguments: Sequence[str], play: Play | None = None) -> None:
         audit_events(config.storage.root)
         stage = Stage(role=options.role, config=config, run=RunFolder(options.run_folder))
         stage.stop_on_signals()
-        (play or _play_of(options.role))(stage)
+        with _turn(stage) as turn:
+            if turn is not None:
+                (play or _play_of(options.role))(turn)
     except IronnodeError as error:
         emit(Event.ROLE_DIED, logging.ERROR, role=options.role, error=str(error), hint=error.hint)
         with contextlib.suppress(StorageError):  # a full disk; the log has the reason
             RunFolder(options.run_folder).announce(options.role, error=str(error))
         sys.exit(EXIT_CANNOT_START)
+
+
+def _turn(stage: Stage) -> "contextlib.AbstractContextManager[Stage | None]":
+    """The stage to play on, when it is this process's turn; alone on a storage root it always is."""
+    if not stage.config.shared:
+        return contextlib.nullcontext(stage)
+    from node.roles.on_duty import on_duty
+
+    return on_duty(stage)
 
 
 def _play_of(role: str) -> Play:

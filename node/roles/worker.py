@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from node.app import Node, wall_clock
+from node.app import Node
 from node.config import Config
 from node.jobs.celery_queue import Handler, serve_worker
 from node.jobs.work import Pipeline, Workshop
@@ -29,7 +29,7 @@ def play(stage: Stage, load_pipeline: LoadPipeline | None = None) -> None:
             run=run,
             priors=node.priors,
             ask_archive=ask_archive,
-            clock=wall_clock,
+            clock=node.clock,
             config=stage.config,
         )
         return workshop.do

@@ -18,6 +18,7 @@ from node.jobs.self_tests import Verdict
 from node.model import AcquisitionState, JobState
 from node.ops.counters import read_counts
 from node.ops.events import Event
+from node.runtime import gateway_name
 
 _LATENCY_BUCKETS_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)
 _LIC_BUCKETS_MG_PER_G = (1.0, 1.8, 3.2, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0)
@@ -51,7 +52,7 @@ class _NodeCollector(Collector):
         yield events
 
     def _peers(self) -> Iterator[Metric]:
-        counts = read_counts(self._node.config.storage.root)
+        counts = read_counts(self._node.config.storage.root, gateway_name(self._node.config))
         stored: Counter[str] = Counter()
         size: Counter[str] = Counter()
         for line in self._node.figures.peers_by_day():

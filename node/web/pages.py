@@ -21,6 +21,7 @@ from node.model import AcquisitionState, CommitmentState, DeliveryState, JobStat
 from node.ops.counters import read_counts
 from node.ops.disk_watch import disk_level, disk_words
 from node.ops.selfcheck import run_checks
+from node.runtime import gateway_name
 from node.web.guard import REPORT_POLICY
 from node.web.rendering import page
 from node.web.statistics import as_csv, by_day
@@ -216,7 +217,7 @@ def destinations(request: Request) -> Response:
 def receivers(request: Request) -> Response:
     """Who may send, and what they sent."""
     node = node_of(request)
-    counts = read_counts(node.config.storage.root)
+    counts = read_counts(node.config.storage.root, gateway_name(node.config))
     stored: Counter[str] = Counter()
     received: Counter[str] = Counter()
     last: dict[str, str] = {}

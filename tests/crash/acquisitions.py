@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,8 +83,13 @@ class Scanner:
         return Acquisition(number, study, files)
 
 
-def transmit(acquisition: Acquisition, peer: Peer, rng: random.Random, stop: threading.Event) -> None:
-    """Send until every image is acknowledged, as a scanner does: what was not is sent again, some of the rest too."""
+def transmit(acquisition: Acquisition, peers: Sequence[Peer], rng: random.Random, stop: threading.Event) -> None:
+    """Send until every image is acknowledged, as a scanner does: what was not is sent again, some of the rest too.
+
+    One of several ``peers`` is drawn at the start, and the next one tried after each failure.
+    """
+    turns = itertools.cycle(rng.sample(peers, len(peers)))
+    peer = next(turns)
     acquisition.began = time.monotonic()
     by_path = {path: uid for uid, path in acquisition.files.items()}
 
@@ -101,6 +106,7 @@ def transmit(acquisition: Acquisition, peer: Peer, rng: random.Random, stop: thr
         acquisition.repeated += sum(by_path[path] in acquisition.acknowledged for path in files)
         _send(files, peer, note, acquisition)
         if not acquisition.whole:
+            peer = next(turns)
             stop.wait(rng.uniform(*_PAUSE_S))
     if again and not stop.is_set():
         acquisition.repeated += len(acquisition.files)

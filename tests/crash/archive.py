@@ -1,4 +1,4 @@
-"""A PACS of stock pynetdicom that misbehaves when told to: ``python archive.py PORT FOLDER``.
+"""A PACS of stock pynetdicom that misbehaves when told to: ``python archive.py PORT FOLDER [ADDRESS]``.
 
 ``FOLDER/mode`` says how it answers: keep, fail, hang, abort, or lose (success, without keeping anything). Every object
 is a file ``objects/<SOP Instance UID>`` with the data set's bytes; the same object again leaves a file
@@ -60,14 +60,14 @@ class Store:
         temporary.rename(target)
 
 
-def main(port: int, folder: Path) -> None:
+def main(port: int, folder: Path, address: str = "127.0.0.1") -> None:
     """Listen until killed."""
     ae = AE(ae_title="PACS")
     ae.maximum_associations = 20
     for context in AllStoragePresentationContexts:
         ae.add_supported_context(context.abstract_syntax, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-    ae.start_server(("127.0.0.1", port), block=True, evt_handlers=[(evt.EVT_C_STORE, Store(folder).handle)])
+    ae.start_server((address, port), block=True, evt_handlers=[(evt.EVT_C_STORE, Store(folder).handle)])
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

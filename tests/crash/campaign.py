@@ -180,7 +180,7 @@ class Campaign:
             with self._lock:
                 acquisition = self._scanner.acquire(len(self.acquisitions) + 1)
                 self.acquisitions.append(acquisition)
-            transmit(acquisition, peer, rng, self._stop)
+            transmit(acquisition, (peer,), rng, self._stop)
 
     def _in_flight(self) -> frozenset[int]:
         return frozenset(a.number for a in self.acquisitions) - self._finished

@@ -1,13 +1,15 @@
 """The run folder: one node on a storage root, ready files that tell the truth."""
 
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
 
+from node.config import Config, StorageConfig
 from node.errors import ConfigError, StorageError
-from node.runtime import RunFolder, exclusive
+from node.runtime import RunFolder, exclusive, gateway_run
 
 HOLD = """
 import sys
@@ -24,13 +26,15 @@ def test_a_second_node_is_refused_and_told_who_is_there(tmp_path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        held = pytest.raises(ConfigError, match=f"in use by another ironnode \\(process {holder.pid}\\)")
+        held = pytest.raises(
+            ConfigError, match=f"in use by another ironnode \\(process {holder.pid} on {socket.gethostname()}\\)"
+        )
         with held, exclusive(tmp_path / "run"):
             pass
         holder.kill()
         holder.wait()
         with exclusive(tmp_path / "run"):  # the kernel let go of a killed holder's lock
-            assert (tmp_path / "run" / "lock").read_text() == str(os.getpid())
+            assert (tmp_path / "run" / "lock").read_text().startswith(f"{os.getpid()} on ")
 
 
 def test_a_ready_file_tells_who_is_ready(tmp_path) -> None:
@@ -52,3 +56,24 @@ def test_a_damaged_ready_file_is_named(tmp_path) -> None:
     (tmp_path / "worker.json").write_text("{")
     with pytest.raises(StorageError, match=r"worker\.json cannot be read"):
         run.facts("worker")
+
+
+def test_gateways_that_share_a_root_run_beside_each_other_but_not_beside_maintenance(tmp_path) -> None:
+    in_use = pytest.raises(ConfigError, match="in use by another ironnode")
+    with exclusive(tmp_path, beside_others=True), exclusive(tmp_path, beside_others=True), in_use, exclusive(tmp_path):
+        pass
+    with exclusive(tmp_path), pytest.raises(ConfigError), exclusive(tmp_path, beside_others=True):
+        pass
+
+
+def test_each_gateway_has_its_own_run_folder_only_where_ledger_and_broker_are_shared(tmp_path) -> None:
+    alone = Config(storage=StorageConfig(root=tmp_path))
+    assert gateway_run(alone).folder == tmp_path / "run"
+    shared = Config.model_validate(
+        {
+            "storage": {"root": tmp_path},
+            "database": {"url": "postgresql+psycopg://db/ironnode"},
+            "broker": {"url": "redis://db/0"},
+        }
+    )
+    assert gateway_run(shared).folder == tmp_path / "run" / "gateways" / socket.gethostname()

@@ -93,7 +93,7 @@ class QuietNode:
     def _wire(self) -> None:
         self.bell = Bell()
         self.spool = Spool(self.root)
-        self.ledger = Ledger(self.root)
+        self.ledger = Ledger(self.root, self.config.database.url)
         self.manifests = ManifestStore(self.root / "jobs")
         self.outbox = Outbox(self.root / "outbox")
         self.assembler = Assembler(

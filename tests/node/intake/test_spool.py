@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+import time
 from pathlib import Path
 
 import pydicom
@@ -152,6 +153,15 @@ def test_the_sweep_removes_what_a_killed_listener_left(spool: Spool, tmp_path: P
     assert Spool(tmp_path).sweep() == 1
     assert everything_under(tmp_path) == ["spool/inbox/1.1.dcm"]
     unfinished.discard()
+
+
+def test_the_sweep_leaves_what_another_gateway_is_receiving_until_it_is_a_day_old(spool: Spool) -> None:
+    theirs = spool.temporary_folder / "gw2-17-0.part"
+    theirs.write_bytes(b"arriving")
+    assert spool.sweep() == 0
+    a_day_ago = time.time() - 86_500
+    os.utime(theirs, (a_day_ago, a_day_ago))
+    assert spool.sweep() == 1
 
 
 @pytest.mark.parametrize(

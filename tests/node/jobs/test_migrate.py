@@ -59,17 +59,20 @@ def make_older(root: Path, version: int) -> dict[str, list[dict[str, object]]]:
     found = rows(file)
     for suffix in ("", "-wal", "-shm"):
         (root / f"{LEDGER_FILE}{suffix}").unlink(missing_ok=True)
-    gone = {"removal"} | ({"commitment"} if version == 2 else set())
+    gone = {"removal", "duty"} | ({"commitment"} if version == 2 else set())
     with closing(sqlite3.connect(file)) as connection:
         connection.executescript(TABLES_OF_3)
         if version == 2:
             connection.execute("DROP TABLE commitment")
         if version >= 4:
             connection.execute("ALTER TABLE job ADD COLUMN self_test BOOLEAN NOT NULL DEFAULT FALSE")
+        if version >= 5:
+            connection.execute("ALTER TABLE job ADD COLUMN destinations JSON")
         for name in found.keys() - gone:
             for row in found[name]:
                 if name == "job":
-                    assert row.pop("destinations") is None
+                    if version < 5:
+                        assert row.pop("destinations") is None
                     if version < 4:
                         row.pop("self_test")
                 if name == "meta" and row["key"] == "ledger_version":
@@ -94,8 +97,9 @@ def test_each_older_version_is_brought_up_with_a_copy_of_what_it_was(node, versi
     Database(tmp_path, None).close()
     assert columns(node.root / LEDGER_FILE) == columns(tmp_path / LEDGER_FILE)  # as a new one has them
     after = rows(node.root / LEDGER_FILE)
-    new = ["destinations"] if version >= 4 else ["destinations", "self_test"]
-    assert [[row.pop(name) for name in new] for row in after["job"]] == [[None, 0][: len(new)]] * len(before["job"])
+    new = {"destinations": None} if version < 5 else {}
+    new |= {"self_test": 0} if version < 4 else {}
+    assert [{name: row.pop(name) for name in new} for row in after["job"]] == [new] * len(before["job"])
     assert after.pop("meta") == [{"key": "ledger_version", "value": str(schema.LEDGER_VERSION)}]
     assert {name: after[name] for name in before if name != "meta"} == {
         name: lines for name, lines in before.items() if name != "meta"

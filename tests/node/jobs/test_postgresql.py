@@ -1,0 +1,130 @@
+"""The ledger in a real PostgreSQL: opened by many, migrated, backed up beside its dump, restored, and started again."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from node.app import migrate
+from node.backup import back_up, restore
+from node.config import Config, DatabaseConfig, DestinationConfig, StorageConfig
+from node.errors import ConfigError, StorageError
+from node.jobs import schema
+from node.jobs.database import Database
+from node.jobs.duties import Duty
+from node.jobs.ledger import Ledger
+from node.model import JobState
+from tests.nodekit.postgresql import Server, programs
+from tests.nodekit.quiet_node import Archive, Clock, QuietNode
+from tests.nodekit.small_study import write_study
+
+PACS = DestinationConfig(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if programs() is None:
+        message = "PostgreSQL is not installed (deploy/install-test-peers installs it)"
+        if os.environ.get("IRONNODE_REQUIRE_PEERS"):
+            pytest.fail(message)
+        pytest.skip(message)
+    server = Server()
+    server.start()
+    yield server
+    server.close()
+
+
+def config_on(url: str, root: Path) -> Config:
+    return Config(storage=StorageConfig(root=root), database=DatabaseConfig(url=url), destinations=(PACS,))
+
+
+@pytest.fixture
+def node(server: Server, tmp_path: Path) -> Iterator[QuietNode]:
+    config = config_on(server.new_database(), tmp_path / "root")
+    node = QuietNode(config.storage.root, Archive(), Clock(), config)
+    node.receive(write_study(tmp_path / "1"))
+    node.settle()
+    yield node
+    node.close()
+
+
+def test_many_open_a_new_ledger_at_the_same_time(server: Server, tmp_path: Path) -> None:
+    url = server.new_database()
+    with ThreadPoolExecutor(6) as pool:
+        for opened in pool.map(lambda _: Database(tmp_path, url), range(6)):
+            opened.close()
+
+
+def test_of_several_machines_one_gets_the_job(server: Server, tmp_path: Path, make_manifest) -> None:
+    url, job_id = server.new_database(), make_manifest().job_id
+    ledgers = [Ledger(tmp_path, url) for _ in range(4)]
+    now = ledgers[0].database.now(lambda: LONG_AGO)
+    ledgers[0].add(make_manifest(), now)
+    with ThreadPoolExecutor(len(ledgers)) as pool:
+        claimed = list(pool.map(lambda ledger: ledger.claim(job_id, f"worker {id(ledger)}", now, 30), ledgers))
+    assert sum(job is not None for job in claimed) == 1
+    for ledger in ledgers:
+        ledger.close()
+
+
+def test_an_older_ledger_is_refused_and_then_migrated(node: QuietNode) -> None:
+    url = node.config.database.url
+    database = Database(node.root, url)
+    with database.writing() as connection:
+        connection.execute(text("DROP TABLE duty"))
+        connection.execute(text("ALTER TABLE job DROP COLUMN destinations, DROP COLUMN self_test"))
+        connection.execute(text("UPDATE meta SET value = '3' WHERE key = 'ledger_version'"))
+    database.close()
+    with pytest.raises(ConfigError, match=r"has version 3, .*run `ironnode migrate`"):
+        Database(node.root, url)
+    assert (migrate(node.config).version_before, migrate(node.config).version_before) == (3, schema.LEDGER_VERSION)
+    again = QuietNode(node.root, node.archive, node.clock, node.config)
+    again.settle()
+    assert [job.state for job in again.jobs()] == [JobState.DONE]
+    assert all(len(copies) == 1 for copies in node.archive.received.values())
+    again.close()
+
+
+def test_with_the_dump_a_restore_sends_nothing_again_and_without_it_the_same_bytes(
+    node: QuietNode, server: Server, tmp_path: Path
+) -> None:
+    url = node.config.database.url
+    assert url is not None
+    with_dump, without = server.copy_of(url), server.new_database()  # the dump comes first, as the guide says
+    assert not back_up(node.config, tmp_path / "backup.tar").ledger
+    for copies, new in ((1, with_dump), (2, without)):
+        config = config_on(new, tmp_path / f"elsewhere{copies}")
+        restored = restore(config, tmp_path / "backup.tar")
+        assert (restored.ledger, restored.rebuilt.jobs) == (False, copies - 1)
+        second = QuietNode(config.storage.root, node.archive, node.clock, config)
+        second.settle()
+        assert [(job.state, job.n_sent) for job in second.jobs()] == [(JobState.DONE, 3)]
+        assert all(len(found) == copies for found in node.archive.received.values())
+        assert all(len(set(found)) == 1 for found in node.archive.received.values())
+        second.close()
+
+
+def test_leases_go_by_the_clock_of_the_server(server: Server, tmp_path: Path) -> None:
+    database = Database(tmp_path, server.new_database())
+    assert abs(database.now(lambda: LONG_AGO) - datetime.now(UTC)) < timedelta(seconds=5)
+    first, second = (Duty(database, "assembler", name, 15, lambda: LONG_AGO) for name in ("gw1", "gw2"))
+    assert (first.take(), second.take()) == (True, False)
+    database.close()
+
+
+def test_a_server_that_was_started_again_is_used_again(server: Server, tmp_path: Path) -> None:
+    database = Database(tmp_path, server.new_database())
+    with database.reading() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+    server.kill()
+    with pytest.raises(StorageError), database.reading() as connection:
+        connection.scalar(text("SELECT 1"))
+    server.start()
+    with database.reading() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+    database.close()
