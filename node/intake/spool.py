@@ -2,8 +2,8 @@
 
 ``tmp/`` holds files still arriving; ``inbox/`` whole, durable instances that the assembler has not looked at;
 ``instances/<xx>/`` those it has taken over; ``quarantine/`` data sets that came under the UID of another;
-``unreadable/`` instances whose header cannot be used. The listener of each gateway
-writes, one assembler moves, any process reads.
+``unreadable/`` instances whose header cannot be used. The listener of each gateway writes, one assembler moves, any
+process reads.
 
 An instance lies in the inbox or in ``instances``, and moves between them by one rename; who looks for it in that
 order cannot miss it.
