@@ -24,21 +24,41 @@ _GENERAL = frozenset(
     }
 )
 _NAMED = re.compile(r"\b(liver|hepar|leber|foie|fegato|h[ií]gado)\b", re.IGNORECASE)
+_TARGET = re.compile(r"\b([gcpi]tv|prv)\d*\b", re.IGNORECASE)  # ICRU 50, 62 and 83
+_NO_ORGAN = frozenset(
+    {
+        *("EXTERNAL", "PTV", "CTV", "GTV", "TREATED_VOLUME", "IRRAD_VOLUME", "BOLUS", "MARKER", "REGISTRATION"),
+        *("ISOCENTER", "CONTRAST_AGENT", "CAVITY", "SUPPORT", "FIXATION"),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A segment or contour set; ``code`` is (scheme, value) of what it shows, empty where it does not say."""
+    """A segment or contour set; ``code`` is (scheme, value) of what it shows, empty where it does not say;
+    ``interpreted_type`` is a contour set's RT ROI Interpreted Type (3006,00A4)."""
 
     number: int
     label: str
     code: tuple[str, str]
     meaning: str = ""
+    interpreted_type: str = ""
 
     @property
     def is_liver(self) -> bool:
         """Whether a code or, where a code tells nothing, the name says so."""
-        return self.code in LIVER_CODES or (self.is_general and bool(_NAMED.search(self.label.replace("_", " "))))
+        named = self.is_general and bool(_NAMED.search(self._words))
+        return not self.is_target and (named or self.code in LIVER_CODES)
+
+    @property
+    def is_target(self) -> bool:
+        """Whether its type or, where a code tells nothing, its name says that it was drawn to plan a treatment: a
+        volume in the liver or about it, or the liver without one."""
+        return self.interpreted_type in _NO_ORGAN or (self.is_general and bool(_TARGET.search(self._words)))
+
+    @property
+    def _words(self) -> str:
+        return self.label.replace("_", " ")
 
     @property
     def is_general(self) -> bool:
@@ -62,7 +82,10 @@ def choose(candidates: Sequence[Candidate], what: str) -> Candidate:
         found = f"{len(livers)} are the liver" if livers else "none is coded or named as the liver"
         text = f"The drawn region cannot be told: of {len(candidates)} {what}s ({names}) {found}."
         raise DeclinedError("region_ambiguous", text)
-    if not candidates[0].is_general:
-        text = f"The drawn region is not the liver: its one {what} shows {candidates[0].meaning or names}."
+    if candidates[0].is_target or not candidates[0].is_general:
+        shown = candidates[0].meaning or names
+        if candidates[0].is_target:
+            shown = " ".join(filter(None, (names, candidates[0].interpreted_type)))
+        text = f"The drawn region is not the liver: its one {what} shows {shown}."
         raise DeclinedError("region_not_liver", text)
     return candidates[0]

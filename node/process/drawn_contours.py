@@ -13,7 +13,8 @@ from quant.acquisition import BoolArray, Geometry
 
 _CLOSED = frozenset({"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"})
 _FLAT_MM = 1.0  # how far the points of one contour may lie from their plane
-_SAME_PLANE_MM = 0.05
+_SAME_PLANE_MM = 0.2  # two contours of few points, each coordinate rounded to 0.1 mm, lie up to 0.17 mm apart
+_NOTHING_MM2 = 1e-6  # a line encloses nothing
 _MOST_POINTS = 1 << 20
 
 
@@ -24,13 +25,16 @@ def choose_contours(ds: Dataset) -> Candidate:
         DeclinedError: none, or several, could be it.
     """
     drawn = {whole(item, "ReferencedROINumber") for item in items(ds, "ROIContourSequence") if _contours(item)}
-    codes = {whole(item, "ReferencedROINumber"): _code(item) for item in items(ds, "RTROIObservationsSequence")}
+    observed = {whole(item, "ReferencedROINumber"): item for item in items(ds, "RTROIObservationsSequence")}
     found = []
     for item in items(ds, "StructureSetROISequence"):
         number = whole(item, "ROINumber")
         if number in drawn:
-            code, meaning = codes.get(number, (("", ""), ""))
-            found.append(Candidate(number=number or 0, label=text(item, "ROIName"), code=code, meaning=meaning))
+            seen = observed.get(number, Dataset())
+            code, meaning = _code(seen)
+            kind = text(seen, "RTROIInterpretedType").upper()
+            label = text(item, "ROIName")
+            found.append(Candidate(number=number or 0, label=label, code=code, meaning=meaning, interpreted_type=kind))
     return choose(found, "contour set")
 
 
@@ -94,21 +98,29 @@ def _contours(holder: Dataset) -> list[FloatArray]:
 
 
 def _common_normal(contours: Sequence[FloatArray]) -> FloatArray:
-    """Unit normal of the planes that the contours lie in."""
-    normals = []
-    for points in contours:
-        area = np.cross(points - points[0], np.roll(points, -1, axis=0) - points[0]).sum(axis=0)
-        length = float(np.linalg.norm(area))
-        if length < 1e-6:
-            continue  # a line encloses nothing
-        normals.append(area / length)
-        if np.abs((points - points.mean(axis=0)) @ normals[-1]).max() > _FLAT_MM:
-            raise _unreadable("a contour does not lie in one plane")
-    if not normals:
+    """Unit normal of the planes that the contours lie in: that of the largest, whose rounded points tell it best."""
+    areas = [_area(points) for points in contours]
+    sizes = [float(np.linalg.norm(area)) for area in areas]
+    if max(sizes) < _NOTHING_MM2:
         raise DeclinedError("region_empty", "The drawn region is empty: its contours enclose nothing.")
-    if not all(parallel(normals[0], normal) for normal in normals):
-        raise _unreadable("its contours lie in planes that are not parallel")
-    return np.asarray(normals[0])
+    normal = areas[int(np.argmax(sizes))] / max(sizes)
+    for points, area, size in zip(contours, areas, sizes, strict=True):
+        if _depth_mm(points, normal) <= _FLAT_MM:
+            continue
+        own_plane = size >= _NOTHING_MM2 and _depth_mm(points, area / size) <= _FLAT_MM
+        raise _unreadable(
+            "its contours lie in planes that are not parallel" if own_plane else "a contour does not lie in one plane"
+        )
+    return np.asarray(normal)
+
+
+def _area(points: FloatArray) -> FloatArray:
+    """Twice the vector area (3,) of a closed contour, in mm2."""
+    return np.asarray(np.cross(points - points[0], np.roll(points, -1, axis=0) - points[0]).sum(axis=0))
+
+
+def _depth_mm(points: FloatArray, normal: FloatArray) -> float:
+    return float(np.abs((points - points.mean(axis=0)) @ normal).max())
 
 
 def _by_plane(contours: Sequence[FloatArray], normal: FloatArray) -> dict[float, list[FloatArray]]:

@@ -84,8 +84,11 @@ def write_rtstruct(
     images: tuple[str, ...] = ("1.2.3.1.1",),
     patient_id: str = "",
     uid: str | None = None,
+    types: dict[str, str] | None = None,
+    decimals: int = 4,
 ) -> Path:
-    """A structure set; each region is a list of closed contours (points, 3) in mm."""
+    """A structure set; each region is a list of closed contours (points, 3) in mm, written with ``decimals``; ``types``
+    are the RT ROI Interpreted Types by name."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -105,9 +108,12 @@ def write_rtstruct(
         roi, drawn = Dataset(), Dataset()
         roi.ROINumber, roi.ROIName, roi.ReferencedFrameOfReferenceUID = number, name, frame
         drawn.ReferencedROINumber = number
-        drawn.ContourSequence = [_contour(points) for points in contours]
+        drawn.ContourSequence = [_contour(points, decimals) for points in contours]
         ds.StructureSetROISequence.append(roi)
         ds.ROIContourSequence.append(drawn)
+    ds.RTROIObservationsSequence = [
+        _observation(number, (types or {}).get(name, "")) for number, name in enumerate(rois, 1)
+    ]
     ds.save_as(path, enforce_file_format=True)
     return path
 
@@ -118,8 +124,15 @@ def _image_reference(uid: str) -> Dataset:
     return item
 
 
-def _contour(points: npt.NDArray[np.float64]) -> Dataset:
+def _observation(number: int, interpreted_type: str) -> Dataset:
+    item = Dataset()
+    item.ObservationNumber = item.ReferencedROINumber = number
+    item.RTROIInterpretedType, item.ROIInterpreter = interpreted_type, ""
+    return item
+
+
+def _contour(points: npt.NDArray[np.float64], decimals: int) -> Dataset:
     item = Dataset()
     item.ContourGeometricType, item.NumberOfContourPoints = "CLOSED_PLANAR", len(points)
-    item.ContourData = [f"{v:.4f}" for v in points.ravel()]
+    item.ContourData = [f"{v:.{decimals}f}" for v in points.ravel()]
     return item

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 from pydicom import dcmread
 from pydicom.sr.codedict import codes
+from scipy.spatial.transform import Rotation
 
 from node.errors import DeclinedError
 from node.intake.headers import read_header
@@ -234,6 +235,51 @@ def test_contours_that_cannot_be_used(tmp_path: Path) -> None:
     assert refusal(write_rtstruct(path, {"Liver": [*good, ring(12, 0, CORONAL)]}), where) == "region_unreadable"
     assert refusal(write_rtstruct(path, {"Liver": good}, frame="1.2.99"), where) == "region_other_frame"
     assert refusal(write_rtstruct(path, {"Liver": [ring(12, 300)]}), where) == "region_outside"
+
+
+PLANS = {"BODY": "EXTERNAL", "PTV_Liver": "PTV", "Liver-GTV": "ORGAN", "Liver": "ORGAN", "Spleen": "ORGAN"}
+
+
+@pytest.mark.parametrize(
+    ("names", "outcome"),
+    [
+        (("BODY", "PTV_Liver", "Liver-GTV", "Liver", "Spleen"), "Liver"),
+        (("BODY", "PTV_Liver", "Spleen"), "region_ambiguous"),
+        (("PTV_Liver",), "region_not_liver"),
+        (("Liver-GTV",), "region_not_liver"),
+        (("BODY",), "region_not_liver"),
+    ],
+)
+def test_what_a_treatment_plan_drew_about_the_liver_is_not_the_liver(
+    names: tuple[str, ...], outcome: str, tmp_path: Path
+) -> None:
+    rois = {name: [ring(12.3 if name == "Liver" else 16.3, 0)] for name in names}
+    path = write_rtstruct(tmp_path / "rt.dcm", rois, types=PLANS)
+    if outcome.startswith("region_"):
+        assert refusal(path, place()) == outcome
+        return
+    found = read_region(path, place())
+    assert (found.label, found.named) == (outcome, True)
+    np.testing.assert_array_equal(found.mask, cylinder(place(), np.array([0.0, 0.0, 1.0]), 12.3, 4))
+
+
+@pytest.mark.parametrize("turn", [(0.1, 0.25, -0.2), (0.3, -0.15, 0.1), (-0.2, 0.3, 0.4)])
+def test_holes_and_islands_survive_coordinates_that_were_rounded(
+    turn: tuple[float, float, float], tmp_path: Path
+) -> None:
+    """Coordinates to 0.1 mm put a hole of few points out of the plane of its outline, and tilt a small island."""
+    row, column, normal = Rotation.from_rotvec(turn).as_matrix().T
+    where = place((*row, *column))
+    contours = []
+    for height in (where.geometry.positions_mm - CENTRE) @ normal:
+        middle, outline = CENTRE + height * normal, ring(15.3, height, (*row, *column))
+        hole = np.array([middle + 4.6 * (a * row + b * column) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))])
+        island = middle + 0.05 * (outline[::45] - middle) + 18 * row
+        contours += [outline, hole, island]
+    exact = read_region(write_rtstruct(tmp_path / "rt.dcm", {"Liver": contours}, decimals=8), where)
+    rounded = read_region(write_rtstruct(tmp_path / "rt.dcm", {"Liver": contours}, decimals=1), where)
+    assert exact.mask.sum() > 200
+    assert np.count_nonzero(exact.mask != rounded.mask) <= 0.02 * exact.mask.sum()
 
 
 def test_references_are_found_at_any_depth(tmp_path: Path) -> None:
