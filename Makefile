@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # More than cores: tests of whole nodes wait much.
 WORKERS ?= 3
 
-.PHONY: help install demo test check serve bench bench-fit fuzz crash several-hosts throughput hostile lock peers install-check image-check release conformance docs clean
+.PHONY: help install demo test check serve bench bench-fit fuzz header-defects crash several-hosts throughput hostile lock peers install-check image-check release conformance docs clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -49,6 +49,9 @@ bench-fit: $(STAMP)  ## tables of the R2* fits beside scipy, ukat and mri-fatwat
 
 fuzz: $(STAMP)   ## thousands of header edits: a result or a refusal, no number that moves unsaid
 	$(BIN)/python -W ignore -m bench.fuzz_headers --edits $(or $(EDITS),4000)
+
+header-defects: $(STAMP)  ## header defects of real senders, alone and in pairs, through to checked objects (PAIRS=; all take an hour)
+	$(BIN)/python -W ignore -m bench.header_defects $(if $(PAIRS),--pairs $(PAIRS))
 
 install-check:   ## the guides' commands on an empty Debian root, booted, up to a delivered report (root; minutes)
 	rm -rf build/install-check && $(PYTHON) deploy/checks/install_check.py --work build/install-check

@@ -26,11 +26,11 @@ N = 4
 SOURCES = {
     "axial ascending": lambda: make_classic(make_geometry("axial", N)),
     "axial descending": lambda: make_classic(make_geometry("axial", N), "descending"),
-    "coronal": lambda: make_classic(make_geometry("coronal", N)),
     "sagittal shuffled": lambda: make_classic(make_geometry("sagittal", N), "shuffled"),
     "oblique": lambda: make_classic(make_geometry("oblique", N)),
     "axial enhanced": lambda: make_enhanced(make_geometry("axial", N)),
-    "oblique enhanced": lambda: make_enhanced(make_geometry("oblique", N)),
+    "coronal enhanced": lambda: make_enhanced(make_geometry("coronal", N)),
+    "sagittal enhanced": lambda: make_enhanced(make_geometry("sagittal", N)),
 }
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
