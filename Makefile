@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # More than cores: tests of whole nodes wait much.
 WORKERS ?= 3
 
-.PHONY: help install demo test check serve bench bench-fit fuzz header-defects crash several-hosts throughput hostile lock peers install-check image-check release conformance docs clean
+.PHONY: help install demo test check serve bench bench-fit fuzz header-defects crash several-hosts throughput hostile pixelmed lock peers install-check image-check release conformance docs clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -76,6 +76,9 @@ throughput: $(STAMP) peers  ## acquisitions an hour with 1, 2 and 4 workers, dis
 
 hostile: $(STAMP)  ## hostile peers against ours, DCMTK, Orthanc and pynetdicom; writes docs/hostile-peers.md (4 minutes)
 	$(BIN)/python -m bench.hostile
+
+pixelmed: $(STAMP)  ## PixelMed's checker of TID 1500 on a report of every kind (needs Java and libpixelmed-java; 8 minutes)
+	$(BIN)/python -m tests.sr_templates.pixelmed
 
 conformance: $(STAMP)  ## the tables of docs/conformance.md from the code
 	$(BIN)/python -m docs.conformance_tables

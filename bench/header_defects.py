@@ -4,7 +4,8 @@
 
 A small phantom (classic, then enhanced) gets one defect, then two at once, and is processed as `ironnode process` does
 it. A *finding* is an exception that is no refusal, an acquisition without an object although it was planned, an object
-with a dciodvfy error, or objects of one result set that name the patient or the study differently.
+with a dciodvfy error, or objects of one result set that name the patient or the study differently. An identifier that is
+too long is kept as it was sent: cut, it would be another patient's.
 """
 
 import argparse
@@ -37,6 +38,7 @@ FORMS = ("generic", "philips-enhanced")
 _TYPE_2 = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
            "StudyTime", "ReferringPhysicianName", "Manufacturer", "PositionReferenceIndicator")  # fmt: skip
 _GEOMETRY = ("FrameOfReferenceUID", "SliceThickness", "SpacingBetweenSlices", "PixelSpacing")
+_KEPT_AS_SENT = "Error - </PatientID(0010,0020)[1]> - Value invalid for this VR [LO]"
 _SAME_IN_ALL = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyID",
                 "StudyDate", "AccessionNumber")  # fmt: skip
 
@@ -133,11 +135,15 @@ def _faults(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:
             [_validator(), "-new", path], check=False, capture_output=True, text=True, errors="replace"
         )
         lines = (done.stdout + done.stderr).splitlines()
-        yield from (f"{path.name}: {line}" for line in lines if line.startswith("Error"))
+        yield from (f"{path.name}: {line}" for line in lines if _is_fault(line))
         ds = dcmread(io.BytesIO(path.read_bytes()), stop_before_pixels=True)
         for keyword in _SAME_IN_ALL:
             told.setdefault(keyword, set()).add(str(ds.get(keyword, "")))
     yield from (f"{keyword} differs between the objects" for keyword, values in told.items() if len(values) > 1)
+
+
+def _is_fault(line: str) -> bool:
+    return line.startswith("Error") and not line.startswith(_KEPT_AS_SENT)
 
 
 def _validator() -> Path:

@@ -45,7 +45,7 @@ def _figures(result: LiverIronResult, pictures: PagePictures, words: Catalogue) 
         "anatomy.png": (f"{words('First echo')}, {where}", f"{words('First echo image in grey')}; {outline}"),
         "map.png": (
             f"{title}, {MAP_UNITS[shown.map_quantity]}{cover}, {where}",
-            f"{title}: {words('in colour, with its colour bar')}{cover}; {outline}",
+            f"{title}{words(': ')}{words('in colour, with its colour bar')}{cover}; {outline}",
         ),
         "decay.png": (
             words("Signal decay, % of TE = 0"),

@@ -52,10 +52,8 @@ def draw_columns(sheet: Sheet, content: ReportContent, result: LiverIronResult, 
         right_top = _table(sheet, origin, RIGHT, top, COLUMN) + 12
     else:
         left_top = right_top = _table(sheet, origin, MARGIN, top, WIDTH) + 12
-    left = _Space(
-        left=MARGIN,
-        top=_headings(sheet, f"{sheet.words('Follow-up')}: {content.follow_up_title}", MARGIN, left_top, HEADING),
-    )
+    heading = f"{sheet.words('Follow-up')}{sheet.words(': ')}{content.follow_up_title}"
+    left = _Space(left=MARGIN, top=_headings(sheet, heading, MARGIN, left_top, HEADING))
     quality = sheet.words(quality_heading(content))
     style = replace(HEADING, colour=WARNING.colour) if content.warnings else HEADING
     right = _Space(left=RIGHT, top=_headings(sheet, quality, RIGHT, right_top, style) if quality else right_top)

@@ -109,7 +109,7 @@ def _strip_lines(sheet: Sheet, content: ReportContent) -> list[str]:
     count, style, width = len(content.warnings), _strip_style(content), WIDTH - 2 * INSET
     if count == 0:
         return [sheet.words(NO_WARNINGS)]
-    lead = "⚠ " + sheet.words(f"{count} warning{'s' if count > 1 else ''}") + ": "
+    lead = f"⚠ {sheet.words(f'{count} warning' + 's' * (count > 1))}{sheet.words(': ')}"
     firsts = [_first_sentence(text) for text in content.warnings]
     for shown in range(count, 0, -1):
         more = " " + sheet.words(f"(+ {count - shown} more below)") if shown < count else ""
@@ -137,7 +137,8 @@ def draw_statements(sheet: Sheet, content: ReportContent, top: float) -> float:
     """The two questions with their answers; gives the position below."""
     for statement in content.statements:
         style = replace(HEADING, colour=WARNING.colour) if statement.borderline else HEADING
-        sheet.put(f"{statement.question}: {statement.answer}", MARGIN, top, style)
+        title = f"{statement.question}{sheet.words(': ')}{statement.answer}"
+        sheet.put(title, MARGIN, top, style)
         top = sheet.paragraph(statement.text, MARGIN, top + sheet.line_px(HEADING), WIDTH, BODY) + 5
     return top + 5
 

@@ -35,7 +35,7 @@ def identity_cells(patient: PatientLines, words: Catalogue = ENGLISH) -> tuple[C
     """Label and value of everything that identifies the examination, three to a row."""
     names = [name for name in patient.names if _printable(name)]
     elsewhere, nothing = words(ELSEWHERE), words("not given")
-    name = names[0] if names else f"{words('name')}: {elsewhere}" if patient.names else ""
+    name = names[0] if names else f"{words('name')}{words(': ')}{elsewhere}" if patient.names else ""
     cells = (
         ("Patient", name),
         ("Born", " ".join(part for part in (patient.birth_date, patient.sex) if part)),

@@ -1,62 +1,17 @@
 """SIGKILL at bad moments: whatever was acknowledged is delivered exactly once after the restart."""
 
-import os
-import shutil
-import signal
 import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pydicom
 import pytest
 
-from tests.whole_node.harness import Orthanc, RunningNode, wait_until
+from tests.whole_node.harness import Orthanc, wait_until
 from tests.whole_node.test_the_whole_way import MakeNode, Push, delivered, pacs_destination, sent_uids
 
 pytestmark = [pytest.mark.whole_node, pytest.mark.peer]
-
-
-def child_pids(node: RunningNode, role: str) -> list[int]:
-    """The role's process and all below it, deepest last."""
-    pids = [int(node.ready_file(role)["pid"])]
-    for pid in pids:
-        pids.extend(_children(pid))
-    return pids
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
-
-
-def kill(pids: list[int]) -> None:
-    """SIGKILL, in one go."""
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
-def running_job(node: RunningNode) -> dict[str, Any] | None:
-    """The job that a worker holds now."""
-    return next((j for j in node.jobs() if j["state"] == "running"), None)
-
-
-def test_worker_killed_in_a_fit(
-    make_node: MakeNode, orthanc: Orthanc, storescu: Push, phantom_files: Callable[..., list[Path]]
-) -> None:
-    node = make_node(destinations=[pacs_destination(orthanc)])
-    assert storescu(node.port, phantom_files(slices=8, matrix=192)).returncode == 0
-    wait_until(lambda: running_job(node), "a worker runs the job")
-    kill(child_pids(node, "worker"))
-    delivered(node, orthanc)
-    (job,) = node.jobs()
-    assert job["attempts"] == 2
 
 
 def test_whole_tree_killed_while_receiving(
@@ -82,18 +37,6 @@ def test_whole_tree_killed_while_receiving(
     assert storescu(node.port, files).returncode == 0
     record = delivered(node, orthanc)
     assert record["status"] == "measured"
-
-
-def test_broker_killed_and_its_data_deleted(
-    make_node: MakeNode, orthanc: Orthanc, storescu: Push, phantom_files: Callable[..., list[Path]]
-) -> None:
-    node = make_node(destinations=[pacs_destination(orthanc)])
-    assert storescu(node.port, phantom_files()).returncode == 0
-    wait_until(node.jobs, "the job exists")
-    kill([int(node.ready_file("broker")["pid"])])
-    shutil.rmtree(node.root / "data" / "broker", ignore_errors=True)
-    delivered(node, orthanc)
-    assert len(node.jobs()) == 1
 
 
 def test_ledger_lost_is_rebuilt_and_nothing_is_sent_as_new(

@@ -339,7 +339,7 @@ def test_a_second_node_on_the_same_storage_is_refused(node) -> None:
     node.start()
     second = subprocess.run(serve(node.config_file), capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode == 2
-    assert f"is in use by another ironnode (process {node.pid})" in second.stderr
+    assert f"is in use by another ironnode (process {node.pid} on {socket.gethostname()})" in second.stderr
     node.send(1)
     node.delivered(1)
 
