@@ -4,8 +4,8 @@
 
 A small phantom (classic, then enhanced) gets one defect, then two at once, and is processed as `ironnode process` does
 it. A *finding* is an exception that is no refusal, an acquisition without an object although it was planned, an object
-with a dciodvfy error, or objects of one result set that name the patient or the study differently. An identifier that is
-too long is kept as it was sent: cut, it would be another patient's.
+with a dciodvfy error, or objects of one result set that name the patient or the study differently. An identifier that
+is too long is kept as it was sent: cut, it would be another patient's.
 """
 
 import argparse
