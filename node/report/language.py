@@ -14,11 +14,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from node.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 LANGUAGES = ("en", "de", "fr")
 _FOLDER = Path(__file__).parent / "languages"
@@ -31,7 +34,7 @@ _LIST = re.compile(r"(; |, | and | · |: )")
 _LETTERS = re.compile(r"[A-Za-z]{2}")
 _MOST_SENTENCES = 4  # of one entry
 
-Content = TypeVar("Content")
+Content = TypeVar("Content", bound="DataclassInstance")
 _Part = tuple[str, bool]  # said, and whether it was known
 
 
@@ -146,8 +149,8 @@ def _numbers(text: str) -> list[str]:
 
 def translated(content: Content, words: Catalogue) -> Content:
     """A dataclass of texts with every text in the catalogue's language, at any depth; ``kind`` is for machines."""
-    changes = {f.name: _translated(getattr(content, f.name), words) for f in fields(content) if f.name != "kind"}  # type: ignore[arg-type]
-    return replace(content, **changes)  # type: ignore[type-var]
+    changes = {f.name: _translated(getattr(content, f.name), words) for f in fields(content) if f.name != "kind"}
+    return replace(content, **changes)
 
 
 def _translated(value: Any, words: Catalogue) -> Any:
