@@ -12,6 +12,8 @@ LIC_REPORTING_LIMIT_MG_PER_G = 0.5
 intercepts of the published lines differ by 0.7 mg/g."""
 
 
+REGION_WORDS = {"automatic": "automatic", "seg": "drawn (segmentation)", "rtstruct": "drawn (contours)"}
+"""What the source of a region is called, by its name in the record."""
 RESEARCH_ONLY = "For research use only. Not for diagnosis."
 
 

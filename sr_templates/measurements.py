@@ -8,6 +8,7 @@ from highdicom.sr import CodedConcept, ContentItem
 from pydicom.dataset import Dataset
 
 from quant.result import CalibrationUsed, FitSummary, LiverIronResult, RoiSummary, Statistics
+from quant.wording import REGION_WORDS
 from sr_templates import codes, identity
 from sr_templates.content import (
     CONTAINS,
@@ -131,7 +132,7 @@ def _parameters(result: LiverIronResult) -> list[str]:
         ]
     if (roi := result.roi) is not None:
         excluded = ", ".join(f"{reason} {count}" for reason, count in roi.excluded.items()) or "none"
-        lines += [f"Region: {roi.source}, {roi.n_slices} slices", f"Voxels excluded: {excluded}"]
+        lines += [f"Region: {REGION_WORDS[roi.source]}, {roi.n_slices} slices", f"Voxels excluded: {excluded}"]
     return lines
 
 

@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from node.config import SyslogConfig
 from node.errors import ConfigError, PeerError
@@ -22,6 +23,9 @@ _PRIORITY = 10 * 8 + 5  # RFC 5424 6.2.1: security messages, notice
 _MESSAGE_ID = "DICOM+RFC3881"  # PS3.15 A.6.2
 _BOM = b"\xef\xbb\xbf"  # RFC 5424 6.4: the message is UTF-8
 _BATCH = 200
+_PIECE = 16384
+
+_Done = TypeVar("_Done")
 
 
 def syslog_frame(message: bytes, time: str, host: str) -> bytes:
@@ -40,12 +44,10 @@ def send_frames(settings: SyslogConfig, frames: Sequence[bytes]) -> None:
     place = f"{settings.host}:{settings.port}"
     try:
         context = caller_context(settings.tls, SYSLOG_KEY)
-        with (
-            socket.create_connection((settings.host, settings.port), timeout=settings.timeout_s) as plain,
-            context.wrap_socket(plain, server_hostname=settings.host, suppress_ragged_eofs=False) as secured,
-        ):
-            secured.sendall(b"".join(frames))
-            _end_in_order(secured, settings.timeout_s)
+        with socket.create_connection((settings.host, settings.port), timeout=settings.timeout_s) as plain:
+            session = _Session(plain, context, settings.host)
+            session.send(b"".join(frames))
+            session.end_in_order()
     except ConfigError as error:
         raise PeerError(str(error)) from error
     except ssl.SSLEOFError as error:
@@ -56,20 +58,51 @@ def send_frames(settings: SyslogConfig, frames: Sequence[bytes]) -> None:
         raise PeerError(f"audit.syslog: {place}: {text}") from error
 
 
-def _end_in_order(secured: ssl.SSLSocket, timeout_s: float) -> None:
-    """Say that nothing more comes, then wait for the server's end; an alert or a reset is an error.
+class _Session:
+    """TLS over a connected socket, with its records in our own hands.
 
-    ``SSLSocket.unwrap`` alone may return before the server has said anything: a certificate of ours that it refuses
-    (TLS 1.3 tells so after the handshake) would pass for success.
+    ``SSLSocket.unwrap`` will not do: it takes an alert that has come already for the server's end, so that a
+    certificate of ours that is refused (TLS 1.3 tells so after the handshake) would pass for success.
     """
-    secured.settimeout(0)
-    with contextlib.suppress(ssl.SSLWantReadError):  # what it has not read yet is no reason to wait here
-        secured.unwrap()
-        return
-    secured.settimeout(timeout_s)
-    with contextlib.suppress(ssl.SSLZeroReturnError):  # the end in order; an end without it is an SSLEOFError
-        while secured.recv(4096):
-            continue
+
+    def __init__(self, plain: socket.socket, context: ssl.SSLContext, server: str) -> None:
+        self._plain = plain
+        self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=server)
+        self._run(self._tls.do_handshake)
+
+    def send(self, content: bytes) -> None:
+        """All of it."""
+        self._run(lambda: self._tls.write(content))
+
+    def end_in_order(self) -> None:
+        """Say that nothing more comes, then wait for the server's end; an alert, a reset or an end without it is an
+        error."""
+        with contextlib.suppress(ssl.SSLWantReadError):  # until everything that has come is looked at
+            while self._tls.read(_PIECE):
+                continue
+            raise ValueError("it ended the connection before our end of it: nobody knows what it has read")
+        with contextlib.suppress(ssl.SSLWantReadError):  # as nothing is left to read
+            self._tls.unwrap()
+        with contextlib.suppress(ssl.SSLZeroReturnError):
+            while self._run(lambda: self._tls.read(_PIECE)):
+                continue
+
+    def _run(self, step: Callable[[], _Done]) -> _Done:
+        """Take a step of TLS as often as it wants to hear more of the server."""
+        while True:
+            try:
+                done = step()
+            except ssl.SSLWantReadError:
+                self._plain.sendall(self._to_send.read())
+                piece = self._plain.recv(_PIECE)
+                if piece:
+                    self._received.write(piece)
+                else:
+                    self._received.write_eof()
+            else:
+                self._plain.sendall(self._to_send.read())
+                return done
 
 
 class Forwarder:

@@ -8,6 +8,7 @@ from quant.follow_up import NOT_APPROVED, months_text
 from quant.grading import scheme_by_id
 from quant.result import FollowUpInterval, Grade, LicStatistics, LiverIronResult, QcLine, Statistics, View
 from quant.wording import (
+    REGION_WORDS,
     RESEARCH_ONLY,
     format_lic,
     format_lic_range,
@@ -19,7 +20,6 @@ from quant.wording import (
 TITLE = "Liver iron concentration by MRI (R2*)"
 DECISION_SUPPORT = "Decision support, not a diagnosis."
 _LOWER_BOUND = "lower bound, no upper limit"
-_REGION_WORDS = {"automatic": "automatic", "seg": "drawn (segmentation)", "rtstruct": "drawn (contours)"}
 _TOLD_ELSEWHERE = frozenset({"echo_count", "region_size", "priors_not_checked"})  # by other lines of the report
 
 
@@ -218,7 +218,7 @@ def _numbers(result: LiverIronResult) -> tuple[tuple[str, str], ...]:
         rows.append(("Fat fraction", "not available from these data" if pdff is None else f"{pdff.median:.1f} %"))
     if result.roi is not None:
         roi = result.roi
-        source = _REGION_WORDS[roi.source]
+        source = REGION_WORDS[roi.source]
         rows.append(("Region", f"{roi.volume_ml:.0f} mL, {roi.n_voxels} voxels, {roi.n_slices} slices; {source}"))
     return tuple(rows)
 

@@ -16,6 +16,7 @@ SOURCES = (
     "quant/quality.py",
     "quant/uncertainty.py",
     "quant/views.py",
+    "quant/wording.py",
     "node/report/advice.py",
     "node/report/content.py",
     "node/process/drawn_choice.py",

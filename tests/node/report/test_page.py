@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -30,6 +31,13 @@ from quant.result import QcLine
 from tests.node.report.report_cases import CASES, PATIENT, measured, refused
 
 
+@cache
+def page_of(name: str) -> Sheet:
+    """The page of a case, drawn once; tests only read it."""
+    case = CASES[name]()
+    return draw_page(case.result, case.pictures)
+
+
 def texts_of(sheet: Sheet) -> list[tuple[str, Bbox]]:
     renderer = sheet.canvas.get_renderer()
     sheet.canvas.draw()
@@ -38,9 +46,8 @@ def texts_of(sheet: Sheet) -> list[tuple[str, Bbox]]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_text_lies_on_the_page_and_on_no_other(name: str) -> None:
-    case = CASES[name]()
-    texts = texts_of(draw_page(case.result, case.pictures))
+def test_every_text_lies_on_the_page_on_no_other_and_stays_legible(name: str) -> None:
+    texts = texts_of(page_of(name))
     for text, box in texts:
         assert box.x0 >= 0, text
         assert box.y0 >= 0, text
@@ -49,13 +56,7 @@ def test_every_text_lies_on_the_page_and_on_no_other(name: str) -> None:
     for (first, a), (second, b) in combinations(texts, 2):
         wide, high = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
         assert wide <= 1 or high <= 3, f"{first!r} and {second!r} overlap by {wide:.0f} x {high:.0f} pixels"
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_smallest_type_stays_legible(name: str) -> None:
-    case = CASES[name]()
-    sheet = draw_page(case.result, case.pictures)
-    assert min(text.get_fontsize() for text in sheet.figure.texts) >= 8.0
+    assert min(text.get_fontsize() for text in page_of(name).figure.texts) >= 8.0
 
 
 def words_on(sheet: Sheet) -> str:
@@ -263,7 +264,7 @@ def _axes(sheet: Sheet, name: str) -> list[Axes]:
 def test_warnings_are_marked_beside_the_value(name: str) -> None:
     case = CASES[name]()
     content = report_content(case.result)
-    sheet = draw_page(case.result, case.pictures)
+    sheet = page_of(name)
     words, count = words_on(sheet), len(content.warnings)
     measured_one = content.headline.kind != "refused"
     assert len(_axes(sheet, MARKER)) == (measured_one and count > 0)
