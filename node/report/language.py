@@ -2,11 +2,12 @@
 
 The record is English; so are the report objects, messages and logs, which machines and colleagues elsewhere read. For
 the page its finished sentences are recognised and said in another language: a catalogue holds English sentences, each
-with its translation. ``{#name}`` in the English stands for a number, ``{name}`` for any other words, which are
-translated in turn; both stand in the translation as ``{name}``.
+with its translation. ``{#name}`` in the English stands for a number, ``{=name}`` for words that stand as they are
+(names of people, files, codes), ``{name}`` for words that are translated in turn; all stand in the translation as
+``{name}``.
 
-What no entry knows stays English, and an entry whose translation has other numbers or gaps is refused when the
-catalogue is read: no text is ever lost, and no number ever changes.
+What no entry knows stays English and whole, and an entry whose translation has other numbers or gaps is refused when
+the catalogue is read: no text is ever lost, none is said half in one language, and no number ever changes.
 """
 
 import re
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 LANGUAGES = ("en", "de", "fr")
 _FOLDER = Path(__file__).parent / "languages"
-_SLOT = re.compile(r"\{(#?)(\w+)\}")
+_SLOT = re.compile(r"\{([#=]?)(\w+)\}")
 _NUMBER = r"((?:[<>] )?[-+]?\d+(?:\.\d+)?)"
 _WORDS = r"((?:(?!\. [A-Z\d(]).)+?)"  # never beyond a sentence
 _SENTENCE_END = re.compile(r"(?<=[.!?)]) (?=[A-Z\d(])")
@@ -33,6 +34,7 @@ _DIGITS = re.compile(r"\d+(?:\.\d+)?")
 _LIST = re.compile(r"(; |, | and | · |: )")
 _LETTERS = re.compile(r"[A-Za-z]{2}")
 _MOST_SENTENCES = 4  # of one entry
+_LONGEST = 1000  # characters that an entry is tried on, so that no text of a header or a policy halts the page
 
 Content = TypeVar("Content", bound="DataclassInstance")
 _Part = tuple[str, bool]  # said, and whether it was known
@@ -43,12 +45,12 @@ class _Entry:
     """An English sentence with gaps, as a pattern, and what to say for it."""
 
     pattern: re.Pattern[str]
-    names: tuple[str, ...]
+    gaps: tuple[tuple[str, str], ...]  # kind and name, in the order of the English
     translation: str
 
     def filled(self, values: Sequence[str]) -> str:
         """The translation with the values of the gaps, in the order of the English."""
-        named = dict(zip(self.names, values, strict=True))
+        named = {name: value for (_, name), value in zip(self.gaps, values, strict=True)}
         return _SLOT.sub(lambda slot: named[slot[2]], self.translation)
 
 
@@ -104,11 +106,15 @@ class Catalogue:
         """By one entry; ``None`` without one."""
         if text in self._plain:
             return self._plain[text]
+        if len(text) > _LONGEST:
+            return None
         for entry in self._entries:
             match = entry.pattern.fullmatch(text)
             if match is not None:
-                return entry.filled([self._value(value) for value in match.groups()])
-        without_stop = self._whole(text[:-1]) if text.endswith(".") else None
+                values = zip(entry.gaps, match.groups(), strict=True)
+                return entry.filled([value if kind else self._value(value) for (kind, _), value in values])
+        phrase = text[:-1] if text.endswith(".") and " " in text else ""  # not a label: "Dr. Born." ends in a name
+        without_stop = self._whole(phrase) if phrase else None
         return None if without_stop is None else f"{without_stop}."
 
     def _value(self, text: str) -> str:
@@ -116,9 +122,11 @@ class Catalogue:
         return self._whole(text) or "".join(said for said, _ in self._listed(text))
 
     def _listed(self, text: str) -> list[_Part]:
-        """A list, piece by piece."""
+        """A list whose every piece is known, piece by piece; else ``text`` as it is."""
         said = [(self._whole(piece), piece) for piece in _LIST.split(text)]
-        return [(new or piece, new is not None or not _LETTERS.search(piece)) for new, piece in said]
+        if any(new is None and _LETTERS.search(piece) for new, piece in said):
+            return [(text, False)]
+        return [(new or piece, True) for new, piece in said]
 
 
 ENGLISH = Catalogue("en", {})
@@ -126,13 +134,13 @@ ENGLISH = Catalogue("en", {})
 
 def _entry(english: str, translation: str) -> _Entry:
     _check_pair(english, translation)
-    pieces, names, end = [], [], 0
+    pieces, gaps, end = [], [], 0
     for slot in _SLOT.finditer(english):
-        pieces += [re.escape(english[end : slot.start()]), _NUMBER if slot[1] else _WORDS]
-        names.append(slot[2])
+        pieces += [re.escape(english[end : slot.start()]), _NUMBER if slot[1] == "#" else _WORDS]
+        gaps.append((slot[1], slot[2]))
         end = slot.end()
     pieces.append(re.escape(english[end:]))
-    return _Entry(pattern=re.compile("".join(pieces)), names=tuple(names), translation=translation)
+    return _Entry(pattern=re.compile("".join(pieces)), gaps=tuple(gaps), translation=translation)
 
 
 def _check_pair(english: str, translation: str) -> None:
