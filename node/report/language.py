@@ -2,11 +2,12 @@
 
 The record is English; so are the report objects, messages and logs, which machines and colleagues elsewhere read. For
 the page its finished sentences are recognised and said in another language: a catalogue holds English sentences, each
-with its translation. ``{#name}`` in the English stands for a number, ``{name}`` for any other words, which are
-translated in turn; both stand in the translation as ``{name}``.
+with its translation. ``{#name}`` in the English stands for a number, ``{=name}`` for words that stand as they are
+(names of people, files, codes), ``{name}`` for words that are translated in turn; all stand in the translation as
+``{name}``.
 
-What no entry knows stays English, and an entry whose translation has other numbers or gaps is refused when the
-catalogue is read: no text is ever lost, and no number ever changes.
+What no entry knows stays English and whole, and an entry whose translation has other numbers or gaps is refused when
+the catalogue is read: no text is ever lost, none is said half in one language, and no number ever changes.
 """
 
 import re
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 LANGUAGES = ("en", "de", "fr")
 _FOLDER = Path(__file__).parent / "languages"
-_SLOT = re.compile(r"\{(#?)(\w+)\}")
+_SLOT = re.compile(r"\{([#=]?)(\w+)\}")
 _NUMBER = r"((?:[<>] )?[-+]?\d+(?:\.\d+)?)"
 _WORDS = r"((?:(?!\. [A-Z\d(]).)+?)"  # never beyond a sentence
 _SENTENCE_END = re.compile(r"(?<=[.!?)]) (?=[A-Z\d(])")
@@ -33,9 +34,17 @@ _DIGITS = re.compile(r"\d+(?:\.\d+)?")
 _LIST = re.compile(r"(; |, | and | · |: )")
 _LETTERS = re.compile(r"[A-Za-z]{2}")
 _MOST_SENTENCES = 4  # of one entry
+_LONGEST = 1000  # characters that an entry is tried on, so that no text of a header or a policy halts the page
 
 Content = TypeVar("Content", bound="DataclassInstance")
-_Part = tuple[str, bool]  # said, and whether it was known
+
+
+@dataclass(frozen=True)
+class _Said:
+    """A text in the language, and the parts of it that stay English for want of an entry."""
+
+    said: str
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,12 +52,12 @@ class _Entry:
     """An English sentence with gaps, as a pattern, and what to say for it."""
 
     pattern: re.Pattern[str]
-    names: tuple[str, ...]
+    gaps: tuple[tuple[str, str], ...]  # kind and name, in the order of the English
     translation: str
 
     def filled(self, values: Sequence[str]) -> str:
         """The translation with the values of the gaps, in the order of the English."""
-        named = dict(zip(self.names, values, strict=True))
+        named = {name: value for (_, name), value in zip(self.gaps, values, strict=True)}
         return _SLOT.sub(lambda slot: named[slot[2]], self.translation)
 
 
@@ -72,53 +81,62 @@ class Catalogue:
 
     def __call__(self, text: str) -> str:
         """``text``, which may be several sentences, in the catalogue's language."""
-        return "".join(said for said, _ in self._parts(text))
+        return "".join(part.said for part in self._parts(text))
 
     def unknown(self, text: str) -> list[str]:
-        """The parts of ``text`` that stay English for want of an entry."""
-        return [said for said, known in self._parts(text) if not known]
+        """The parts of ``text`` that stay English for want of an entry, those in the gaps of an entry among them."""
+        return [missing for part in self._parts(text) for missing in part.missing]
 
-    def _parts(self, text: str) -> list[_Part]:
+    def _parts(self, text: str) -> list[_Said]:
         """``text`` in pieces, each said in the language or, without an entry, as it is."""
         if not (self._plain or self._entries):
-            return [(text, True)]
+            return [_Said(text)]
         sentences = _SENTENCE_END.split(text)
-        parts: list[_Part] = []
+        parts: list[_Said] = []
         start = 0
         while start < len(sentences):
-            parts += [(" ", True)] if start else []
+            parts += [_Said(" ")] if start else []
             found, taken = self._longest(sentences[start:])
-            parts += found
+            parts.append(found)
             start += taken
         return parts
 
-    def _longest(self, sentences: Sequence[str]) -> tuple[list[_Part], int]:
+    def _longest(self, sentences: Sequence[str]) -> tuple[_Said, int]:
         """The longest run of sentences from the first that has an entry, and how many these are."""
         for count in range(min(len(sentences), _MOST_SENTENCES), 0, -1):
-            said = self._whole(" ".join(sentences[:count]))
-            if said is not None:
-                return [(said, True)], count
+            found = self._whole(" ".join(sentences[:count]))
+            if found is not None:
+                return found, count
         return self._listed(sentences[0]), 1
 
-    def _whole(self, text: str) -> str | None:
+    def _whole(self, text: str) -> _Said | None:
         """By one entry; ``None`` without one."""
         if text in self._plain:
-            return self._plain[text]
+            return _Said(self._plain[text])
+        if len(text) > _LONGEST:
+            return None
         for entry in self._entries:
             match = entry.pattern.fullmatch(text)
             if match is not None:
-                return entry.filled([self._value(value) for value in match.groups()])
-        without_stop = self._whole(text[:-1]) if text.endswith(".") else None
-        return None if without_stop is None else f"{without_stop}."
+                gaps = zip(entry.gaps, match.groups(), strict=True)
+                values = [_Said(value) if kind else self._value(value) for (kind, _), value in gaps]
+                missing = tuple(text for value in values for text in value.missing)
+                return _Said(entry.filled([value.said for value in values]), missing)
+        phrase = text[:-1] if text.endswith(".") and " " in text else ""  # not a label: "Dr. Born." ends in a name
+        found = self._whole(phrase) if phrase else None
+        return None if found is None else replace(found, said=f"{found.said}.")
 
-    def _value(self, text: str) -> str:
-        """What stands in a gap: by an entry, piece by piece, or as it is."""
-        return self._whole(text) or "".join(said for said, _ in self._listed(text))
+    def _value(self, text: str) -> _Said:
+        """What stands in a gap: by an entry, as a list, or as it is."""
+        return self._whole(text) or self._listed(text)
 
-    def _listed(self, text: str) -> list[_Part]:
-        """A list, piece by piece."""
+    def _listed(self, text: str) -> _Said:
+        """A list whose every piece is known, piece by piece; else ``text`` as it is."""
         said = [(self._whole(piece), piece) for piece in _LIST.split(text)]
-        return [(new or piece, new is not None or not _LETTERS.search(piece)) for new, piece in said]
+        if any(found is None and _LETTERS.search(piece) for found, piece in said):
+            return _Said(text, (text,))
+        missing = tuple(text for found, _ in said if found for text in found.missing)
+        return _Said("".join(found.said if found else piece for found, piece in said), missing)
 
 
 ENGLISH = Catalogue("en", {})
@@ -126,13 +144,13 @@ ENGLISH = Catalogue("en", {})
 
 def _entry(english: str, translation: str) -> _Entry:
     _check_pair(english, translation)
-    pieces, names, end = [], [], 0
+    pieces, gaps, end = [], [], 0
     for slot in _SLOT.finditer(english):
-        pieces += [re.escape(english[end : slot.start()]), _NUMBER if slot[1] else _WORDS]
-        names.append(slot[2])
+        pieces += [re.escape(english[end : slot.start()]), _NUMBER if slot[1] == "#" else _WORDS]
+        gaps.append((slot[1], slot[2]))
         end = slot.end()
     pieces.append(re.escape(english[end:]))
-    return _Entry(pattern=re.compile("".join(pieces)), names=tuple(names), translation=translation)
+    return _Entry(pattern=re.compile("".join(pieces)), gaps=tuple(gaps), translation=translation)
 
 
 def _check_pair(english: str, translation: str) -> None:

@@ -1,9 +1,7 @@
 """Every output of one job states the same numbers: each is read as its reader sees it and compared with the record."""
 
-import html
 import json
 import re
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from node.messages.oru import build_oru
 from node.model import PipelineOutput
 from sr_templates.agreement import median_bounds, median_in_report, parametric_planes, segment_planes
 from sr_templates.quantities import QUANTITIES
+from tests.node.printed_text import text_of_html, text_of_pdf
 from tests.node.process.test_outputs import measured, objects_of
 
 PRINTED = {  # without white space, which a PDF file does not keep
@@ -33,21 +32,11 @@ def words_of_text(output: PipelineOutput) -> str:
 
 
 def words_of_html(output: PipelineOutput) -> str:
-    return html.unescape(re.sub(r"<[^>]*>", " ", output.files["report.html"].decode()))
+    return text_of_html(output.files["report.html"].decode())
 
 
 def words_of_pdf(output: PipelineOutput) -> str:
-    """The strings that the file draws, in the order of drawing."""
-    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", output.files["report.pdf"], re.DOTALL)
-    drawn = []
-    for stream in streams:
-        try:
-            content = zlib.decompress(stream)
-        except zlib.error:
-            continue
-        for shown in re.findall(rb"BT(.*?)ET", content, re.DOTALL):
-            drawn.append(b"".join(re.findall(rb"\(((?:\\.|[^\\)])*)\)", shown)).decode("latin-1"))
-    return "".join(drawn).replace("\\", "").replace("\0", "")  # two bytes a letter
+    return text_of_pdf(output.files["report.pdf"])
 
 
 WORDS: dict[str, Callable[[PipelineOutput], str]] = {

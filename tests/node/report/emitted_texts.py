@@ -5,37 +5,32 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
+from quant.calibration import CALIBRATIONS
+from quant.grading import SCHEMES
+
 REPOSITORY = Path(__file__).resolve().parents[3]
-SOURCES = (
-    "quant/assess.py",
-    "quant/complex_phase.py",
-    "quant/fit.py",
-    "quant/follow_up.py",
-    "quant/liver",
-    "quant/prior.py",
-    "quant/quality.py",
-    "quant/uncertainty.py",
-    "quant/views.py",
-    "quant/wording.py",
-    "node/report/advice.py",
-    "node/report/content.py",
-    "node/process/drawn_choice.py",
-    "node/process/drawn_contours.py",
-    "node/process/drawn_planes.py",
-    "node/process/drawn_region.py",
-    "node/process/drawn_seg.py",
-    "node/process/facts.py",
-    "node/process/geometry.py",
-    "node/process/indication.py",
-    "node/process/overrule.py",
-    "node/process/quality.py",
-    "node/process/refusal.py",
-    "node/process/revision.py",
-    "node/process/selection.py",
-    "node/process/signal.py",
-    "node/process/vendor_maps.py",
+SOURCES = ("quant", "node/report", "node/process")
+ELSEWHERE = (
+    "quant/calibration.py",  # its names and cautions: by ``data_texts``
+    "quant/grading.py",  # its labels: by ``data_texts``
+    "quant/phantom",
+    "node/process/batch.py",  # the command line
+    "node/process/found.py",
+    "node/process/inspection.py",
+    "node/process/pipeline.py",  # progress
+    "node/process/pixels.py",  # faults of the caller
+    "node/process/ruled.py",
+    "node/report/flow.py",
+    "node/report/text.py",  # report.txt, English
 )
-NOT_ON_THE_PAGE = {"has no rule", "Olivieri and Brittenham", "NO CONTRAST", "NONE GIVEN"}  # an error, names, headers
+"""Modules whose texts are for operators and developers; every other module counts."""
+NOT_ON_THE_PAGE = {
+    *("has no rule", "Olivieri and Brittenham", "NO CONTRAST", "NONE GIVEN"),  # an error, names, headers
+    *("lower left", "upper right", "warnings marker"),  # of the layout
+    "decodes to",  # for the log
+}
 _GAP = "\0"
 _FEWEST_LETTERS = 9
 
@@ -44,7 +39,9 @@ def pieces() -> Iterator[tuple[str, str]]:
     """(place, words): what stands between the gaps and numbers of every text in the sources."""
     for name in SOURCES:
         path = REPOSITORY / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        for file in sorted(path.rglob("*.py")):
+            if str(file.relative_to(REPOSITORY)).startswith(ELSEWHERE):
+                continue
             for line, text in _texts(ast.parse(file.read_text(encoding="utf-8"))):
                 for piece in re.split(rf"{_GAP}|\d+(?:\.\d+)?|[.):] (?=[A-Za-z])", text):
                     words = piece.strip(" .,;:()%")
@@ -52,6 +49,17 @@ def pieces() -> Iterator[tuple[str, str]]:
                         continue
                     if " " in words and len(re.sub(r"[^A-Za-z]", "", words)) >= _FEWEST_LETTERS:
                         yield f"{file.relative_to(REPOSITORY)}:{line}", words
+
+
+def data_texts() -> set[str]:
+    """Whole texts of the tables: the shipped follow-up policy, the calibrations and the grade schemes."""
+    policy = yaml.safe_load((REPOSITORY / "node/policies/default.yaml").read_text(encoding="utf-8"))
+    texts = {source[key] for source in policy["sources"] for key in ("citation", "population", "strength")}
+    texts |= {indication["label"] for indication in policy["indications"]}
+    texts |= {rule["note"] for rule in policy["rules"] if "note" in rule}
+    texts |= {c.caution for c in CALIBRATIONS.values()} | {f"{c.name}: {c.caution}." for c in CALIBRATIONS.values()}
+    texts -= {text for text in texts if not text or text.endswith(": .")}
+    return texts | {label for scheme in SCHEMES.values() for label in scheme.labels}
 
 
 def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:

@@ -95,8 +95,8 @@ def base_result(field_t: float) -> LiverIronResult:
             spacing_mm=SPACING_MM,
         ),
         fit=FitSummary(
-            model="water and six-peak fat",
-            noise_model="first moment, 4 coils",
+            model="magnitude_fat_first_moment",
+            noise_model="non-central chi (4 coils) (background)",
             sigma=6.0,
             echoes_used=12,
             measurable_limit_per_s=785.0,

@@ -15,8 +15,9 @@ from node.process.pipeline import settings_of
 from node.report.content import report_content
 from node.report.html import render_html
 from node.report.language import ENGLISH, Catalogue, catalogue, translated
-from node.report.page import draw_page
-from tests.node.report.emitted_texts import pieces
+from node.report.page import draw_page, render_page
+from tests.node.printed_text import text_of_html, text_of_pdf
+from tests.node.report.emitted_texts import data_texts, pieces
 from tests.node.report.report_cases import CASES
 from tests.node.report.test_page import texts_of
 
@@ -24,8 +25,17 @@ LANGUAGES = ("de", "fr")
 INVENTED = {"four late echoes", "nearly all voxels failed", "refused", "refused, no candidate", "crowded"}
 """Cases with sentences that the tests made up."""
 SAME_EVERYWHERE = re.compile(
-    r"([<≥]? ?[\d.]+ )?(mg/g|ms)( = [\d.]+ µmol/g)?|(doi:)?10\.\d+/\S+|SIEMENS Avanto|Blood 2009;113:4853"
+    r"([<≥]? ?[\d.]+ )?(mg/g|ms|T)( = [\d.]+ µmol/g| \([\d.]+ µmol/g\))?|[\d.]+"
+    r"|(doi:)?10\.\d+/\S+|SIEMENS Avanto|Blood 2009;113:4853"
     r"|(Garbowski 2014|Hernando 20\d\d|Henninger 2015|Hankins 2009|Wood \(as commonly cited\))"
+)
+
+
+PRINTED = (
+    ("R2*", "/s", "r2star_per_s"),
+    ("T2*", "ms", "t2star_ms"),
+    ("LIC, dry weight", "mg/g", "lic_mg_per_g"),
+    ("Fat fraction", "%", "pdff_percent"),
 )
 
 
@@ -57,8 +67,14 @@ def digits(texts: Iterator[str]) -> Counter[str]:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_sentence_of_the_code_has_a_translation(language: str) -> None:
     keys = catalogue(language).sentences
-    known = "\0".join(re.sub(r"\{#?\w+\}|\d+(?:\.\d+)?", "\0", key) for key in keys)
+    known = "\0".join(re.sub(r"\{[#=]?\w+\}|\d+(?:\.\d+)?", "\0", key) for key in keys)
     assert [f"{place}: {words}" for place, words in pieces() if words not in known] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_text_of_the_tables_has_a_translation(language: str) -> None:
+    words = catalogue(language)
+    assert {text for text in data_texts() if words.unknown(text)} == set()
 
 
 def test_both_languages_know_the_same_sentences() -> None:
@@ -72,7 +88,8 @@ def test_no_english_is_left(name: str, language: str) -> None:
     draw_page(case.result, case.pictures, words)
     html = render_html(case.result, case.pictures, words)
     assert f'<html lang="{language}">' in html
-    assert {text for text in words.missing if not SAME_EVERYWHERE.fullmatch(text)} == set()
+    pieces_missing = {piece for text in words.missing for piece in text.split(", ")}
+    assert {piece for piece in pieces_missing if not SAME_EVERYWHERE.fullmatch(piece)} == set()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -82,6 +99,23 @@ def test_no_number_changes(name: str, language: str) -> None:
     said = translated(content, catalogue(language))
     assert said.headline.value == content.headline.value or content.headline.kind == "refused"
     assert digits(strings(asdict(said))) == digits(strings(asdict(content)))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_page_and_html_state_the_numbers_of_the_record(language: str) -> None:
+    """Under the label in the page's language, in the PDF's text and in the HTML, stands the record's median."""
+    case, words = CASES["crowded"](), catalogue(language)
+    record = case.result.to_record()
+    pdf = text_of_pdf(render_page(case.result, case.pictures, words).pdf)
+    html = text_of_html(render_html(case.result, case.pictures, words))
+    for form in (pdf, html):
+        said = "".join(form.split())
+        for label, unit, key in PRINTED:
+            found = set(re.findall(re.escape("".join(words(label).split())) + rf"(\d+\.?\d*){unit}", said))
+            (number,) = found
+            half_digit = 0.5001 * 10.0 ** -len(number.partition(".")[2])
+            assert float(number) == pytest.approx(record[key]["median"], abs=half_digit), label
+    assert {"de": "für", "fr": "Réservé"}[language] in pdf  # accents are text in the PDF too
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -107,6 +141,34 @@ def test_values_in_a_sentence_are_translated_too() -> None:
     assert words("mild iron, 1 of 2") == "1/2: fer leger"
     assert words("Mild iron, 1 of 2") == "1/2: fer Mild"
     assert words("mild iron, one of 2") == "mild iron, one of 2"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", ["Born", "Fit and Source", "Grade, mild", "Dr. Study"])
+def test_names_stay_as_they_are_written(name: str, language: str) -> None:
+    for sentence in (
+        f"Policy approved by {name} on 2026-01-02.",
+        f"A contrast agent was given ({name}); it changes R2* and hides iron.",
+        f'The region was not found automatically: it comes from a segmentation "{name}", drawn by {name}.',
+    ):
+        said = catalogue(language)(sentence)
+        assert said.count(name) == sentence.count(name)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_sites_own_text_is_not_said_half_in_another_language(language: str) -> None:
+    for text in (
+        "Call the iron clinic, mild and severe cases first.",
+        "Repeat yearly; complex cases to Dr. Born.",
+        "Indicate: mild",
+    ):
+        assert catalogue(language)(text) == text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_long_text_from_a_header_does_not_halt_the_page(language: str) -> None:
+    text = "Source: " + "; written for " * 700 + "nobody"
+    assert catalogue(language)(text) == text
 
 
 def test_what_is_not_known_stays_and_is_told() -> None:
