@@ -219,8 +219,12 @@ def _numbers(result: LiverIronResult) -> tuple[tuple[str, str], ...]:
     if result.roi is not None:
         roi = result.roi
         source = REGION_WORDS[roi.source]
-        rows.append(("Region", f"{roi.volume_ml:.0f} mL, {roi.n_voxels} voxels, {roi.n_slices} slices; {source}"))
+        rows.append(("Region", f"{roi.volume_ml:.0f} mL, {roi.n_voxels} voxels, {_slices(roi.n_slices)}; {source}"))
     return tuple(rows)
+
+
+def _slices(count: int) -> str:
+    return f"{count} slice{'s' if count != 1 else ''}"
 
 
 def _relaxation(r2star: Statistics, t2star: Statistics | None) -> list[tuple[str, str]]:
@@ -296,7 +300,7 @@ def _scanner(result: LiverIronResult) -> tuple[tuple[str, str], ...]:
         ("Echo times", ", ".join(f"{time:.2f}" for time in times_ms) + " ms"),
         (
             "Images",
-            f"{acquisition.n_slices} slices, {acquisition.columns} × {acquisition.rows}, "
+            f"{_slices(acquisition.n_slices)}, {acquisition.columns} × {acquisition.rows}, "
             f"{' × '.join(f'{mm:.3g}' for mm in reversed(acquisition.spacing_mm))} mm",
         ),
     ]

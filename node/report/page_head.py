@@ -29,7 +29,7 @@ from quant.result import LiverIronResult
 
 NO_WARNINGS = "No warnings"
 MARKER = "warnings marker"
-_INTERVAL, _CHANCES, _SCALE = 128, 150, 178  # from the top of the panel
+_INTERVAL, _CHANCES, _SCALE = 128, 150, 184  # from the top of the panel
 
 
 def draw_banner(sheet: Sheet, content: ReportContent) -> None:
@@ -44,7 +44,7 @@ def draw_verdict(sheet: Sheet, content: ReportContent, result: LiverIronResult, 
     """Value, grade, scale and the warnings marker in one panel; gives the position below."""
     lic, grade = result.lic_mg_per_g, result.grade
     scale = lic is not None and grade is not None
-    inner = _SCALE + 92 if scale else _CHANCES + 34
+    inner = _SCALE + 88 if scale else _CHANCES + 34
     strip = _strip_lines(sheet, content)
     strip_px = len(strip) * sheet.line_px(_strip_style(content)) + 12
     rectangle(sheet, (MARGIN, top, WIDTH, inner + strip_px), PANEL)
@@ -83,11 +83,11 @@ def _grade(sheet: Sheet, content: ReportContent, top: float, value_end: float) -
     grade = head.grade[:1].upper() + head.grade[1:]
     style = Style(weight="bold", colour=INK)
     style = replace(style, size_pt=sheet.largest([(grade, style)], width, 76, (27, 22, 18, 15, 13)))
-    y = top + 34
+    y = top + 32
     for line in sheet.wrap(grade, style, width):
         sheet.put(line, left, y, style)
         y += sheet.line_px(style)
-    y = max(y, top + 102)
+    y = max(y, top + 98)
     for text, text_style in ((head.grade_detail, BODY), (head.borderline, WARNING)):
         if text:
             y = sheet.paragraph(text, left, y, width, _fitting(sheet, text, text_style, width))

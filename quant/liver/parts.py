@@ -75,8 +75,8 @@ class RegionParts:
         return QcLine(
             code="roi_discs",
             severity="warning" if apart > _INCONSISTENT else "info",
-            text=f"Mean R2* (1/s) of {len(self.discs)} round regions of {2 * self.discs[0].radius_mm:.0f} mm, beside "
-            f"{self.median_per_s:.1f} /s of the whole region.",
+            text=f"Mean of R2* in {len(self.discs)} round regions of {2 * self.discs[0].radius_mm:.0f} mm: "
+            f"{mean:.1f} /s, beside {self.median_per_s:.1f} /s of the whole region.",
             value=mean,
             limit=self.median_per_s * (1 + _INCONSISTENT),
         )

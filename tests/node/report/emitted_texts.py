@@ -59,7 +59,19 @@ def data_texts() -> set[str]:
     texts |= {rule["note"] for rule in policy["rules"] if "note" in rule}
     texts |= {c.caution for c in CALIBRATIONS.values()} | {f"{c.name}: {c.caution}." for c in CALIBRATIONS.values()}
     texts -= {text for text in texts if not text or text.endswith(": .")}
+    texts |= {f"{name}; 12 echoes used; measurable to 785 /s" for name in _fit_names()}
     return texts | {label for scheme in SCHEMES.values() for label in scheme.labels}
+
+
+def _fit_names() -> Iterator[str]:
+    """Model and noise law of every fit of patients, as a result names them."""
+    for source in ("background", "body residual"):
+        for law in ("rician", "non-central chi (4.0 coils)"):
+            yield f"magnitude first moment, {law} ({source})"
+            yield f"magnitude fat first moment, {law} ({source})"
+        complex_law = "gaussian (complex), rician (magnitude) where the phase was not used"
+        yield f"complex fat, {complex_law} ({source} of the complex image)"
+        yield f"magnitude fat first moment, rician (magnitude of complex) ({source} of the complex image)"
 
 
 def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:

@@ -25,8 +25,8 @@ LANGUAGES = ("de", "fr")
 INVENTED = {"four late echoes", "nearly all voxels failed", "refused", "refused, no candidate", "crowded"}
 """Cases with sentences that the tests made up."""
 SAME_EVERYWHERE = re.compile(
-    r"([<≥]? ?[\d.]+ )?(mg/g|ms|T)( = [\d.]+ µmol/g| \([\d.]+ µmol/g\))?|[\d.]+"
-    r"|(doi:)?10\.\d+/\S+|SIEMENS Avanto|Blood 2009;113:4853"
+    r"([<≥]? ?[\d.]+ )?(mg/g|ms|T)( = [\d.]+ µmol/g| \([\d.]+ µmol/g\))?|[\d.]+|(doi:)?10\.\d+/\S+"
+    r"|SIEMENS Avanto|Blood 2009;113:4853"
     r"|(Garbowski 2014|Hernando 20\d\d|Henninger 2015|Hankins 2009|Wood \(as commonly cited\))"
 )
 
