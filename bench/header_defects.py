@@ -22,9 +22,7 @@ from typing import Any
 
 from pydicom import dcmread
 from pydicom.config import IGNORE, settings
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
 
 from node.config import load_config
 from node.errors import InputError
@@ -32,6 +30,7 @@ from node.intake.headers import quiet_pydicom
 from node.process.batch import process_files
 from node.simulate import write_phantom
 from quant.phantom import make_abdomen
+from tests.node.header_edits import raw
 
 Defect = Callable[[Dataset], None]
 FORMS = ("generic", "philips-enhanced")
@@ -41,16 +40,6 @@ _GEOMETRY = ("FrameOfReferenceUID", "SliceThickness", "SpacingBetweenSlices", "P
 _KEPT_AS_SENT = "Error - </PatientID(0010,0020)[1]> - Value invalid for this VR [LO]"
 _SAME_IN_ALL = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyID",
                 "StudyDate", "AccessionNumber")  # fmt: skip
-
-
-def raw(tag: int, vr: str, value: bytes) -> Defect:
-    """Puts bytes into the element as they are, legal or not."""
-
-    def edit(ds: Dataset) -> None:
-        padded = value + b" " * (len(value) % 2)
-        ds._dict[Tag(tag)] = RawDataElement(Tag(tag), vr, len(padded), padded, 0, False, True)
-
-    return edit
 
 
 def absent(keyword: str) -> Defect:

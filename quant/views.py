@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from quant.calibration import UMOL_PER_MG, Calibration, match_field
 from quant.result import LicStatistics, OtherCalibration, View, Views
-from quant.wording import LIC_THRESHOLDS_MG_PER_G, format_lic, format_lic_range, join_words
+from quant.wording import LIC_THRESHOLDS_MG_PER_G, format_lic, join_words
 
 REFERENCE_LIMIT_MG_PER_G = 1.8
 CLINICAL_LIMIT_MG_PER_G = 7.0
@@ -74,7 +74,8 @@ def _reference(
 def _others(others: Sequence[OtherCalibration], field: str, bound: str) -> str:
     values = [other.lic_mg_per_g for other in others]
     noun = f"other published {field} T calibrations give" if len(others) > 1 else f"another {field} T calibration gives"
-    return f"{noun} {bound}{format_lic_range(min(values), max(values))}"
+    ends = dict.fromkeys(format_lic(end) for end in (min(values), max(values)))  # as the table prints each of them
+    return f"{noun} {bound}{' to '.join(ends)}"
 
 
 def _doubts(

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import settings
@@ -22,6 +23,14 @@ def find_peer(program: str) -> Path | None:
     return Path(found) if found else None
 
 
+def lacking(program: str) -> NoReturn:
+    """Skips the test by the program's name, or fails it where peers are required."""
+    message = f"{program} is not installed (deploy/install-test-peers installs it)"
+    if os.environ.get("IRONNODE_REQUIRE_PEERS"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 @pytest.fixture(scope="session")
 def peer() -> Callable[[str], Path]:
     """``peer("storescu")`` gives the program's path, or skips by name; a skip is a failure where peers are required."""
@@ -29,10 +38,7 @@ def peer() -> Callable[[str], Path]:
     def get(program: str) -> Path:
         found = find_peer(program)
         if found is None:
-            message = f"{program} is not installed (deploy/install-test-peers installs it)"
-            if os.environ.get("IRONNODE_REQUIRE_PEERS"):
-                pytest.fail(message)
-            pytest.skip(message)
+            lacking(program)
         return found
 
     return get

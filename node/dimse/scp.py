@@ -52,9 +52,13 @@ class ListenerCounts:
 
 
 class Listener:
-    """C-ECHO and C-STORE provider that writes to a spool; with ``keep_report`` storage commitment too."""
+    """C-ECHO and C-STORE provider that writes to a spool (which may be ``shared`` with listeners of other machines);
+    with ``keep_report`` storage commitment too."""
 
-    def __init__(self, config: ReceiveConfig, spool: Spool, keep_report: KeepReport | None = None) -> None:
+    def __init__(
+        self, config: ReceiveConfig, spool: Spool, keep_report: KeepReport | None = None, *, shared: bool = False
+    ) -> None:
+        self._shared = shared
         self._config = config
         self._keep_report = keep_report
         self._spool = spool
@@ -72,7 +76,7 @@ class Listener:
             StorageError: the spool cannot be used.
         """
         tls = None if self._config.tls is None else FollowedContext(self._config.tls, RECEIVE_KEY)
-        self._spool.sweep()
+        self._spool.sweep(shared=self._shared)
         # The node logs events of its own; the library's lines would repeat every PDU and every scanned port.
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
         if self._desk.allow.open_to_all:

@@ -44,7 +44,8 @@ def is_legal_uid(uid: str) -> bool:
     return len(uid) <= _LONGEST_UID and _LEGAL_UID.fullmatch(uid) is not None
 
 
-def _is_left_over(path: Path) -> bool:
+def _is_abandoned(path: Path) -> bool:
+    """Whether a file of a storage root that several machines share is this machine's, or a day old."""
     try:
         age_s = time.time() - path.stat().st_mtime
     except FileNotFoundError:
@@ -97,14 +98,14 @@ class Spool:
 
     # ------------------------------------------------------------ receiving
 
-    def sweep(self) -> int:
-        """Remove what a killed listener of this machine left half written; only its (one) listener calls this, before
-        it listens. Other machines may be receiving into the same folder: theirs go when they are a day old.
+    def sweep(self, *, shared: bool = False) -> int:
+        """Remove what a killed listener left half written; only the (one) listener of a machine calls this, before it
+        listens. ``shared``: others may be receiving into the same folder; theirs go when they are a day old.
 
         Returns the number of files removed. Names that a killed listener gave but did not flush become durable here.
         """
         try:
-            leftovers = [path for path in self.temporary_folder.iterdir() if _is_left_over(path)]
+            leftovers = [path for path in self.temporary_folder.iterdir() if not shared or _is_abandoned(path)]
             for path in leftovers:
                 path.unlink(missing_ok=True)
             self._disk.flush_folder(self.inbox_folder)

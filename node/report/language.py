@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -71,7 +72,7 @@ class Catalogue:
             ValueError: a translation does not have the gaps and the numbers of its sentence; the text names both.
         """
         self.language = language
-        self.sentences = frozenset(texts)
+        self.texts = dict(texts)
         self._plain = {english: said for english, said in texts.items() if not _SLOT.search(english)}
         gapped = [(english, said) for english, said in texts.items() if english not in self._plain]
         by_length = sorted(gapped, key=lambda pair: -len(_SLOT.sub("", pair[0])))
@@ -185,21 +186,28 @@ def catalogue(language: str, texts_file: Path | None = None) -> Catalogue:
     Raises:
         ConfigError: the file cannot be read or is no catalogue; the text names it, and the entry.
     """
-    own = {} if texts_file is None else _read(texts_file)
-    shipped = {} if language == "en" else _read(_FOLDER / f"{language}.yaml")
+    if texts_file is None:
+        return _shipped(language)
     try:
-        return Catalogue(own.get("language", language), {**shipped.get("texts", {}), **own.get("texts", {})})
+        return _with_own(language, texts_file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise ConfigError(f"report.texts_file: {texts_file} cannot be read: {why}") from error
     except ValueError as error:
         raise ConfigError(f"report.texts_file: {texts_file}: {error}") from error
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"report.texts_file: {file} cannot be read: {error}") from error
-    found = found if isinstance(found, dict) else {}
-    texts = found.get("texts")
+@cache
+def _shipped(language: str) -> Catalogue:
+    """Read once in a process: it takes as long as drawing a picture of the page."""
+    return ENGLISH if language == "en" else _with_own("en", (_FOLDER / f"{language}.yaml").read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=2)
+def _with_own(language: str, content: str) -> Catalogue:
+    """The catalogue of a file's ``content`` over that of ``language``; ``ValueError`` when it is none."""
+    found = yaml.safe_load(content)
+    texts = found.get("texts") if isinstance(found, dict) else None
     if not isinstance(texts, dict) or not all(isinstance(t, str) for pair in texts.items() for t in pair):
-        raise ConfigError(f"report.texts_file: {file} must hold `texts:`, English sentence: translation")
-    return found
+        raise ValueError("must hold `texts:`, English sentence: translation")
+    return Catalogue(str(found.get("language", language)), {**_shipped(language).texts, **texts})

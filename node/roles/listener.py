@@ -17,7 +17,8 @@ def play(stage: Stage) -> None:
     with closing(EventCounter(config.storage.root, titles, gateway_name(config))) as counter:
         counter.start()
         spool = Spool(config.storage.root, config.storage.min_free_mib << 20)
-        listener = Listener(config.receive, spool, CommitmentFiles(config.storage.root).keep)
+        keep_report = CommitmentFiles(config.storage.root).keep
+        listener = Listener(config.receive, spool, keep_report, shared=config.shared)
         listener.start()
         stage.ready(port=listener.port, ae_title=config.receive.ae_title)
         stage.stop.wait()

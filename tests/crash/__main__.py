@@ -2,13 +2,13 @@
 
 import argparse
 import shlex
-import signal
 import sys
 import time
 from pathlib import Path
 from tempfile import mkdtemp
 
-from tests.crash.campaign import Campaign, Plan, announce
+from tests.crash.campaign import Campaign, Plan
+from tests.crash.conduct import announce, begin, conclude
 from tests.crash.table import write_table
 
 
@@ -31,18 +31,12 @@ def main() -> int:
         longest_s=60 * options.minutes,
         measured_every=options.measured_every,
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # mounts and processes are cleared away
-    announce(f"seed {plan.seed}, folder {folder}")
+    begin(plan.seed, folder)
     campaign = Campaign(folder, plan, announce)
     verdict = campaign.run()
     targets = f"ACQUISITIONS={plan.acquisitions} KILLS={plan.kills} SEED={plan.seed}"
     table = write_table(campaign, verdict, shlex.join(["make", "crash"]) + f" {targets}")
-    (folder / "table.md").write_text(table)
-    (folder / "broken.txt").write_text("\n".join(verdict.broken) + "\n")
-    announce("\n" + table)
-    for text in verdict.broken[:50]:
-        announce(f"BROKEN: {text}")
-    return 1 if verdict.broken else 0
+    return conclude(folder, table, verdict)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
 """A campaign: acquisitions flow, faults strike, everything is repaired, and the reckoning follows."""
 
 import random
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ from node.app import open_node
 from node.dimse.scu import Peer
 from tests.conftest import find_peer
 from tests.crash.acquisitions import Acquisition, Scanner, transmit
+from tests.crash.conduct import Failures
 from tests.crash.faults import FAULTS, Fault, Ground
 from tests.crash.testbed import Archive, Destination, Node, Storage, Storescp
 from tests.crash.verdict import Verdict, judge
@@ -70,7 +69,7 @@ class Campaign:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._finished: set[int] = set()
-        self._failures: list[str] = []
+        self._failures = Failures(self._stop)
         self._began = time.monotonic()
 
     @property
@@ -121,26 +120,13 @@ class Campaign:
 
     def _disturb(self) -> None:
         groups = sorted({fault.group for fault in FAULTS})
-        faults = [
-            threading.Thread(target=self._guarded, args=(self._strike, group, number), name=group)
-            for number, group in enumerate(groups)
-        ]
-        senders = [
-            threading.Thread(target=self._guarded, args=(self._transmit, number), name=f"scanner {number}")
-            for number in range(_SENDERS)
-        ]
-        watch = threading.Thread(target=self._guarded, args=(self._watch,), name="watch", daemon=True)
+        faults = [self._failures.thread(self._strike, group, number) for number, group in enumerate(groups)]
+        senders = [self._failures.thread(self._transmit, number) for number in range(_SENDERS)]
+        watch = self._failures.thread(self._watch, daemon=True)
         for thread in (*senders, *faults, watch):
             thread.start()
         for thread in (*senders, *faults):
             thread.join()
-
-    def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
-        try:
-            work(*arguments)
-        except BaseException:  # noqa: BLE001 - a thread's edge: the campaign fails with it
-            self._failures.append(f"harness: {traceback.format_exc()}")
-            self._stop.set()
 
     def _over(self) -> bool:
         enough = len(self.acquisitions) >= self.plan.acquisitions and self.kills >= self.plan.kills
@@ -228,9 +214,3 @@ class Campaign:
         self._finished -= {a.number for a in self.acquisitions if a.study_instance_uid in studies}
         self._settle("what the PACS lost is sent again")
         return len(jobs)
-
-
-def announce(line: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

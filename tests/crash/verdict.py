@@ -2,19 +2,39 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from node.app import Node as NodeParts
 from node.app import open_node
+from node.config import Config
 from node.intake.file_meta import decode_file_meta, head_bytes
 from node.jobs.overview import JobLine
 from node.model import DeliveryState, JobState
 from tests.crash.acquisitions import Acquisition
-from tests.crash.testbed import COMPLETE_QUIET_S, Destination, Node
+from tests.crash.testbed import COMPLETE_QUIET_S, Destination
 
 _WORDS_OF_KOMBU = re.compile(r"Restoring \d+ unacknowledged message")  # it prints them at an orderly end
 _GAP_S = COMPLETE_QUIET_S - 1  # arrivals are timed by the node when stored, here when acknowledged
+
+
+class Spooled(Protocol):
+    """Where a storage root lies."""
+
+    root: Path
+    spool: Path
+
+
+class Ran(Protocol):
+    """What is judged: one node, or a site of several machines."""
+
+    config: Config
+    storage: Spooled
+
+    def strange_lines(self) -> Iterable[str]:
+        """Lines of its log that are no events."""
 
 
 @dataclass
@@ -34,7 +54,7 @@ class Verdict:
 
 
 def judge(
-    node: Node,
+    node: Ran,
     acquisitions: list[Acquisition],
     destinations: tuple[Destination, ...],
     clock_jumps: list[tuple[float, float]],
@@ -146,7 +166,7 @@ def _objects(
         verdict.breach(f"{destination.name}: {uid} is nobody's")
 
 
-def _leftovers(verdict: Verdict, node: Node) -> None:
+def _leftovers(verdict: Verdict, node: Ran) -> None:
     spool = node.storage.spool
     verdict.counts["temporary files left in the spool"] = _count(spool / "tmp")
     verdict.counts["half-written results left in the outbox"] = len(list((node.storage.root / "outbox").glob(".new-*")))

@@ -1,9 +1,12 @@
-"""Random damage to the header elements that the reader touches, made on the bytes (any nonsense can be written)."""
+"""Damage to header elements: random on the bytes of those that the reader touches, or written into one as it is."""
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from hypothesis import strategies as st
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 Edit = tuple[tuple[int, int], str, bytes | None]
 """Tag, value representation, and the new content; ``None`` deletes the element."""
@@ -24,6 +27,16 @@ _NONSENSE = st.one_of(
     st.sampled_from([b"***", b"1e999", b"1e30", b"nan", b"-1", b"\\\\", b"9" * 40]),
 )
 EDITS = st.tuples(st.sampled_from(_TOUCHED), _VRS, _NONSENSE)
+
+
+def raw(tag: int, vr: str, value: bytes) -> Callable[[Dataset], None]:
+    """Puts bytes into an element of a data set as they are, legal or not."""
+
+    def edit(ds: Dataset) -> None:
+        padded = value + b" " * (len(value) % 2)
+        ds._dict[Tag(tag)] = RawDataElement(Tag(tag), vr, len(padded), padded, 0, False, True)
+
+    return edit
 
 
 def edit_elements(raw: bytes, edits: Iterable[Edit]) -> bytes:

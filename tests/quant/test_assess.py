@@ -377,6 +377,8 @@ def test_every_liver_gets_consistent_statements(rate: float, field: float) -> No
     printed = format_lic(lic.median)
     if not printed.startswith("<"):
         assert (float(printed) >= 1.8) == result.views.reference.above
+    others = sorted(other.lic_mg_per_g for other in result.other_calibrations)
+    assert all(format_lic(end) in result.views.reference.text for end in others[:1] + others[-1:])  # as in the table
 
 
 @pytest.mark.parametrize(

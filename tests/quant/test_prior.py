@@ -61,7 +61,7 @@ def test_an_unchanged_liver_rarely_exceeds_the_coefficient() -> None:
         ({"calibration_id": "hernando-2023"}, "calibration hernando-2023 (1.5 T) then, garbowski-2014 (1.5 T) now"),
         ({"method_version": "0"}, "method version 0 then, 1 now"),
         ({"signal": "complex"}, "signal complex then, magnitude now"),
-        ({"model": "one_exponential"}, "signal model one exponential then, water and six-peak fat now"),
+        ({"model": "one_exponential"}, "signal model one exponential then, magnitude fat first moment now"),
         ({"echo_times_s": (0.004, 0.008, 0.012, 0.016)}, "4 echoes from 4.00 to 16.00 ms then"),
         ({"bound": "at_least"}, "the earlier value is a bound only"),
     ],

@@ -4,13 +4,12 @@
 """
 
 import argparse
-import signal
 import sys
 import time
 from pathlib import Path
 from tempfile import mkdtemp
 
-from tests.crash.campaign import announce
+from tests.crash.conduct import announce, begin, conclude
 from tests.several_hosts.campaign import Campaign, Plan
 from tests.several_hosts.site import missing
 from tests.several_hosts.throughput import measure, measure_waiting
@@ -29,8 +28,7 @@ def main() -> int:
         announce(f"skipped: {lack}")
         return 0
     folder = Path(mkdtemp(prefix="ironnode-hosts-"))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))
-    announce(f"seed {options.seed}, folder {folder}")
+    begin(options.seed, folder)
     if options.throughput is not None:
         for workers in options.workers:
             how = measure_waiting if options.waiting else measure
@@ -39,12 +37,7 @@ def main() -> int:
     plan = Plan(seed=options.seed, longest_s=60 * options.minutes, workers=options.workers[0])
     campaign = Campaign(folder / "campaign", plan, announce)
     verdict = campaign.run()
-    table = campaign.table(verdict)
-    (folder / "table.md").write_text(table)
-    announce("\n" + table)
-    for text in verdict.broken[:50]:
-        announce(f"BROKEN: {text}")
-    return 1 if verdict.broken else 0
+    return conclude(folder, campaign.table(verdict), verdict)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import random
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from node.dimse.scu import Peer
 from tests.crash.acquisitions import Acquisition, Scanner, transmit
+from tests.crash.conduct import Failures
 from tests.crash.verdict import Verdict, judge
 from tests.several_hosts.site import CUT_OFF, KILLED, Site
 
@@ -44,7 +44,7 @@ class Campaign:
         self._site = Site(folder, plan.workers)
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._failures: list[str] = []
+        self._failures = Failures(self._over)
         self._finished: set[int] = set()
         self._minutes = 0.0
 
@@ -58,7 +58,7 @@ class Campaign:
             self._settle()
             self._site.stop()
             self._minutes = (time.monotonic() - began) / 60
-            verdict = judge(self._site, self.acquisitions, (self._site.pacs,), [])  # type: ignore[arg-type]
+            verdict = judge(self._site, self.acquisitions, (self._site.pacs,), [])
             verdict.broken.extend(self._failures)
             verdict.counts["starts by the service manager"] = sum(h.restarts for h in self._site.hosts.values())
             return verdict
@@ -67,8 +67,8 @@ class Campaign:
             self._site.close()
 
     def _disturb(self) -> None:
-        threads = [threading.Thread(target=self._guarded, args=(self._strike,))]
-        threads += [threading.Thread(target=self._guarded, args=(self._send, n)) for n in range(_SENDERS)]
+        threads = [self._failures.thread(self._strike)]
+        threads += [self._failures.thread(self._send, number) for number in range(_SENDERS)]
         for thread in threads:
             thread.start()
         ends = time.monotonic() + self.plan.longest_s
@@ -78,12 +78,6 @@ class Campaign:
         self._over.set()
         for thread in threads:
             thread.join()
-
-    def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
-        try:
-            work(*arguments)
-        except BaseException:  # noqa: BLE001 - a thread's edge: the campaign fails with it
-            self._failures.append(f"harness: {traceback.format_exc()}")
 
     def _strike(self) -> None:
         rng = random.Random(f"{self.plan.seed} faults")

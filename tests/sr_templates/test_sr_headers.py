@@ -18,7 +18,7 @@ from sr_templates.check import encode
 from sr_templates.evidence import SourceSeries
 from sr_templates.header import SourceHeaderError, repaired_date, repaired_time
 from sr_templates.result_set import BuiltSet
-from tests.node.header_edits import edit_elements
+from tests.node.header_edits import edit_elements, raw
 from tests.sr_templates.sr_sources import (
     build,
     build_refusal,
@@ -64,16 +64,6 @@ def received(
             dcmwrite(buffer, ds, enforce_file_format=True)
             datasets.append(dcmread(BytesIO(on_the_wire(buffer.getvalue()))))
     return SourceSeries(datasets=tuple(datasets), frames=source.frames, geometry=source.geometry)
-
-
-def raw(keyword_tag: int, vr: str, value: bytes) -> Callable[[Dataset], None]:
-    """Puts bytes on the wire as they are, legal or not."""
-
-    def edit(ds: Dataset) -> None:
-        padded = value + b" " * (len(value) % 2)
-        ds._dict[Tag(keyword_tag)] = RawDataElement(Tag(keyword_tag), vr, len(padded), padded, 0, False, True)
-
-    return edit
 
 
 def wire(ds: Dataset, keyword: str) -> bytes:

@@ -158,9 +158,14 @@ def test_the_sweep_removes_what_a_killed_listener_left(spool: Spool, tmp_path: P
 def test_the_sweep_leaves_what_another_gateway_is_receiving_until_it_is_a_day_old(spool: Spool) -> None:
     theirs = spool.temporary_folder / "gw2-17-0.part"
     theirs.write_bytes(b"arriving")
-    assert spool.sweep() == 0
+    assert spool.sweep(shared=True) == 0
     a_day_ago = time.time() - 86_500
     os.utime(theirs, (a_day_ago, a_day_ago))
+    assert spool.sweep(shared=True) == 1
+
+
+def test_alone_the_sweep_removes_what_was_left_under_another_host_name(spool: Spool) -> None:
+    (spool.temporary_folder / "container1-1-0.part").write_bytes(b"half")
     assert spool.sweep() == 1
 
 

@@ -1,6 +1,5 @@
 """The ledger in a real PostgreSQL: opened by many, migrated, backed up beside its dump, restored, and started again."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from node.jobs.database import Database
 from node.jobs.duties import Duty
 from node.jobs.ledger import Ledger
 from node.model import JobState
+from tests.conftest import lacking
 from tests.nodekit.postgresql import Server, programs
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
 from tests.nodekit.small_study import write_study
@@ -29,10 +29,7 @@ LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if programs() is None:
-        message = "PostgreSQL is not installed (deploy/install-test-peers installs it)"
-        if os.environ.get("IRONNODE_REQUIRE_PEERS"):
-            pytest.fail(message)
-        pytest.skip(message)
+        lacking("PostgreSQL")
     server = Server()
     server.start()
     yield server
