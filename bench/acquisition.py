@@ -24,8 +24,9 @@ from node.config import Config, load_config
 from node.model import JobInput
 from node.process.facts import IndicationFacts, PatientFacts, StudyFacts
 from node.process.pipeline import measure as measure_acquisition
-from node.process.pipeline import result_of, settings_of
+from node.process.pipeline import result_of
 from node.process.pixels import LoadedAcquisition
+from node.process.settings import settings_of
 from quant.acquisition import MultiEcho
 from quant.phantom import make_abdomen
 from quant.result import AcquisitionSummary, LiverIronResult

@@ -16,13 +16,14 @@ import numpy as np
 
 from node.policy import load_policy
 from quant.acquisition import Geometry, MultiEcho
-from quant.assess import Assessment, AssessmentSettings, FitFacts, assess
+from quant.assess import Assessment, FitFacts, assess
 from quant.calibration import CALIBRATIONS
 from quant.fit import fit_r2star
 from quant.grading import scheme_by_id
 from quant.noise import NoiseModel
 from quant.phantom.signal import noisy_magnitude
 from quant.region import RegionMeasurement, measure_region
+from quant.settings import AssessmentSettings
 from quant.uncertainty import Normal, Repeatability, r2star_uncertainty
 
 AIM = (0.93, 0.97)

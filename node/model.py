@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from quant.prior import PriorAnswer
-from sr_templates.evidence import EarlierResult
+from sr_templates.predecessor import EarlierResult
 
 
 class JobState(StrEnum):

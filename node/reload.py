@@ -10,6 +10,7 @@ from pathlib import Path
 from node.config import Config, load_config
 from node.errors import ConfigError, IronnodeError
 from node.ops.events import Event, emit
+from node.process.settings import settings_of
 
 KEPT_ROLES = frozenset({"broker", "listener"})
 """The roles that a reload leaves alone."""
@@ -41,8 +42,6 @@ def reread(now: Config, path: Path | None) -> Config | None:
 
 
 def _check(now: Config, found: Config) -> None:
-    from node.process.pipeline import settings_of  # slow to import, and only a reload needs it here
-
     settings_of(found)  # a policy or calibration that does not exist must not wait for the next patient
     for name in _FIXED:
         if getattr(now, name) != getattr(found, name):

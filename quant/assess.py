@@ -4,7 +4,7 @@ Pure: settings, dates and the region's numbers come in, the types of ``quant.res
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -13,12 +13,11 @@ from quant.calibration import (
     UMOL_PER_MG,
     Calibration,
     calibration_for,
-    check_by_field,
     match_field,
     other_calibrations,
 )
 from quant.fat_bias import FatBias, fat_bias
-from quant.follow_up import Policy, bounded_follow_up, follow_up, no_lic, technical_repeat
+from quant.follow_up import bounded_follow_up, follow_up, no_lic, technical_repeat
 from quant.grading import grade, scheme_by_id
 from quant.noise import NoiseModel
 from quant.quality import AT_LIMIT_BOUND, SEVERE_LIC_MG_PER_G, measurement_quality, reaches_limit
@@ -35,27 +34,10 @@ from quant.result import (
     Statistics,
     Views,
 )
+from quant.settings import AssessmentSettings
 from quant.uncertainty import Normal, Repeatability, interval_statement, lic_distribution, r2star_uncertainty
 from quant.views import CLINICAL_LIMIT_MG_PER_G, REFERENCE_LIMIT_MG_PER_G, make_views
 from quant.wording import LIC_REPORTING_LIMIT_MG_PER_G, format_lic, format_percent, format_rate, join_words
-
-
-@dataclass(frozen=True, kw_only=True)
-class AssessmentSettings:
-    """The choices of a site.
-
-    Raises:
-        ValueError: a calibration, scheme or field strength does not exist; the text names the key.
-    """
-
-    calibration_by_field: Mapping[str, str]
-    grade_scheme: str
-    policy: Policy
-    repeatability: Repeatability
-
-    def __post_init__(self) -> None:
-        check_by_field(self.calibration_by_field)
-        scheme_by_id(self.grade_scheme)
 
 
 @dataclass(frozen=True, kw_only=True)

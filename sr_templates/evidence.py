@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from quant.acquisition import Geometry
-from quant.result import ResultObject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +29,3 @@ class SourceSeries:
     frames: tuple[tuple[FrameRef, ...], ...]
     geometry: Geometry
     further: tuple[FrameRef, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class EarlierResult:
-    """The result set of an earlier revision, as far as a later one refers to it."""
-
-    job_id: str
-    revision: int
-    objects: tuple[ResultObject, ...]

@@ -17,12 +17,12 @@ from sr_templates import codes, identity
 from sr_templates.content import HAS_CONCEPT_MOD, code, container
 from sr_templates.envelope import BuildContext, Placement, ascii_text, stamp
 from sr_templates.evaluations import evaluations, follow_up_group, refusal_group
-from sr_templates.evidence import EarlierResult
 from sr_templates.geometry import plane_template
 from sr_templates.header import value_of, without_value_warnings
 from sr_templates.image_library import image_library
 from sr_templates.measurements import RelatedObjects, liver_group
 from sr_templates.observer import device_observer
+from sr_templates.predecessor import EarlierResult
 from sr_templates.priors import prior_groups, prior_stubs
 from sr_templates.superseding import earlier_reports
 

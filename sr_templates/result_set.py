@@ -14,7 +14,7 @@ from sr_templates.agreement import check_numbers
 from sr_templates.check import check_object, check_references, encode
 from sr_templates.encapsulated import build_pdf
 from sr_templates.envelope import BuildContext, Placement
-from sr_templates.evidence import EarlierResult, SourceSeries
+from sr_templates.evidence import SourceSeries
 from sr_templates.header import read_header
 from sr_templates.identity import ResultIdentity
 from sr_templates.key_objects import build_key_objects
@@ -22,6 +22,7 @@ from sr_templates.maps import build_maps
 from sr_templates.measurements import RelatedObjects
 from sr_templates.page import build_page
 from sr_templates.parametric_map import build_parametric_maps
+from sr_templates.predecessor import EarlierResult
 from sr_templates.presentation import build_outlines
 from sr_templates.priors import prior_stubs
 from sr_templates.quantities import ResultMaps

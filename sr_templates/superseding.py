@@ -11,9 +11,9 @@ from pydicom.dataset import Dataset
 from quant.result import ResultObject
 from sr_templates import codes
 from sr_templates.envelope import BuildContext, Placement
-from sr_templates.evidence import EarlierResult
 from sr_templates.identity import derive_uid
 from sr_templates.key_objects import key_object_document
+from sr_templates.predecessor import EarlierResult
 
 REJECTION_SERIES_NUMBER = 9190
 REJECTION_ROLE = "rejection"

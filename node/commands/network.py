@@ -11,7 +11,7 @@ from node.config import load_config
 
 def _run(config_path: Path | None, part: str) -> None:
     from node.ops.events import configure_logging
-    from node.process.pipeline import settings_of
+    from node.process.settings import settings_of
     from node.supervisor import ROLES_OF, run_node
     from node.tls import context_of, tls_sections
 

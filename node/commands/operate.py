@@ -10,13 +10,12 @@ import click
 
 from node.commands.options import config_option
 from node.config import config_schema, load_config
-from node.jobs.commitments import Commitment
-from node.jobs.schema import LEDGER_VERSION
 from node.model import CommitmentState, DeliveryState, JobState
 from node.ops.disk_watch import disk_words
 
 if TYPE_CHECKING:
     from node.app import NodeStatus
+    from node.jobs.commitments import Commitment
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _LINES = 20
@@ -192,7 +191,7 @@ def _ask_nobody(*_: object) -> frozenset[str]:
     return frozenset()
 
 
-def _commitment(asked: Commitment) -> str:
+def _commitment(asked: "Commitment") -> str:
     """How storage commitment of one object stands, for the end of its line."""
     if asked.state == CommitmentState.COMMITTED:
         return f", committed {_when(asked.committed_at)}"
@@ -254,6 +253,7 @@ def migrate(config_path: Path | None) -> None:
     ledger in PostgreSQL take a dump first (pg_dump). A newer ledger is refused: there is no way down.
     """
     from node.app import migrate as migrate_ledger
+    from node.jobs.schema import LEDGER_VERSION
 
     done = migrate_ledger(load_config(config_path))
     if done.version_before == LEDGER_VERSION:
@@ -278,7 +278,7 @@ def schema() -> None:
 @config_option
 def validate(config_path: Path | None) -> None:
     """Read the configuration, with its policy and calibrations, and say what is wrong; touches nothing else."""
-    from node.process.pipeline import settings_of
+    from node.process.settings import settings_of
 
     settings_of(load_config(config_path))
     click.echo(f"{config_path or 'defaults'}: ok")

@@ -28,7 +28,7 @@ from node.jobs.studies import StudyBook
 from node.model import Cause, Job, JobState
 from node.ops.events import Event
 from quant.result import ResultObject
-from sr_templates.evidence import EarlierResult
+from sr_templates.predecessor import EarlierResult
 
 _UNFINISHED = (JobState.QUEUED.value, JobState.RUNNING.value)
 

@@ -8,8 +8,8 @@ from node.intake.assembly import AcquisitionPlan
 from node.intake.regions import same_patient
 from node.jobs.studies import AcquisitionOutcome
 from node.model import AcquisitionState, InstanceHeader
-from sr_templates.evidence import EarlierResult
 from sr_templates.identity import derive_uid
+from sr_templates.predecessor import EarlierResult
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from node.errors import IronnodeError
 from node.jobs.broker import reach
 from node.jobs.durable import write_durably
 from node.ops.disk_watch import DiskLevel, disk_level, disk_words
-from node.process.pipeline import settings_of
+from node.process.settings import settings_of
 from node.runtime import gateway_run
 from node.tls import context_of, expires_at, tls_sections
 

@@ -10,12 +10,11 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from node.config import Config
-from node.errors import ConfigError, DeclinedError, InputError
+from node.errors import DeclinedError, InputError
 from node.intake.admission import SEVERAL_PATIENTS
 from node.intake.assembly import AcquisitionPlan
 from node.model import JobInput, PipelineOutput
 from node.ops.events import Event, emit
-from node.policy import load_policy
 from node.process.facts import StudyFacts
 from node.process.indication import IndicationFound, indication_of_order
 from node.process.measured import Measured
@@ -25,10 +24,10 @@ from node.process.pixels import LoadedAcquisition, read_acquisition
 from node.process.refusal import refusal_reason, study_of_headers
 from node.process.revision import revision_of
 from node.process.segmenter import find_region
+from node.process.settings import known_indication, settings_of
 from node.process.vendor_maps import comparison_lines
-from node.report.language import catalogue
 from quant import METHOD_VERSION
-from quant.assess import AssessmentSettings, FitFacts, assess
+from quant.assess import FitFacts, assess
 from quant.calibration import calibration_for
 from quant.fit import R2StarMap, fit_r2star
 from quant.flags import FitFlag
@@ -38,7 +37,7 @@ from quant.prior import with_priors
 from quant.quality import phase_line
 from quant.region import RegionMeasurement, measure_region
 from quant.result import FitSummary, LiverIronResult, QcLine, Reason, RoiSummary
-from quant.uncertainty import Repeatability
+from quant.settings import AssessmentSettings
 
 Tell = Callable[[str], None]
 
@@ -57,7 +56,7 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
     job = replace(job, accepted_at=job.accepted_at.astimezone(config.report.zone))
     settings = settings_of(config)
     if job.indication is not None:
-        _known_indication(settings, job.indication, "indication")
+        known_indication(settings, job.indication, "indication")
     tell("reading pixels")
     try:
         loaded = read_acquisition(job.files)
@@ -105,41 +104,6 @@ def _unusable(error: InputError, job: JobInput, config: Config) -> PipelineOutpu
     )
     result = replace(result, revision=revision_of(result, job))
     return folder_of(result, Material(study=study), job, config.report)
-
-
-def settings_of(config: Config) -> AssessmentSettings:
-    """The site's choices as the numerics take them.
-
-    Raises:
-        ConfigError: the policy file or the page's texts are wrong, or a calibration, grade scheme or indication does
-            not exist.
-    """
-    catalogue(config.report.language, config.report.texts_file)
-    follow_up = config.follow_up
-    signed_on = None if follow_up.signed_off_on is None else follow_up.signed_off_on.isoformat()
-    policy = load_policy(follow_up.policy_file, follow_up.signed_off_by, signed_on)
-    try:
-        settings = AssessmentSettings(
-            calibration_by_field=config.calibration.by_field,
-            grade_scheme=config.grading.scheme,
-            policy=policy,
-            repeatability=Repeatability(
-                cov=config.uncertainty.repeatability_cov, floor_per_s=config.uncertainty.repeatability_floor_per_s
-            ),
-        )
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    _known_indication(settings, follow_up.default_indication, "follow_up.default_indication")
-    for entry in follow_up.order_reasons:
-        _known_indication(settings, entry.indication, f"follow_up.order_reasons.{entry.reason}")
-    return settings
-
-
-def _known_indication(settings: AssessmentSettings, indication: str | None, key: str) -> None:
-    try:
-        settings.policy.indication(indication)
-    except ValueError as error:
-        raise ConfigError(f"{key}: {error}") from error
 
 
 def declined_output(plans: Sequence[AcquisitionPlan], config: Config) -> PipelineOutput:

@@ -113,7 +113,7 @@ def test_the_rule_can_fail(tmp_path: Path) -> None:
 
 
 def test_only_who_measures_or_draws_loads_the_compiler_of_the_fit() -> None:
-    roles = ("broker", "listener", "assembler", "deliverer", "notifier")
-    program = f"import sys, {', '.join(f'node.roles.{role}' for role in roles)}; print(*sys.modules)"
+    roles = [f"node.roles.{role}" for role in ("broker", "listener", "assembler", "deliverer", "notifier", "web")]
+    program = f"import sys, {', '.join(roles)}, node.supervisor, node.process.settings; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert {"numba", "scipy", "matplotlib", "highdicom"} & set(found.stdout.split()) == set()

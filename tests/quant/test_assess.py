@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.policy import load_policy
-from quant.assess import Assessment, AssessmentSettings, FitFacts, assess
+from quant.assess import Assessment, FitFacts, assess
 from quant.noise import NoiseModel
 from quant.result import ClinicianDecides, FollowUpInterval, QcLine, Statistics
+from quant.settings import AssessmentSettings
 from quant.uncertainty import Repeatability
 from quant.wording import format_lic
 from tests.clinical_cases import BY_FIELD, ECHO_TIMES_S, fit_facts, region_of

@@ -30,8 +30,9 @@ from quant.result import (
     Views,
 )
 from quant.uncertainty import Repeatability
-from sr_templates.evidence import EarlierResult, FrameRef, SourceSeries
+from sr_templates.evidence import FrameRef, SourceSeries
 from sr_templates.identity import ResultIdentity
+from sr_templates.predecessor import EarlierResult
 from sr_templates.result_set import BuiltSet, ResultMaps, build_result_set
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"

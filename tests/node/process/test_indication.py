@@ -11,7 +11,7 @@ from node.errors import ConfigError
 from node.process.batch import process_files
 from node.process.facts import IndicationFacts
 from node.process.indication import indication_of_order
-from node.process.pipeline import settings_of
+from node.process.settings import settings_of
 from node.simulate import write_phantom
 from quant.phantom import make_abdomen
 

@@ -10,7 +10,7 @@ import numpy as np
 from node.policy import load_policy
 from node.report.pictures import PagePictures, PatientLines, make_pictures
 from quant.acquisition import Geometry, MultiEcho
-from quant.assess import AssessmentSettings, assess
+from quant.assess import assess
 from quant.calibration import CALIBRATIONS, calibration_for
 from quant.prior import EarlierMeasurement, PriorAnswer, with_priors
 from quant.result import (
@@ -23,6 +23,7 @@ from quant.result import (
     RoiSummary,
     Statistics,
 )
+from quant.settings import AssessmentSettings
 from quant.uncertainty import Repeatability
 from tests.clinical_cases import BY_FIELD, ECHO_TIMES_S, decay_of, fit_facts, region_of
 

@@ -11,7 +11,7 @@ import pytest
 
 from node.config import load_config
 from node.errors import ConfigError
-from node.process.pipeline import settings_of
+from node.process.settings import settings_of
 from node.report.content import report_content
 from node.report.html import render_html
 from node.report.language import ENGLISH, Catalogue, catalogue, translated
