@@ -15,6 +15,7 @@ from node.jobs.rebuild import rebuild_ledger
 from node.jobs.removals import Removal
 from node.model import CommitmentReport, JobState, RemovalState, SopReference, StoreStatus
 from tests.node.deliver.test_dispatch import finish_job
+from tests.node.jobs.test_self_test import own_study
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
 from tests.nodekit.small_study import write_study
 
@@ -82,6 +83,19 @@ def test_files_go_after_their_time_when_the_archive_lists_every_object(make) -> 
     assert (removal.state, removal.detail) == (RemovalState.REMOVED, "pacs: C-FIND lists all 3 objects")
     assert removal.freed_bytes > 8 * 128
     assert bench.retention.step() == 0
+
+
+def test_files_of_a_self_test_go_after_their_time_though_it_is_sent_to_nobody(make, tmp_path) -> None:
+    bench = make()
+    bench.node.receive(own_study(tmp_path / "own"))
+    bench.node.settle()
+    own = next(line for line in bench.node.jobs() if line.self_test)
+    assert bench.spooled() == 16
+    bench.node.clock.pass_s(7 * DAY_S)
+    bench.listed = frozenset  # nothing is proved for the other job
+    assert (bench.retention.step(), bench.spooled()) == (1, 8)
+    removal = bench.node.ledger.removals.of_job(own.job_id)
+    assert (removal.state, removal.detail) == (RemovalState.REMOVED, "to nobody, it is a self-test")
 
 
 def test_a_receiver_of_messages_neither_proves_nor_hinders(make) -> None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import gdcm
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -28,6 +27,7 @@ from tests.node.mr_images import (
     save_all,
 )
 from tests.node.process.pixel_checks import agrees
+from tests.node.transcoding import transcode
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian])
@@ -45,26 +45,9 @@ def test_uncompressed_encodings(tmp_path: Path, syntax: str) -> None:
 def test_compressed_images(tmp_path: Path, syntax: str) -> None:
     scan = Scan(rows=32, columns=24, n_slices=1)
     plain = save_all(classics(scan), tmp_path)
-    packed = [_transcode(path, path.with_suffix(".packed"), syntax) for path in plain]
+    packed = [transcode(path, path.with_suffix(".packed"), syntax) for path in plain]
     assert all(dcmread(path).file_meta.TransferSyntaxUID.is_compressed for path in packed)
     assert_array_equal(read_acquisition(packed).acquisition.signal, read_acquisition(plain).acquisition.signal)
-
-
-def _transcode(source: Path, target: Path, syntax: str) -> Path:
-    """Re-encoded by GDCM: an encoder that is not ours."""
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(source))
-    assert reader.Read()
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer = gdcm.ImageWriter()
-    writer.SetFileName(str(target))
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    assert writer.Write()
-    return target
 
 
 def test_one_frame_in_many_fragments(tmp_path: Path) -> None:
@@ -72,7 +55,7 @@ def test_one_frame_in_many_fragments(tmp_path: Path) -> None:
     scan = Scan(rows=32, columns=24, n_slices=1)
     plain = save_all(classics(scan), tmp_path)
     for path in plain:
-        packed = dcmread(_transcode(path, path.with_suffix(".packed"), "JPEG2000Lossless"))
+        packed = dcmread(transcode(path, path.with_suffix(".packed"), "JPEG2000Lossless"))
         (frame,) = generate_frames(packed.PixelData, number_of_frames=1)
         packed.PixelData = encapsulate([frame], fragments_per_frame=5, has_bot=False)
         packed.save_as(path.with_suffix(".packed"))
