@@ -39,12 +39,21 @@ def _same_series(ours: Headers, theirs: Headers, declined: Reason | None, final:
     if declined is not None and (final or declined[0] != "too_few_echoes"):
         return _declined_words(ours, found, declined, "of the same series")
     if theirs[0].group_key != ours[0].group_key:
-        differ = "matrix, pixel spacing, frame of reference, field strength, repetition time or flip angle"
+        differ = (
+            "matrix, pixel spacing, frame of reference, field strength, repetition time, flip angle or inversion time"
+        )
         return f"{len(found)} images of the same series that differ in {differ}"
     if not same_frame(ours[0], theirs[0]):
         return f"{len(found)} images of the same series that lie in another plane"
     others = _other_echoes(ours, theirs)
     return f"{len(found)} images of the same series with other echo times ({others})" if others else ""
+
+
+def _differing(ours: InstanceHeader, theirs: InstanceHeader) -> str:
+    if ours.group_facts is None or theirs.group_facts is None:  # headers that an earlier version entered in the ledger
+        return "matrix, pixel spacing, frame of reference, field strength, repetition time or flip angle"
+    told = ours.group_facts.differences(theirs.group_facts)
+    return ", ".join(f"{name} ({here or 'none'} and {there or 'none'})" for name, (here, there) in told.items())
 
 
 def _same_moment(ours: Headers, theirs: Headers, declined: Reason | None) -> str:

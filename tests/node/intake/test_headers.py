@@ -228,6 +228,7 @@ def test_group_key_tells_acquisitions_apart_but_not_series(tmp_path: Path) -> No
         {"PixelSpacing": [2, 2]},
         {"FrameOfReferenceUID": "1.2.3.10"},
         {"MagneticFieldStrength": "3"},
+        {"InversionTime": "150"},
     ):
         assert _header(_plain(**changes), tmp_path).group_key != here, changes
 
