@@ -34,6 +34,12 @@ _MIXED_ACQUISITION = (
     "Frames of one object differ in pixel spacing, field strength, repetition time, flip angle or inversion time.",
 )
 
+_SEVERAL_REPETITIONS = (
+    "several_repetitions",
+    "One object holds the same slices and echoes of several repetitions (Temporal Position Index (0020,9128) or Frame "
+    "Acquisition Number (0020,9156)); objects are measured as a whole, and repetitions are not averaged.",
+)
+
 
 def read_header(path: Path) -> InstanceHeader:
     """The header of one DICOM file; pixel data are not read.
@@ -99,6 +105,8 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
     told = _group_facts(ds, usable)
     if len(told) > 1:
         declined, usable = _MIXED_ACQUISITION, ()
+    elif _repeats(usable):
+        declined, usable = _SEVERAL_REPETITIONS, ()
     facts = told.pop() if usable else None
     layers = layers_of(ds)[(usable[0].frame_number or 1) - 1] if usable else (ds,)
     promised = promise(ds)
@@ -191,6 +199,12 @@ def _told_echo_times_s(ds: Dataset, declined: tuple[str, str] | None) -> tuple[f
 def _group_facts(ds: Dataset, planes: tuple[Plane, ...]) -> set[GroupFacts]:
     every = layers_of(ds)
     return {group_facts(ds, every[(plane.frame_number or 1) - 1]) for plane in planes}
+
+
+def _repeats(planes: tuple[Plane, ...]) -> bool:
+    """Whether the planes say themselves that they are several repetitions of the same cells."""
+    cells = {(plane.kind, plane.echo_time_s, plane.position_mm) for plane in planes}
+    return len(cells) < len(planes) and len({plane.run for plane in planes}) > 1
 
 
 def _part_of(ds: Dataset) -> ObjectPart | None:
