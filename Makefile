@@ -49,6 +49,7 @@ bench-fit: $(STAMP)  ## tables of the R2* fits beside scipy, ukat and mri-fatwat
 
 fuzz: $(STAMP)   ## thousands of header edits: a result or a refusal, no number that moves unsaid
 	$(BIN)/python -W ignore -m bench.fuzz_headers --edits $(or $(EDITS),4000)
+	$(BIN)/python -W ignore -m bench.fuzz_pipeline --edits $(or $(PIPELINE_EDITS),400)
 
 header-defects: $(STAMP)  ## header defects of real senders, alone and in pairs, through to checked objects (PAIRS=; all take an hour)
 	$(BIN)/python -W ignore -m bench.header_defects $(if $(PAIRS),--pairs $(PAIRS))

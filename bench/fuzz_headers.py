@@ -55,9 +55,10 @@ OPERATIONS = (
     "delete", "empty", "twice", "text", "stars", "bytes", "sequence", "zero", "minus", "huge", "tiny", "nan",
     "double", "thousand", "thousandth", "percent", "negate", "borrow",
 )  # fmt: skip
-_ANOTHER_SCAN = frozenset(
+ANOTHER_SCAN = frozenset(
     {"double", "thousand", "thousandth", "percent", "borrow", "zero", "huge", "tiny", "minus", "negate"}
 )
+"""Operations that make another statement; in every image at once they describe another scan."""
 SCOPES = ("image", "echo", "slice", "every")
 
 
@@ -105,11 +106,10 @@ class Case:
     truth: Number | None = None
 
 
-def make_case(dialect: str, kind: Any, folder: Path) -> Case:
-    """A small abdomen in one dialect."""
-    phantom = make_abdomen(
-        n_slices=3, matrix=24, snr=200, kind=kind, echo_times_s=default_echo_times_s(1.5, echoes=5, delta_te_ms=1.3)
-    )
+def make_case(dialect: str, kind: Any, folder: Path, *, matrix: int = 24, echoes: int = 5) -> Case:
+    """A small abdomen in one dialect, written to ``folder``."""
+    times = default_echo_times_s(1.5, echoes=echoes, delta_te_ms=1.3)
+    phantom = make_abdomen(n_slices=3, matrix=matrix, snr=200, kind=kind, echo_times_s=times)
     paths = write_phantom(phantom, folder, dialect=dialect, kind=kind)
     headers = [read_header(path) for path in paths]
     heights = sorted({round(p.position_mm[2], 3) for h in headers for p in h.planes})
@@ -349,7 +349,7 @@ def try_edit(case: Case, edit: Edit, folder: Path) -> Outcome:
     if not changed:
         return Outcome(kind="nothing changed")
     try:
-        paths = _write(datasets, folder)
+        paths = write(datasets, folder)
     except Exception as error:  # noqa: BLE001 - pydicom does not write every nonsense; that is no finding
         return Outcome(kind=f"cannot be written: {type(error).__name__}")
     try:
@@ -371,12 +371,13 @@ def _judged(truth: Number, found: list[Number], edit: Edit) -> Outcome:
     unsaid = [what for what, said in changes if not said]
     if not unsaid:
         return Outcome(kind="moved and said")
-    if edit.scope == "every" and edit.operation in _ANOTHER_SCAN:
+    if edit.scope == "every" and edit.operation in ANOTHER_SCAN:
         return Outcome(kind="another scan")
     return Outcome(kind="moved unsaid", finding="; ".join(unsaid))
 
 
-def _write(datasets: Sequence[Dataset], folder: Path) -> list[Path]:
+def write(datasets: Sequence[Dataset], folder: Path) -> list[Path]:
+    """Numbered files in ``folder``; every set of a case has as many."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, ds in enumerate(datasets):

@@ -1,7 +1,7 @@
 """The records that travel between the stages. All frozen; states are enums whose meaning is one line each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -89,6 +89,40 @@ class RegionReference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupFacts:
+    """What images of one acquisition have in common, as text; empty where the header does not tell it."""
+
+    study_instance_uid: str
+    frame_of_reference_uid: str
+    matrix: str
+    pixel_spacing_mm: str
+    field_t: str
+    repetition_time_ms: str
+    flip_angle_deg: str
+    inversion_time_ms: str
+
+    def differences(self, other: "GroupFacts") -> dict[str, tuple[str, str]]:
+        """The facts that differ, by their name in words, with both values."""
+        pairs = zip(_FACTS_IN_WORDS, astuple(self), astuple(other), strict=True)
+        return {name: (here, there) for name, here, there in pairs if here != there}
+
+
+_FACTS_IN_WORDS = (
+    *("study", "frame of reference", "matrix", "pixel spacing in mm", "field strength in T"),
+    *("repetition time in ms", "flip angle in degrees", "inversion time in ms"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectPart:
+    """Which part of a concatenation (PS3.3 C.7.6.16.2.2.4) an object is; ``total`` is 0 where that is not told."""
+
+    concatenation_uid: str
+    number: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class InstanceHeader:
     """What the node knows of one received instance without its pixels.
 
@@ -100,6 +134,8 @@ class InstanceHeader:
     ``acquired_s`` is the acquisition's date and time on the scanner's clock, in seconds. ``map_of`` names the quantity
     (r2star, t2star, fat_fraction) when the object is declined for being the scanner's own map of it, and
     ``told_echo_times_s`` the echo times of one that is declined for being computed from others and names no map.
+    ``group_facts`` is what ``group_key`` stands for; ``names_patient``: a Patient ID is there; ``part`` is there when
+    the object is one part of a concatenation.
     ``kind_assumed``: nothing names the kind of its planes, and they are taken for magnitude.
     ``region`` is there when the object is a region drawn on images (declined as ``region_object``: it is no image to
     measure).
@@ -126,6 +162,9 @@ class InstanceHeader:
     bare_patient_id_hash: str = ""  # without the issuer, which some workstations drop
     region: RegionReference | None = None
     kind_assumed: bool = False
+    group_facts: GroupFacts | None = None
+    names_patient: bool = False
+    part: ObjectPart | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

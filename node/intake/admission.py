@@ -62,7 +62,7 @@ _MAP_WORDS = frozenset(
         *("STAR MAP", "R2 MAP", "R2_MAP", "R2STAR", "R2_STAR_MAP", "T2 MAP", "T2_MAP", "T2STAR", "T2_STAR_MAP"),
         *("T1 MAP", "T1_MAP", "B0 MAP", "B0", "B1 MAP", "ADC", "FA", "FAT_FRACTION", "FAT FRACTION", "FF", "QUANT"),
         *("FIELD_MAP", "FIELD MAP", "FIELDMAP"),
-        *("WATER", "FAT", "IN_PHASE", "OUT_PHASE", "IP", "OP", "W", "F", "DIXON"),
+        *("WATER", "FAT", "IN_PHASE", "OUT_PHASE", "OPP_PHASE", "OPPOSED_PHASE", "IP", "OP", "W", "F", "DIXON"),
     }
 )
 """Image and frame type words of maps and separated images (seen: Siemens, Philips; PS3.3 C.8.13.3.1.1)."""
@@ -135,8 +135,11 @@ def decline_plane(plane: Plane) -> Reason | None:
     if plane.kind == UNKNOWN_KIND:
         return "unknown_kind", "A private element names a kind of image that is not known."
     if plane.echo_time_s is None:
-        told = "Neither Echo Time (0018,0081) nor Effective Echo Time (0018,9082) is a number of ms above 0"
-        text = f"{told}; seconds are not read as ms."
+        told = "no number" if plane.echo_time_told_ms is None else f"{plane.echo_time_told_ms:g}"
+        text = (
+            f"The echo time is {told} in Echo Time (0018,0081) or Effective Echo Time (0018,9082); an echo has a "
+            "number of ms above 0, and seconds or microseconds are not read as ms."
+        )
         return "no_echo_time", text
     missing = [
         name
@@ -209,6 +212,8 @@ def _scan_technique(ds: Dataset) -> Reason | None:
     if ("SE" in told and "GR" not in told) or pulse in ("SPIN", "BOTH"):
         written = "\\".join(sequence) or pulse
         return "spin_echo", f"The sequence is {written}; R2* needs gradient echoes, and spin echoes measure R2."
+    if told == {"IR"} and pulse != "GRADIENT":  # a gradient echo after an inversion is written GR\\IR
+        return "spin_echo", "Scanning Sequence (0018,0020) is IR without GR; R2* needs gradient echoes."
     return None
 
 

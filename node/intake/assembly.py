@@ -7,12 +7,13 @@ vendor's headers promise of it.
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from node.intake.admission import SEVERAL_PATIENTS
 from node.intake.grid import EchoGrid, build_grid
+from node.intake.sisters import sisters
 from node.intake.stacks import (
     Assembly,
     Copy,
@@ -25,10 +26,13 @@ from node.intake.stacks import (
 )
 from node.intake.strays import missed
 from node.intake.vendors import one_element
-from node.model import InstanceHeader
+from node.model import InstanceHeader, ObjectPart
 
 MIN_ECHOES = 3
 """Signal at TE 0, R2* and one echo to see a deviation (reference: a constant or noise floor needs a third)."""
+
+_LACKING = frozenset({"too_few_echoes", "no_magnitude"})
+"""Reasons that images elsewhere could have lifted."""
 
 Reason = tuple[str, str]
 
@@ -77,8 +81,11 @@ class Decision:
     quiet_s: float = 0.0
 
 
-def plan_study(headers: Iterable[InstanceHeader]) -> tuple[AcquisitionPlan, ...]:
-    """The plans of one study (or several), sorted by key; duplicates of an instance change nothing."""
+def plan_study(
+    headers: Iterable[InstanceHeader], *, beside: Iterable[InstanceHeader] = ()
+) -> tuple[AcquisitionPlan, ...]:
+    """The plans of one study (or several), sorted by key; duplicates of an instance change nothing. ``beside`` are
+    images of other studies: they are in no plan, and named where they are what a plan lacks."""
     unique = {header.sop_instance_uid: header for header in headers}
     usable, declined = _screen(unique.values())
     usable, mixed = _of_one_patient(usable)
@@ -89,7 +96,8 @@ def plan_study(headers: Iterable[InstanceHeader]) -> tuple[AcquisitionPlan, ...]
     for _, group in sorted(groups.items()):
         for slab in slabs(group):
             plans.extend(_plan_slab(slab))
-    found = [_with_maps(_with_strays(plan, plans), unique.values()) for plan in plans]
+    known = [header for header in (*unique.values(), *beside) if header.planes]
+    found = [_with_maps(_with_sisters(_with_strays(plan, plans), known), unique.values()) for plan in plans]
     return tuple(sorted(found, key=lambda plan: (plan.study_instance_uid, plan.key)))
 
 
@@ -198,6 +206,18 @@ def _with_strays(plan: AcquisitionPlan, plans: list[AcquisitionPlan]) -> Acquisi
     return replace(plan, missing=missing, complete=plan.complete and not lines, promised=plan.promised and not lines)
 
 
+def _with_sisters(plan: AcquisitionPlan, known: Sequence[InstanceHeader]) -> AcquisitionPlan:
+    """The plan with images named that other studies, frames of reference or timings keep from it."""
+    if plan.declined is None:
+        words = sisters(plan.headers, known, of_result=True)
+        if not words:
+            return plan
+        return replace(plan, missing=(*plan.missing, words), complete=False, promised=False)
+    code, text = plan.declined
+    words = sisters(plan.headers, known, of_result=False) if code in _LACKING else ""
+    return replace(plan, declined=(code, f"{text} {words}.")) if words else plan
+
+
 def _with_maps(plan: AcquisitionPlan, headers: Iterable[InstanceHeader]) -> AcquisitionPlan:
     """The plan with the maps of the scanner's own that lie in its study."""
     if plan.declined is not None:
@@ -226,7 +246,7 @@ def _plan_assembly(assembly: Assembly, key: str) -> Iterable[AcquisitionPlan]:
         text = "One phase image per slice beside several magnitude echoes is a phase difference, not an echo's phase."
         yield _declined(difference, ("phase_difference", text), within=key)
     grid = build_grid(stack)
-    missing = (*grid.describe_holes(), *_promises_broken(grid, stack))
+    missing = (*grid.describe_holes(), *_promises_broken(grid, stack), *_parts_missing(stack))
     images = _images_promised(stack)
     whole_object = len(stack) == 1 and len(grid.echo_times_s) >= MIN_ECHOES
     declined = _one_of_many_channels(assembly) or _of_unnamed_kinds(assembly) or _cannot_be_measured(grid)
@@ -296,6 +316,18 @@ def _promises_broken(grid: EchoGrid, headers: list[InstanceHeader]) -> tuple[str
         )
         if there < promised
     )
+
+
+def _parts_missing(headers: list[InstanceHeader]) -> Iterable[str]:
+    """Parts of concatenations that are not there."""
+    parts: defaultdict[str, list[ObjectPart]] = defaultdict(list)
+    for header in headers:
+        if header.part is not None:
+            parts[header.part.concatenation_uid].append(header.part)
+    for uid, here in sorted(parts.items()):
+        total = max(max(part.number, part.total) for part in here)
+        if lost := sorted(set(range(1, total + 1)) - {part.number for part in here}):
+            yield f"part {', '.join(map(str, lost))} of {total} of the concatenation {uid}"
 
 
 def _images_promised(headers: list[InstanceHeader]) -> int | None:

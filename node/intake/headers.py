@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 
 from pydicom import dcmread
@@ -17,9 +18,9 @@ from node.intake.admission import decline_object, decline_plane, decline_planes
 from node.intake.durable_io import storage_error
 from node.intake.planes import Layers, Plane, acquired_s, first_number, first_numbers, layers_of, planes_of
 from node.intake.regions import region_reference
-from node.intake.tags import ODD_DATA, text, words
+from node.intake.tags import ODD_DATA, text, whole, words
 from node.intake.vendors import RECONSTRUCTION_WORDS, Private, map_quantity, private_text, promise
-from node.model import InstanceHeader, PlaneHeader
+from node.model import GroupFacts, InstanceHeader, ObjectPart, PlaneHeader
 
 _IDENTITY = {
     "SOPClassUID": "SOP Class UID (0008,0016)",
@@ -30,7 +31,13 @@ _IDENTITY = {
 
 _MIXED_ACQUISITION = (
     "mixed_acquisition",
-    "Frames of one object differ in pixel spacing, field strength, repetition time or flip angle.",
+    "Frames of one object differ in pixel spacing, field strength, repetition time, flip angle or inversion time.",
+)
+
+_SEVERAL_REPETITIONS = (
+    "several_repetitions",
+    "One object holds the same slices and echoes of several repetitions (Temporal Position Index (0020,9128) or Frame "
+    "Acquisition Number (0020,9156)); objects are measured as a whole, and repetitions are not averaged.",
 )
 
 
@@ -95,9 +102,12 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
     every = planes_of(ds) if declined is None else ()
     declined = declined or decline_planes(every)
     usable = tuple(plane for plane in every if decline_plane(plane) is None) if declined is None else ()
-    keys = _group_keys(ds, usable)
-    if len(keys) > 1:
+    told = _group_facts(ds, usable)
+    if len(told) > 1:
         declined, usable = _MIXED_ACQUISITION, ()
+    elif _repeats(usable):
+        declined, usable = _SEVERAL_REPETITIONS, ()
+    facts = told.pop() if usable else None
     layers = layers_of(ds)[(usable[0].frame_number or 1) - 1] if usable else (ds,)
     promised = promise(ds)
     return InstanceHeader(
@@ -106,7 +116,7 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
         study_instance_uid=uids["StudyInstanceUID"],
         series_instance_uid=uids["SeriesInstanceUID"],
         patient_id_hash=patient_id_hash(ds),
-        group_key=keys.pop() if usable else "",
+        group_key="" if facts is None else _group_key(facts),
         planes=tuple(_plane_header(plane) for plane in usable),
         expected_echoes=promised.echoes,
         expected_slices=promised.slices,
@@ -122,6 +132,9 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
         bare_patient_id_hash=patient_id_hash(ds, with_issuer=False),
         region=region_reference(ds) if declined is not None and declined[0] == "region_object" else None,
         kind_assumed=any(not plane.kind_told for plane in usable),
+        group_facts=facts,
+        names_patient=bool(text(ds, "PatientID")),
+        part=_part_of(ds),
     )
 
 
@@ -151,21 +164,24 @@ def patient_pseudonym(issuer: str, patient_id: str) -> str:
     return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
 
 
-def group_key(ds: Dataset, layers: Layers) -> str:
-    """Equal for images that may belong to one acquisition, whatever series they came in.
-
-    Study, frame of reference, matrix, pixel spacing, field strength, repetition time and flip angle decide;
-    orientation and position are compared with tolerance later.
-    """
+def group_facts(ds: Dataset, layers: Layers) -> GroupFacts:
+    """Equal for images that may belong to one acquisition, whatever series they came in; orientation and position are
+    compared with tolerance later."""
     spacing = first_numbers(layers, "PixelSpacing", 2) or ()
-    facts = (
-        text(ds, "StudyInstanceUID"),
-        text(ds, "FrameOfReferenceUID"),
-        f"{text(ds, 'Rows')}x{text(ds, 'Columns')}",
-        "x".join(f"{millimetres:.3f}" for millimetres in spacing),
-        *(_rounded(first_number(layers, name)) for name in ("MagneticFieldStrength", "RepetitionTime", "FlipAngle")),
+    return GroupFacts(
+        study_instance_uid=text(ds, "StudyInstanceUID"),
+        frame_of_reference_uid=text(ds, "FrameOfReferenceUID"),
+        matrix=f"{text(ds, 'Rows')}x{text(ds, 'Columns')}",
+        pixel_spacing_mm="x".join(f"{millimetres:.3f}" for millimetres in spacing),
+        field_t=_rounded(first_number(layers, "MagneticFieldStrength")),
+        repetition_time_ms=_rounded(first_number(layers, "RepetitionTime")),
+        flip_angle_deg=_rounded(first_number(layers, "FlipAngle")),
+        inversion_time_ms=_rounded(first_number(layers, "InversionTime") or first_number(layers, "InversionTimes")),
     )
-    return hashlib.sha256("|".join(facts).encode()).hexdigest()[:16]
+
+
+def _group_key(facts: GroupFacts) -> str:
+    return hashlib.sha256("|".join(astuple(facts)).encode()).hexdigest()[:16]
 
 
 def _map_of(ds: Dataset, declined: tuple[str, str] | None) -> str:
@@ -180,9 +196,22 @@ def _told_echo_times_s(ds: Dataset, declined: tuple[str, str] | None) -> tuple[f
     return tuple(sorted({plane.echo_time_s for plane in planes_of(ds) if plane.echo_time_s is not None}))
 
 
-def _group_keys(ds: Dataset, planes: tuple[Plane, ...]) -> set[str]:
+def _group_facts(ds: Dataset, planes: tuple[Plane, ...]) -> set[GroupFacts]:
     every = layers_of(ds)
-    return {group_key(ds, every[(plane.frame_number or 1) - 1]) for plane in planes}
+    return {group_facts(ds, every[(plane.frame_number or 1) - 1]) for plane in planes}
+
+
+def _repeats(planes: tuple[Plane, ...]) -> bool:
+    """Whether the planes say themselves that they are several repetitions of the same cells."""
+    cells = {(plane.kind, plane.echo_time_s, plane.position_mm) for plane in planes}
+    return len(cells) < len(planes) and len({plane.run for plane in planes}) > 1
+
+
+def _part_of(ds: Dataset) -> ObjectPart | None:
+    uid, number_of_part = text(ds, "ConcatenationUID"), whole(ds, "InConcatenationNumber")
+    if not uid or number_of_part is None or number_of_part < 1:
+        return None
+    return ObjectPart(concatenation_uid=uid, number=number_of_part, total=whole(ds, "InConcatenationTotalNumber") or 0)
 
 
 def _rounded(found: float | None) -> str:

@@ -47,6 +47,7 @@ class Plane:
     ``kind_told`` is false when nothing names the kind and magnitude is assumed (to be refused when pixels are
     negative). ``slope`` and ``intercept`` make the modality value of a stored value; ``units`` is the UCUM code of
     the real world value, ``real_world_slope`` its slope; ``scale_slope`` is Philips' private second scale.
+    ``echo_time_told_ms`` is what the header says, also where no echo can have it.
     ``run`` names the repetition that the plane was acquired in, ``acquired_s`` when that began on the scanner's clock.
     """
 
@@ -56,6 +57,7 @@ class Plane:
     image_type: tuple[str, ...]
     lossy: bool
     echo_time_s: float | None
+    echo_time_told_ms: float | None
     position_mm: Vector | None
     orientation: Cosines | None
     pixel_spacing_mm: tuple[float, float] | None
@@ -120,6 +122,7 @@ def _plane(layers: Layers, frame_number: int | None) -> Plane:
     kind = _kind(layers, image_type)
     spacing = first_numbers(layers, "PixelSpacing", 2)
     thickness = first_number(layers, "SliceThickness")
+    echo_time_told_ms = _echo_time_told_ms(layers)
     temporal_position = first_text(layers, "TemporalPositionIndex") or first_text(layers, "TemporalPositionIdentifier")
     number_of_run = first_text(layers, "FrameAcquisitionNumber") or first_text(layers, "AcquisitionNumber")
     return Plane(
@@ -128,7 +131,8 @@ def _plane(layers: Layers, frame_number: int | None) -> Plane:
         kind_told=kind is not None,
         image_type=image_type,
         lossy=first_text(layers, "LossyImageCompression") == "01",
-        echo_time_s=_echo_time_s(layers),
+        echo_time_s=_echo_time_s(echo_time_told_ms),
+        echo_time_told_ms=echo_time_told_ms,
         position_mm=_position(layers),
         orientation=_orientation(layers),
         pixel_spacing_mm=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
@@ -155,10 +159,14 @@ def acquired_s(layers: Layers, *keywords: str) -> float | None:
     return seconds_of(first_text(layers, "AcquisitionDate"), first_text(layers, "AcquisitionTime"))
 
 
-def _echo_time_s(layers: Layers) -> float | None:
-    """Effective Echo Time (PS3.3 C.8.13.5.4), else Echo Time (C.8.3.1); 0 is written for planes that are no echo."""
+def _echo_time_told_ms(layers: Layers) -> float | None:
+    """Effective Echo Time (PS3.3 C.8.13.5.4), else Echo Time (C.8.3.1)."""
     effective = first_number(layers, "EffectiveEchoTime")
-    echo_time_ms = effective if effective is not None else first_number(layers, "EchoTime")
+    return effective if effective is not None else first_number(layers, "EchoTime")
+
+
+def _echo_time_s(echo_time_ms: float | None) -> float | None:
+    """0 is written for planes that are no echo."""
     if echo_time_ms is None or not _MIN_ECHO_TIME_MS <= echo_time_ms <= _MAX_ECHO_TIME_MS:
         return None
     return echo_time_ms / 1000

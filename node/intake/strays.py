@@ -5,9 +5,11 @@ one thing at a time), and is neither part of the grid nor one of the images that
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from node.intake.admission import RIDES_ALONG
 from node.intake.grid import ECHO_TIME_TOLERANCE_S
+from node.intake.sisters import SISTERS_WITHIN_S
 from node.intake.stacks import SAME_MOMENT_S, same_frame
 from node.model import InstanceHeader
 
@@ -26,6 +28,7 @@ def missed(ours: Headers, theirs: Headers, declined: Reason | None, *, final: bo
     """
     return (
         _same_series(ours, theirs, declined, final)
+        or _other_train(ours, theirs, declined)
         or _same_moment(ours, theirs, declined)
         or _unpaired(ours, theirs, declined)
     )
@@ -39,12 +42,42 @@ def _same_series(ours: Headers, theirs: Headers, declined: Reason | None, final:
     if declined is not None and (final or declined[0] != "too_few_echoes"):
         return _declined_words(ours, found, declined, "of the same series")
     if theirs[0].group_key != ours[0].group_key:
-        differ = "matrix, pixel spacing, frame of reference, field strength, repetition time or flip angle"
+        differ = (
+            "matrix, pixel spacing, frame of reference, field strength, repetition time, flip angle or inversion time"
+        )
         return f"{len(found)} images of the same series that differ in {differ}"
     if not same_frame(ours[0], theirs[0]):
         return f"{len(found)} images of the same series that lie in another plane"
     others = _other_echoes(ours, theirs)
     return f"{len(found)} images of the same series with other echo times ({others})" if others else ""
+
+
+def _differing(ours: InstanceHeader, theirs: InstanceHeader) -> str:
+    if ours.group_facts is None or theirs.group_facts is None:  # headers that an earlier version entered in the ledger
+        return "matrix, pixel spacing, frame of reference, field strength, repetition time or flip angle"
+    told = ours.group_facts.differences(theirs.group_facts)
+    return ", ".join(f"{name} ({here or 'none'} and {there or 'none'})" for name, (here, there) in told.items())
+
+
+def _other_train(ours: Headers, theirs: Headers, declined: Reason | None) -> str:
+    """A second echo train of the same slices whose echoes lie between ours, as sequences interleave them to halve the
+    echo spacing."""
+    if declined is not None or theirs[0].group_key != ours[0].group_key or not same_frame(ours[0], theirs[0]):
+        return ""
+    apart_s = [
+        abs(a - b)
+        for a in {header.acquired_s for header in ours}
+        for b in {header.acquired_s for header in theirs}
+        if a is not None and b is not None
+    ]
+    times = [(time, whose) for whose, group in ((0, ours), (1, theirs)) for time in _echo_times_s(group)]
+    owners = [whose for _, whose in sorted(times)]
+    if not apart_s or min(apart_s) > SISTERS_WITHIN_S or any(a == b for a, b in pairwise(owners)):
+        return ""
+    return (
+        f"{len(theirs)} images with a second echo train ({_other_echoes(ours, theirs)}), acquired "
+        f"{min(apart_s):.0f} s apart; two trains are not joined"
+    )
 
 
 def _same_moment(ours: Headers, theirs: Headers, declined: Reason | None) -> str:

@@ -23,6 +23,7 @@ from node.model import AcquisitionState, Cause, InstanceHeader, SpooledInstance
 from node.ops.events import Event, emit
 
 _BATCH = 200  # instances in one ledger transaction
+_SISTERS_ARRIVE_WITHIN = timedelta(hours=1)  # studies that one acquisition was split into are sent together
 _AFTER_FAULT_S = 300.0  # a study over which the software failed is looked at again, should the cause be gone
 
 
@@ -129,7 +130,9 @@ class Assembler:
         uid = study.study_instance_uid
         quiet_s = (now - study.last_arrival_at).total_seconds()
         headers = self._ledger.studies.headers(uid)
-        plans = plan_study(header for header in headers if header.region is None)
+        images = [header for header in headers if header.region is None]
+        patients = {header.bare_patient_id_hash for header in images if header.names_patient}
+        plans = plan_study(images, beside=self._ledger.studies.beside(uid, patients, _SISTERS_ARRIVE_WITHIN))
         judged = [self._by_rules(plan, self._decide(plan, quiet_s)) for plan in plans]
         drawn = [header for header in headers if header.region is not None]
         regions = self._regions(uid, drawn, [plan for plan, _, _ in judged])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, select, update
@@ -10,7 +10,15 @@ from sqlalchemy import Connection, and_, delete, select, update
 from node.jobs import schema, trail
 from node.jobs.database import Database
 from node.jobs.removals import note_returned
-from node.model import AcquisitionState, InstanceHeader, PlaneHeader, RegionReference, SpooledInstance
+from node.model import (
+    AcquisitionState,
+    GroupFacts,
+    InstanceHeader,
+    ObjectPart,
+    PlaneHeader,
+    RegionReference,
+    SpooledInstance,
+)
 from node.ops.events import Event
 
 
@@ -102,6 +110,24 @@ class StudyBook:
         with self._database.reading() as connection:
             return [header_from_record(record) for record in connection.scalars(query)]
 
+    def beside(self, study_instance_uid: str, patient_hashes: Iterable[str], within: timedelta) -> list[InstanceHeader]:
+        """The headers of the same patients' other studies whose last image came at about the time of this one's."""
+        own = select(schema.study.c.last_arrival_at).where(schema.study.c.study_instance_uid == study_instance_uid)
+        table = schema.instance
+        with self._database.reading() as connection:
+            arrived_at = connection.scalar(own)
+            if arrived_at is None:
+                return []
+            query = (
+                select(table.c.header)
+                .join(schema.study, schema.study.c.study_instance_uid == table.c.study_instance_uid)
+                .where(schema.study.c.last_arrival_at.between(arrived_at - within, arrived_at + within))
+                .where(table.c.study_instance_uid != study_instance_uid)
+                .where(table.c.header["bare_patient_id_hash"].as_string().in_(sorted(patient_hashes)))
+                .order_by(table.c.sop_instance_uid)
+            )
+            return [header_from_record(record) for record in connection.scalars(query)]
+
     def arrivals(self, study_instance_uid: str) -> dict[str, datetime]:
         """When each instance of a study came, by SOP Instance UID."""
         table = schema.instance.c
@@ -149,7 +175,7 @@ def header_from_record(record: dict[str, Any]) -> InstanceHeader:
         PlaneHeader(**{**p, "position_mm": tuple(p["position_mm"]), "orientation": tuple(p["orientation"])})
         for p in record["planes"]
     )
-    declined, region = record["declined"], record["region"]
+    declined, region, facts, part = record["declined"], record["region"], record.get("group_facts"), record.get("part")
     lists = {name: tuple(region[name]) for name in ("sop_instance_uids", "series_instance_uids")} if region else {}
     return InstanceHeader(
         **{
@@ -158,6 +184,8 @@ def header_from_record(record: dict[str, Any]) -> InstanceHeader:
             "declined": None if declined is None else tuple(declined),
             "told_echo_times_s": tuple(record["told_echo_times_s"]),
             "region": None if region is None else RegionReference(**{**region, **lists}),
+            "group_facts": None if facts is None else GroupFacts(**facts),
+            "part": None if part is None else ObjectPart(**part),
         }
     )
 

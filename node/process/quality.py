@@ -17,7 +17,7 @@ from node.intake.tags import number, text
 from node.intake.vendors import NORMALISED
 from node.model import InstanceHeader
 from node.process.frames import is_lossy
-from node.process.scaling import scale_untold, scales_disagree
+from node.process.scaling import SCALE_TOLERANCE, scale_untold, scales_disagree
 from node.process.selection import Selection
 from node.process.signal import Signal, SourceFile
 from quant.acquisition import MultiEcho
@@ -28,6 +28,7 @@ _SATURATED_WARNING = 0.001  # of all voxels
 _UNEVEN_ECHOES = 0.02  # of the mean echo spacing
 _SLOPE_TOLERANCE = 1e-6
 _FIELD_TOLERANCE = 1e-3
+_SCALES_APART = 0.01  # over the echoes; 2 /s of R2* over 6 ms, what a repeated scan differs by
 _ONE_BREATH_S = 5.0  # two breath-holds begin further apart; clocks of one run may be written by slice or by echo
 
 
@@ -88,6 +89,13 @@ def _check_scaling(kind: str, planes: list[Plane]) -> None:
     if scale_untold(planes):
         text = f"The {kind} images have no Rescale Slope (0028,1053), but another element scales them differently."
         raise DeclinedError("scaling_incomplete", text)
+    if (apart := scales_disagree(planes)) > _SCALES_APART:
+        text = (
+            f"Rescale Slope (0028,1053) and a second scale in the headers (Philips (2005,100E) or Real World Value "
+            f"Mapping) differ by up to {100 * apart:.0f} % over the echoes of a slice; the {kind} images have another "
+            "decay by each, and which one is the signal is not told."
+        )
+        raise DeclinedError("mixed_scaling", text)
     if (lowest := min((plane.slope for plane in planes if plane.slope is not None), default=1.0)) <= 0:
         raise DeclinedError("impossible_values", f"Rescale Slope (0028,1053) is {lowest:g}; that is no scale.")
 
@@ -213,11 +221,12 @@ def _scaling_lines(planes: list[Plane]) -> list[QcLine]:
     if offsets:
         text = f"Magnitude images have a rescale intercept (up to {max(offsets, key=abs):g}); it was applied."
         lines.append(QcLine(code="rescale_intercept", severity="warning", text=text, value=max(offsets, key=abs)))
-    if scales_disagree(planes):
+    if (apart := scales_disagree(planes)) > SCALE_TOLERANCE:
         text = (
-            "Two scalings in the headers (rescale; scale slope or real world value) disagree; the rescale was applied."
+            f"Two scalings in the headers (rescale; scale slope or real world value) disagree by {100 * apart:.2g} % "
+            "over the echoes of a slice; the rescale was applied."
         )
-        lines.append(QcLine(code="mixed_scaling", severity="warning", text=text))
+        lines.append(QcLine(code="mixed_scaling", severity="warning", text=text, value=apart, limit=SCALE_TOLERANCE))
     elif _slopes_vary(planes) and not all(plane.scale_slope for plane in planes):
         text = "Images have different rescale slopes; each was scaled with its own."
         lines.append(QcLine(code="rescale_varies", severity="warning", text=text))

@@ -1,20 +1,25 @@
 """From stored values to signal: each plane's own rescale, and phase in radians whatever unit it was written in."""
 
 import math
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
-from node.intake.planes import Plane
+from node.intake.grid import POSITION_TOLERANCE_MM, cluster, nearest
+from node.intake.planes import Cosines, Plane, Vector
 from node.intake.tags import number, text
 from node.intake.vendors import SIEMENS_PHASE_STEPS
 
 Float32Plane = npt.NDArray[np.float32]
 
+SCALE_TOLERANCE = 1e-3
+"""Relative differences below it are the rounding of written slopes."""
+
 _FULL_SCALE_TOLERANCE = 1e-3
-_SCALE_TOLERANCE = 1e-3
 
 
 def modality_values(stored: npt.NDArray[Any], plane: Plane) -> Float32Plane:
@@ -51,15 +56,35 @@ def phase_unit_rad(ds: Dataset, plane: Plane) -> tuple[float, float] | None:
     return None
 
 
-def scales_disagree(planes: list[Plane]) -> bool:
-    """Whether the scalings that the headers publish beside the rescale give different decays.
+def scales_disagree(planes: list[Plane]) -> float:
+    """How far the scalings that headers publish beside the rescale change a decay: the largest relative difference
+    between two echoes of one slice. A factor that all echoes of a slice share changes no decay.
 
     Philips' scale slope agrees when rescale slope x scale slope is equal in all planes (dcm2niix Philips notes), a real
-    world value mapping when the ratio of the slopes is.
+    world value mapping when the ratio of the slopes is (seen: equal slopes, dcm_qa_philips_enh).
     """
-    products = [plane.slope * plane.scale_slope for plane in planes if plane.slope and plane.scale_slope]
-    ratios = [plane.slope / plane.real_world_slope for plane in planes if plane.slope and plane.real_world_slope]
-    return _differ(products) or _differ(ratios)
+    apart = 0.0
+    for echoes in _by_slice(planes):
+        products = [plane.slope * plane.scale_slope for plane in echoes if plane.slope and plane.scale_slope]
+        ratios = [plane.slope / plane.real_world_slope for plane in echoes if plane.slope and plane.real_world_slope]
+        apart = max(apart, _spread(products), _spread(ratios))
+    return apart
+
+
+def _by_slice(planes: list[Plane]) -> Iterable[list[Plane]]:
+    located = [(plane, plane.position_mm, plane.orientation) for plane in planes]
+    heights = [_height_mm(position, cosines) for _, position, cosines in located if position and cosines]
+    centres = cluster(heights, POSITION_TOLERANCE_MM)
+    slices: defaultdict[int, list[Plane]] = defaultdict(list)
+    for plane, position, cosines in located:
+        if position and cosines:
+            slices[nearest(centres, _height_mm(position, cosines))].append(plane)
+    return slices.values()
+
+
+def _height_mm(position_mm: Vector, cosines: Cosines) -> float:
+    """Along the slice normal."""
+    return float(np.dot(position_mm, np.cross(cosines[:3], cosines[3:])))
 
 
 def scale_untold(planes: list[Plane]) -> bool:
@@ -71,4 +96,9 @@ def scale_untold(planes: list[Plane]) -> bool:
 
 
 def _differ(values: list[float]) -> bool:
-    return bool(values) and max(values) - min(values) > _SCALE_TOLERANCE * max(values)
+    return _spread(values) > SCALE_TOLERANCE
+
+
+def _spread(values: list[float]) -> float:
+    """Range over the largest; 0 without values. Slopes of other signs are refused elsewhere."""
+    return (max(values) - min(values)) / max(values) if values and max(values) > 0 else 0.0

@@ -124,7 +124,9 @@ def test_philips_private_kind_serves_where_image_type_does_not(tmp_path: Path) -
         ({"ImageType": ["DERIVED", "PRIMARY", "M"], "LossyImageCompression": "01"}, None),
         ({"ImageType": ["DERIVED", "PRIMARY", "R2 MAP"], "LossyImageCompression": "01"}, "derived_map"),
         ({"DiffusionBValue": 800.0}, "diffusion"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "OPP_PHASE"]}, "derived_map"),
         ({"ScanningSequence": "SE"}, "spin_echo"),
+        ({"ScanningSequence": "IR"}, "spin_echo"),
         ({"ScanningSequence": ["EP", "SE"]}, "echo_planar"),
         ({"EchoTime": None}, "no_echo_time"),
         ({"EchoTime": "0"}, "no_echo_time"),
@@ -228,6 +230,7 @@ def test_group_key_tells_acquisitions_apart_but_not_series(tmp_path: Path) -> No
         {"PixelSpacing": [2, 2]},
         {"FrameOfReferenceUID": "1.2.3.10"},
         {"MagneticFieldStrength": "3"},
+        {"InversionTime": "150"},
     ):
         assert _header(_plain(**changes), tmp_path).group_key != here, changes
 

@@ -109,3 +109,24 @@ def test_an_issuer_that_some_images_lack_is_no_second_patient() -> None:
     assert len(measurable(plan_study([*with_issuer, *bare]))) == 1
     elsewhere = scan(kind="phase", patient_id_hash="b" * 16, bare_patient_id_hash="0" * 16)
     assert set(codes(plan_study([*with_issuer, *elsewhere]))) == {"several_patients"}
+
+
+TRAINS = ((1.0, 3.6, 6.2), (2.3, 4.9, 7.5))
+
+
+@pytest.mark.parametrize(
+    ("echoes", "moments", "told"),
+    [
+        (TRAINS, (1000.0, 1020.0), True),
+        (TRAINS, (1000.0, 2000.0), False),  # another scan
+        (((1.0, 2.3, 3.6), (4.9, 6.2, 7.5)), (1000.0, 1020.0), False),  # not between each other
+        ((TRAINS[0], TRAINS[0]), (1000.0, 1020.0), False),  # a repetition
+    ],
+)
+def test_half_of_two_interleaved_echo_trains_names_the_other(
+    echoes: tuple[tuple[float, ...], ...], moments: tuple[float, float], told: bool
+) -> None:
+    every = [h for n, times in enumerate(echoes) for h in scan(echoes=times, series=f"S{n}", acquired_s=moments[n])]
+    first, second = measurable(plan_study(every))
+    assert any("2.3, 4.9, 7.5 ms" in line and "20 s apart" in line for line in first.missing) is told
+    assert any("1, 3.6, 6.2 ms" in line for line in second.missing) is told

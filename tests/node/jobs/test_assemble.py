@@ -200,14 +200,47 @@ def test_a_map_that_comes_later_is_no_reason_to_measure_again(quiet_node, study,
     assert job.n_instances == 8
 
 
+@pytest.mark.parametrize("patients", [("P1", "P1"), ("P1", "P2"), ("", "")])
+def test_echoes_that_came_as_a_study_of_their_own_are_named_and_not_joined(
+    tmp_path, quiet_node, study, patients
+) -> None:
+    """As some exporters do it: the last echo has another study; without one patient there is nothing to name."""
+    for path in study:
+        ds = dcmread(path)
+        lost = path.stem.endswith("-03")
+        ds.PatientID = patients[lost]
+        ds.AcquisitionDate, ds.AcquisitionTime = "20260102", "101500"
+        if lost:
+            ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.77", "1.2.77.1"
+        ds.save_as(path)
+    quiet_node.receive(study)
+    quiet_node.settle()
+    (job,) = quiet_node.jobs()
+    found = quiet_node.ledger.find(job.job_id)
+    assert found is not None
+    texts = [a.text for a in _declined(quiet_node)]
+    if patients == ("P1", "P1"):
+        assert "1.2.77 series 1.2.77.1" in found.missing[0]
+        assert "differ in study" in texts[0]
+    else:
+        assert found.missing == ()
+        assert "differ" not in texts[0]
+
+
+def _declined(node: QuietNode):
+    from node.jobs.overview import Overview
+
+    return [a for a in Overview(node.ledger.database).acquisitions() if a.state == AcquisitionState.DECLINED]
+
+
 def failing_for(original, wanted: str, error: Exception):
     """``original``, which fails once ``wanted`` is in what it is given."""
 
-    def fails(given):
+    def fails(given, **further):
         given = given if isinstance(given, Path) else list(given)
         if wanted in str(given):
             raise error
-        return original(given)
+        return original(given, **further)
 
     return fails
 

@@ -38,7 +38,7 @@ def edit(tag: int, operation: str, scope: str, *, path: tuple[int, ...] = (), pi
         (0, edit(0x00080060, "text", "slice"), "moved and said"),  # Modality: images "not MR"
         (0, edit(0x00200032, "minus", "slice"), "moved and said"),  # Image Position: a slice without geometry
         (2, edit(0x00281053, "delete", "echo", path=(0x00289145,)), "refused"),  # slopes of one echo only
-        (2, edit(0x00281053, "double", "echo", path=(0x00289145,)), "moved and said"),
+        (2, edit(0x00281053, "double", "echo", path=(0x00289145,)), "refused"),  # a real world value says otherwise
         (2, edit(0x00189082, "zero", "echo", path=(0x00189114,)), "moved and said"),  # frames without echo time
         (2, edit(0x00189082, "thousand", "every", path=(0x00189114,)), "declined"),
         (3, edit(0x00189082, "thousandth", "every", path=(0x00189114,)), "declined"),  # seconds for milliseconds

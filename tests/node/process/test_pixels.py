@@ -287,15 +287,6 @@ def test_few_and_uneven_echoes_and_lossy_images_are_said(tmp_path: Path) -> None
     assert _codes(loaded) == {"few_echoes", "uneven_echo_spacing", "lossy_compression"}
 
 
-def test_philips_scales_that_contradict_are_said(tmp_path: Path) -> None:
-    every = classics(Scan())
-    for number, ds in enumerate(every):
-        ds.RescaleSlope, ds.RescaleIntercept = "1", "0"
-        block = ds.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
-        block.add_new(0x0E, "FL", 0.5 if number % 2 else 0.25)
-    assert _codes(_read(every, tmp_path)) == {"mixed_scaling"}
-
-
 @pytest.mark.parametrize("count", [1, 2])
 def test_too_few_echoes_after_dropping(tmp_path: Path, count: int) -> None:
     every = classics(Scan(echo_times_ms=(1.2, 2.4, 3.6), n_slices=1))

@@ -164,11 +164,16 @@ def counted_with_maps(every: list[Dataset]) -> None:
         ds.EchoNumbers = 2 + round(float(ds.EchoTime) / 1.2)
 
 
-def two_scalings(every: list[Dataset]) -> None:
-    for number, ds in enumerate(every):
-        mapping = Dataset()
-        mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 1.0 + number % 2, 0.0
-        ds.RealWorldValueMappingSequence = Sequence([mapping])
+def two_scalings(apart: float) -> Change:
+    """A real world value of its own for every other echo."""
+
+    def change(every: list[Dataset]) -> None:
+        for number, ds in enumerate(every):
+            mapping = Dataset()
+            mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 1.0 + apart * (number % 2), 0.0
+            ds.RealWorldValueMappingSequence = Sequence([mapping])
+
+    return change
 
 
 @pytest.mark.parametrize(
@@ -179,7 +184,7 @@ def two_scalings(every: list[Dataset]) -> None:
         (counted_with_maps, {}),
         (set_on(slice(None), EchoNumbers=1), {}),
         (same_philips_scale, {}),
-        (two_scalings, {"mixed_scaling": "warning"}),
+        (two_scalings(0.005), {"mixed_scaling": "warning"}),
         (set_on(slice(None), RescaleIntercept="12"), {"rescale_intercept": "warning"}),
         (set_on(slice(0, 1), RescaleSlope="1.5"), {"rescale_varies": "warning"}),
     ],

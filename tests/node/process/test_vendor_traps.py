@@ -150,6 +150,24 @@ def test_two_half_breath_holds_in_the_frames_of_one_object_are_refused(
     assert refused.value.code == "mixed_repetitions"
 
 
+def test_two_whole_repetitions_in_one_object_are_named(tmp_path: Path) -> None:
+    (ds,) = _abdomen("philips-enhanced", tmp_path)
+    frames = list(ds.PerFrameFunctionalGroupsSequence)
+    ds.PerFrameFunctionalGroupsSequence = [*frames, *deepcopy(frames)]
+    ds.NumberOfFrames, ds.PixelData = 2 * len(frames), 2 * ds.PixelData
+    for number, frame in enumerate(ds.PerFrameFunctionalGroupsSequence):
+        frame.FrameContentSequence[0].TemporalPositionIndex = 1 + number // len(frames)
+    with pytest.raises(DeclinedError, match=r"\(0020,9128\)") as refused:
+        read_acquisition(save_all([ds], tmp_path / "edited"))
+    assert refused.value.code == "several_repetitions"
+
+
+def test_echo_time_that_no_echo_has_is_named(tmp_path: Path) -> None:
+    every = seconds(_abdomen("siemens", tmp_path))
+    with pytest.raises(DeclinedError, match=r"echo time is 0\.00"):
+        read_acquisition(save_all(every, tmp_path / "edited"))
+
+
 def test_real_and_imaginary_that_cannot_be_negative_are_refused(tmp_path: Path) -> None:
     every = _abdomen("ge", tmp_path)
     parts = [ds for ds in every if ds.get_private_item(0x0043, 0x2F, "GEMS_PARM_01").value in (2, 3)]

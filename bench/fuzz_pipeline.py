@@ -1,0 +1,188 @@
+"""Header edits through the pipeline: a measured value that moves is flagged, and nothing ends in a traceback.
+
+    python -m bench.fuzz_pipeline [--edits 400] [--seed 1] [--case NAME] [--whole-every 10]
+
+The edits of ``bench.fuzz_headers`` on abdomens large enough for the automatic region: read, fitted, measured and
+assessed as in the node; every ``--whole-every``-th edit goes on to the whole result folder, with page, report and
+objects. R2*, LIC and field strength of the record are compared with those of the unedited set. A *finding* is an
+exception that is no refusal, or a value that moved without a new quality line.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.config import IGNORE, settings
+
+from bench.fuzz_headers import ANOTHER_SCAN, Case, Edit, Outcome, edited, make_case, random_edit, write
+from node.config import Config, load_config
+from node.errors import InputError
+from node.intake.headers import quiet_pydicom
+from node.model import JobInput
+from node.process.batch import process_files
+from node.process.found import read_headers
+from node.process.measured import Measured
+from node.process.pipeline import measure, result_of, settings_of
+from node.process.pixels import LoadedAcquisition, read_acquisition
+from node.simulate import DIALECTS
+
+MOVED = 0.01  # of R2* and LIC: a tenth of what repeated scans differ by
+_NO_DATE = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """What a record states; ``said`` are its quality lines."""
+
+    r2star_per_s: float
+    lic_mg_per_g: float | None
+    field_t: float
+    said: frozenset[str]
+
+
+def values_of(folder: Path, config: Config, out: Path | None = None) -> list[Value]:
+    """The values that are measured in the files of a folder, through to the result folders where ``out`` is given.
+
+    Raises:
+        InputError: a file cannot be used.
+    """
+    records = _measured(folder, config) if out is None else _whole(folder, config, out)
+    return [_value(record) for record in records if record["status"] == "measured"]
+
+
+def _whole(folder: Path, config: Config, out: Path) -> Iterator[Mapping[str, Any]]:
+    results = process_files([folder], out, config, indication=None, show=lambda _: None)
+    return (result.record for result in results)
+
+
+def _measured(folder: Path, config: Config) -> Iterator[Mapping[str, Any]]:
+    found = read_headers([folder], lambda _: None)
+    for plan in found.plans():
+        if plan.declined is None:
+            job = JobInput(job_id="edited", files=found.files_of(plan), accepted_at=_NO_DATE, missing=plan.missing)
+            measured = _measure(read_acquisition(job.files), config)
+            yield result_of(measured, job, config, settings_of(config)).to_record()
+
+
+_known: dict[bytes, Measured] = {}
+
+
+def _measure(loaded: LoadedAcquisition, config: Config) -> Measured:
+    """As ``measure``; arrays that were measured before are not fitted again, for most edits change none."""
+    acquisition = loaded.acquisition
+    digest = hashlib.sha256(repr((acquisition.field_t, acquisition.geometry, loaded.refusals)).encode())
+    for array in (acquisition.signal, acquisition.echo_times_s, acquisition.saturated):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    if digest.digest() not in _known:
+        _known[digest.digest()] = measure(loaded, config, lambda _: None)
+    return replace(_known[digest.digest()], loaded=loaded)
+
+
+def _value(record: Mapping[str, Any]) -> Value:
+    lic = record["lic_mg_per_g"]
+    return Value(
+        r2star_per_s=record["r2star_per_s"]["median"],
+        lic_mg_per_g=None if lic is None else lic["median"],
+        field_t=record["acquisition"]["field_t"],
+        said=frozenset(f"{line['code']}:{line['severity']}" for line in record["qc"]),
+    )
+
+
+def moved(before: Value, after: Value) -> str:
+    """What of the value changed; empty when nothing did."""
+    if before.field_t != after.field_t:
+        return f"field {before.field_t:g} to {after.field_t:g} T"
+    if abs(after.r2star_per_s / before.r2star_per_s - 1) > MOVED:
+        return f"R2* {before.r2star_per_s:.2f} to {after.r2star_per_s:.2f}"
+    if (before.lic_mg_per_g is None) != (after.lic_mg_per_g is None):
+        return "LIC stated or not"
+    if before.lic_mg_per_g and after.lic_mg_per_g and abs(after.lic_mg_per_g / before.lic_mg_per_g - 1) > MOVED:
+        return f"LIC {before.lic_mg_per_g:.2f} to {after.lic_mg_per_g:.2f}"
+    return ""
+
+
+def try_edit(case: Case, truth: Value, edit: Edit, scratch: Path, config: Config, *, whole: bool) -> Outcome:
+    """Write the edited set, measure it, and judge the records."""
+    datasets, changed = edited(case, edit)
+    if not changed:
+        return Outcome(kind="nothing changed")
+    try:
+        write(datasets, scratch / "in")
+    except Exception as error:  # noqa: BLE001 - pydicom does not write every nonsense; that is no finding
+        return Outcome(kind=f"cannot be written: {type(error).__name__}")
+    try:
+        with quiet_pydicom():
+            found = values_of(scratch / "in", config, scratch / "out" if whole else None)
+    except InputError:
+        return Outcome(kind="refused")
+    except Exception as error:  # noqa: BLE001 - this is what the run is looking for
+        return Outcome(kind="traceback", finding=f"{type(error).__name__}: {error}")
+    if not found:
+        return Outcome(kind="not measured")
+    changes = [(what, value.said - truth.said) for value in found if (what := moved(truth, value))]
+    if not changes:
+        return Outcome(kind="same value")
+    unsaid = [what for what, said in changes if not said]
+    if not unsaid:
+        return Outcome(kind="moved and said")
+    if edit.scope == "every" and edit.operation in ANOTHER_SCAN:
+        return Outcome(kind="another scan")
+    return Outcome(kind="moved unsaid", finding="; ".join(unsaid))
+
+
+def run(
+    names: Sequence[tuple[str, str]], edits: int, seed: int, whole_every: int, scratch: Path
+) -> tuple[Counter[str], list[str]]:
+    """Counts of outcomes, and every finding in words."""
+    settings.writing_validation_mode = settings.reading_validation_mode = IGNORE
+    config = load_config(None)
+    chance, counts, findings = random.Random(seed), Counter[str](), []
+    cases = []
+    for dialect, kind in names:
+        folder = scratch / f"{dialect}-{kind}"
+        case = make_case(dialect, kind, folder, matrix=48, echoes=6)
+        (truth,) = values_of(folder, config)
+        cases.append((case, truth))
+    for number in range(edits):
+        case, truth = cases[number % len(cases)]
+        edit = random_edit(case, chance)
+        whole = whole_every > 0 and (number // len(cases)) % whole_every == number % whole_every
+        outcome = try_edit(case, truth, edit, scratch, config, whole=whole)
+        counts[outcome.kind] += 1
+        counts["(of these through to the objects)"] += whole
+        if number % 100 == 99:
+            print(f"{number + 1} edits, {len(findings)} findings", file=sys.stderr, flush=True)
+        if outcome.finding:
+            words = f"{case.name}, {edit.operation} {edit.place} in {edit.scope} ({edit.pick}): {outcome.finding}"
+            findings.append(f"{outcome.kind}: {words}")
+            print(findings[-1], file=sys.stderr, flush=True)
+    return counts, findings
+
+
+def main() -> None:
+    """Print the record of a run; exit 1 when there is a finding."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--edits", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--case", help="only cases whose name contains this")
+    parser.add_argument("--whole-every", type=int, default=10)
+    options = parser.parse_args()
+    names = [(d, k) for d in DIALECTS for k in ("magnitude", "complex") if (options.case or "") in f"{d} {k}"]
+    with tempfile.TemporaryDirectory() as scratch:
+        counts, findings = run(names, options.edits, options.seed, options.whole_every, Path(scratch))
+    print(json.dumps({"edits": options.edits, "outcomes": dict(counts.most_common()), "findings": findings}, indent=1))
+    sys.exit(1 if findings else 0)
+
+
+if __name__ == "__main__":
+    main()

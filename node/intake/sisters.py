@@ -1,0 +1,102 @@
+"""Images of the same slices that cannot be joined with an acquisition because a fact of theirs differs: named, for who
+reads a refusal, or a result of too few echoes, must learn where the rest lies.
+
+Siemens XA may export every volume into a study or a series of its own, or with a frame of reference of its own
+(dcm2niix #394, #236). They are not joined over these borders (docs/decisions/0016).
+"""
+
+from collections.abc import Iterable, Sequence
+
+from node.intake.grid import ECHO_TIME_TOLERANCE_S, POSITION_TOLERANCE_MM, along_normal, cluster, normal_of
+from node.intake.stacks import same_frame
+from node.model import InstanceHeader
+
+Headers = Sequence[InstanceHeader]
+
+SISTERS_WITHIN_S = 60.0
+"""Volumes of one acquisition begin within this time; the next scan of the same slices rarely does."""
+
+_PLACES = frozenset({"study", "frame of reference"})
+"""Facts in which parts of one acquisition may differ only because of how it was exported."""
+
+_MOST_NAMED = 3
+
+
+def sisters(ours: Headers, others: Iterable[InstanceHeader], *, of_result: bool) -> str:
+    """Where images of the same slices with other echoes or kinds lie, and in which facts they differ; empty when there
+    are none. ``of_result``: ours will be measured, and only images that study or frame of reference alone keep
+    from it are of interest; of a refused group those of another pulse sequence timing as well.
+    """
+    found = [other for other in others if _is_sister(ours, other, of_result)]
+    if not found:
+        return ""
+    kinds = ", ".join(sorted({plane.kind for header in found for plane in header.planes}))
+    times = cluster((plane.echo_time_s for header in found for plane in header.planes), ECHO_TIME_TOLERANCE_S)
+    echoes = ", ".join(f"{1000 * time:.4g}" for time in times)
+    return (
+        f"Images of the same slices ({kinds} at {echoes} ms) differ in {_differences(ours, found)} and are not joined; "
+        f"they lie in {_places(found)}"
+    )
+
+
+def _is_sister(ours: Headers, other: InstanceHeader, of_result: bool) -> bool:
+    first = ours[0]
+    if not other.planes or other.group_key == first.group_key or not _same_patient(first, other):
+        return False
+    a, b = first.group_facts, other.group_facts
+    if a is None or b is None or (a.matrix, a.pixel_spacing_mm) != (b.matrix, b.pixel_spacing_mm):
+        return False
+    if of_result and not a.differences(b).keys() <= _PLACES:
+        return False
+    return same_frame(first, other) and _near_in_time(ours, other) and _same_slices(ours, other) and _new(ours, other)
+
+
+def _same_patient(a: InstanceHeader, b: InstanceHeader) -> bool:
+    """Over studies only where both name one; within a study the assembly has looked already."""
+    return a.study_instance_uid == b.study_instance_uid or (
+        a.names_patient and b.names_patient and a.bare_patient_id_hash == b.bare_patient_id_hash
+    )
+
+
+def _near_in_time(ours: Headers, other: InstanceHeader) -> bool:
+    moments = [header.acquired_s for header in ours if header.acquired_s is not None]
+    if not moments or other.acquired_s is None:
+        return True
+    return min(abs(moment - other.acquired_s) for moment in moments) <= SISTERS_WITHIN_S
+
+
+def _same_slices(ours: Headers, other: InstanceHeader) -> bool:
+    normal = normal_of(ours[0].planes[0])
+    here = {along_normal(plane, normal) for header in ours for plane in header.planes}
+    there = (along_normal(plane, normal) for plane in other.planes)
+    return any(abs(position - known) <= POSITION_TOLERANCE_MM for position in there for known in here)
+
+
+def _new(ours: Headers, other: InstanceHeader) -> bool:
+    """Whether it shows an echo time or a kind that is not here."""
+    known = [(plane.kind, plane.echo_time_s) for header in ours for plane in header.planes]
+    return any(
+        all(plane.kind != kind or abs(plane.echo_time_s - time) > ECHO_TIME_TOLERANCE_S for kind, time in known)
+        for plane in other.planes
+    )
+
+
+def _differences(ours: Headers, found: Headers) -> str:
+    """The facts that differ, with both values where they are short enough to read."""
+    assert ours[0].group_facts is not None  # sisters have facts to compare
+    told: dict[str, set[str]] = {}
+    for header in found:
+        assert header.group_facts is not None
+        for name, (here, there) in ours[0].group_facts.differences(header.group_facts).items():
+            told.setdefault(name, {here or "none"}).add(there or "none")
+    return ", ".join(name if name in _PLACES else f"{name} ({_some(sorted(values))})" for name, values in told.items())
+
+
+def _places(found: Headers) -> str:
+    places = sorted({(header.study_instance_uid, header.series_instance_uid) for header in found})
+    return _some([f"study {study} series {series}" for study, series in places])
+
+
+def _some(words: Sequence[str]) -> str:
+    more = [f"and {len(words) - _MOST_NAMED} more"] if len(words) > _MOST_NAMED else []
+    return ", ".join([*words[:_MOST_NAMED], *more])
