@@ -322,7 +322,9 @@ def test_map_says_where_it_has_no_value() -> None:
     assert map_caption(shown) == "Liver region only"
     holed = np.where(shown.region, np.nan, shown.map_values)
     assert map_caption(replace(shown, map_values=holed)) == "Liver region only; black: no value"
-    assert map_caption(replace(shown, map_quantity="r2star_per_s")) == ""
+    assert map_caption(replace(shown, map_quantity="r2star_per_s")) == "Black: no value"
+    whole = np.nan_to_num(shown.map_values)
+    assert map_caption(replace(shown, map_quantity="r2star_per_s", map_values=whole)) == ""
 
 
 def test_lower_bound_is_an_arrow_to_the_right() -> None:

@@ -152,7 +152,7 @@ def test_html_escapes_what_comes_from_outside() -> None:
 def test_pictures_are_png_and_repeat() -> None:
     case = measured(67.73)
     files = picture_files(case.result, case.pictures)
-    assert set(files) == {"anatomy.png", "map.png", "decay.png"}
+    assert set(files) == {"scale.png", "anatomy.png", "map.png", "decay.png"}
     assert all(png.startswith(b"\x89PNG") for png in files.values())
     assert picture_files(case.result, case.pictures) == files
     assert set(picture_files(refused().result, refused().pictures)) == {"anatomy.png", "map.png"}
