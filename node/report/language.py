@@ -128,7 +128,12 @@ class Catalogue:
         return None if found is None else replace(found, said=f"{found.said}.")
 
     def _value(self, text: str) -> _Said:
-        """What stands in a gap: by an entry, as a list, or as it is."""
+        """What stands in a gap: as sentences' parts that are each known, by an entry, as a list, or as it is."""
+        if "; " in text and text not in self._plain:  # else a gap of the first part's entry would take in the others
+            parts = [self._whole(part) for part in text.split("; ")]
+            known = [part for part in parts if part is not None and not part.missing]
+            if len(known) == len(parts):
+                return _Said("; ".join(part.said for part in known))
         return self._whole(text) or self._listed(text)
 
     def _listed(self, text: str) -> _Said:

@@ -28,8 +28,8 @@ BANDS = ("#dfe9f2", "#bcd3e6", "#8fb4d4", "#5b8db8", "#2f5f8c")
 MAP_NAMES = {"lic_mg_per_g": "LIC map", "r2star_per_s": "R2* map"}
 MAP_UNITS = {"lic_mg_per_g": "mg/g", "r2star_per_s": "/s"}
 _MAP_TOPS = {
-    "lic_mg_per_g": (4.0, 8.0, 16.0, 32.0, 45.0),
-    "r2star_per_s": (100.0, 200.0, 400.0, 800.0, 1600.0),
+    "lic_mg_per_g": (4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 45.0),
+    "r2star_per_s": (100.0, 200.0, 300.0, 400.0, 600.0, 800.0, 1200.0, 1600.0),
 }
 SCALE_PX, SCALE_WITH_VOXELS_PX = 52, 100
 SCALE_TITLE = "LIC, mg/g, with the limits of the grades and the voxels of the region"
@@ -202,7 +202,7 @@ def draw_decay(ax: Axes, decay: PooledDecay, size_pt: float, words: Catalogue = 
     for label in (*ax.get_xticklabels(), *ax.get_yticklabels()):
         label.set_fontfamily(FAMILY)
         label.set_fontsize(size_pt)
-    slow = decay.curve[-1] > 0.4 * decay.curve[0]
+    slow = decay.curve[len(decay.curve) // 2] > 0.5 * decay.curve[0]
     anchor = ("lower left", (0.0, 0.08)) if slow else ("upper right", (1.0, 1.0))
     style: Any = {"prop": {"family": FAMILY, "size": size_pt}, "loc": anchor[0], "bbox_to_anchor": anchor[1]}
     ax.legend(frameon=False, handlelength=1.4, borderpad=0.1, **style)
@@ -244,7 +244,7 @@ def draw_scale(
     if voxels is not None:
         _histogram(ax, voxels, 2 * band, words)
         for edge in scheme.edges_mg_per_g:
-            ax.axvline(edge, ymin=band, color=_LIMIT, lw=0.9, ls="--")
+            ax.axvline(edge, ymin=band, ymax=0.88, color=_LIMIT, lw=0.9, ls="--")
     _mark(ax, lic, 1.5 * band)
     for label in ax.get_xticklabels():
         label.set_fontfamily(FAMILY)
