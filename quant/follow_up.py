@@ -285,6 +285,12 @@ def bounded_follow_up(established: str, why: str) -> ClinicianDecides:
     return ClinicianDecides(text=" ".join(sentence for sentence in sentences if sentence))
 
 
+EARLIER_STANDS = ClinicianDecides(
+    text="This result has no value and takes none back: the earlier report stays valid, with its follow-up."
+)
+"""Follow-up of a result that could not replace an earlier one."""
+
+
 def no_lic(why: str) -> ClinicianDecides:
     """No interval, because there is no LIC to look up; ``why`` is one sentence."""
     return ClinicianDecides(text=f"No interval is issued; the clinician decides. {why}")

@@ -21,6 +21,7 @@ from sr_templates.quantities import (
     Quantity,
     ResultMaps,
     ends_in_words,
+    window_text,
 )
 from sr_templates.references import referenced_series, source_items
 
@@ -127,10 +128,12 @@ def _set_pixels(ds: Dataset, stored: npt.NDArray[np.uint16]) -> None:
 
 
 def _set_meaning(ds: Dataset, quantity: Quantity) -> None:
-    upper = quantity.window_upper * quantity.stored_per_unit
-    ds.WindowCenter = decimal(upper / 2)
-    ds.WindowWidth = decimal(upper)
-    ds.WindowCenterWidthExplanation = f"{quantity.label} [{quantity.stored_text}]"
+    uppers = [upper * quantity.stored_per_unit for upper in quantity.window_uppers]
+    ds.WindowCenter = [decimal(upper / 2) for upper in uppers]
+    ds.WindowWidth = [decimal(upper) for upper in uppers]
+    ds.WindowCenterWidthExplanation = [
+        f"{window_text(quantity, upper)} [{quantity.stored_text}]" for upper in quantity.window_uppers
+    ]
     ds.RealWorldValueMappingSequence = [_mapping(quantity, 1 / quantity.stored_per_unit)]
     if quantity.key == LIC.key:
         in_ug = _mapping(quantity, 1.0)

@@ -14,7 +14,7 @@ from sr_templates.envelope import BuildContext, Placement, stamp
 from sr_templates.geometry import plane_template
 from sr_templates.maps import quantity_definition
 from sr_templates.multiframe import derive_dimension_organization, slice_of, state_sources
-from sr_templates.quantities import Quantity, ResultMaps, ends_in_words
+from sr_templates.quantities import Quantity, ResultMaps, ends_in_words, window_text
 from sr_templates.references import derivation_item
 
 SERIES_NUMBER_BASE = 9140
@@ -58,12 +58,17 @@ def _parametric_map(
 def _by_highdicom(
     quantity: Quantity, pixels: npt.NDArray[np.float32], context: BuildContext, placement: Placement
 ) -> Dataset:
-    upper = quantity.window_upper
+    uppers = [float(upper) for upper in quantity.window_uppers]
+    window = hd.VOILUTTransformation(
+        window_center=[upper / 2 for upper in uppers],
+        window_width=uppers,
+        window_explanation=[window_text(quantity, upper) for upper in uppers],
+    )
     mapping = hd.pm.RealWorldValueMapping(
         lut_label=f"{quantity.label} {quantity.unit.value}",
         lut_explanation=quantity.explanation,
         unit=quantity.unit,
-        value_range=(min(0.0, float(np.nanmin(pixels))), max(float(upper), float(np.nanmax(pixels)))),
+        value_range=(min(0.0, float(np.nanmin(pixels))), max(*uppers, 0.0, float(np.nanmax(pixels)))),
         slope=1.0,
         intercept=0.0,
         quantity_definition=quantity.concept,
@@ -82,7 +87,7 @@ def _by_highdicom(
         device_serial_number="-",
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
-        voi_lut_transformations=[hd.VOILUTTransformation(window_center=upper / 2, window_width=upper)],
+        voi_lut_transformations=[window],
         content_label=quantity.key.upper(),
         content_description=quantity.explanation,
         content_creator_name=identity.CONTENT_CREATOR,

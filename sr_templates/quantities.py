@@ -18,8 +18,9 @@ LARGEST_STORED = 65535
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
     """One mapped quantity. ``stored_per_unit`` times the value in ``unit`` gives the 16-bit stored value of the
-    classic image; ``stored_text`` names the unit of that stored value; ``window_upper`` is in ``unit``, and fixed so
-    that the maps of different patients look alike; ``decimals`` is what the report states."""
+    classic image; ``stored_text`` names the unit of that stored value; ``window_uppers`` are the
+    upper ends of its windows in ``unit``, the one that viewers open with first. They are fixed, so that the maps of
+    different patients and dates look alike: white is the same value in all; ``decimals`` is what the report states."""
 
     key: str
     label: str
@@ -27,7 +28,7 @@ class Quantity:
     unit: CodedConcept
     stored_per_unit: int
     stored_text: str
-    window_upper: float
+    window_uppers: tuple[float, ...]
     decimals: int
     series: int
     explanation: str
@@ -41,7 +42,7 @@ R2STAR = Quantity(
     unit=codes.PER_SECOND,
     stored_per_unit=1,
     stored_text="/s",
-    window_upper=500,
+    window_uppers=(250, 500, 1500),  # 7 mg/g is 224 to 280 /s at 1.5 T, 502 to 521 /s at 3 T
     decimals=2,
     series=1,
     explanation="R2* of liver tissue water signal",
@@ -54,7 +55,7 @@ LIC = Quantity(
     unit=codes.MG_PER_G,
     stored_per_unit=1000,
     stored_text="ug/g dry weight",
-    window_upper=15,
+    window_uppers=(7, 15, 45),  # white from the limit of clinical significance; 1.8 mg/g is a quarter of it
     decimals=3,
     series=2,
     explanation="Liver iron concentration, dry weight",
@@ -66,7 +67,7 @@ T2STAR = Quantity(
     unit=codes.MILLISECOND,
     stored_per_unit=100,
     stored_text="0.01 ms",
-    window_upper=50,
+    window_uppers=(50,),
     decimals=3,
     series=3,
     explanation="T2* = 1 / R2*",
@@ -79,12 +80,19 @@ PDFF = Quantity(
     unit=codes.PERCENT,
     stored_per_unit=10,
     stored_text="0.1 %",
-    window_upper=40,
+    window_uppers=(40,),
     decimals=2,
     series=4,
     explanation="Proton density fat fraction",
     method=codes.FIT_METHOD,
 )
+
+
+def window_text(quantity: Quantity, upper: float) -> str:
+    """What a window shows."""
+    return f"{quantity.label} 0 to {upper:g} {quantity.unit.value}"
+
+
 QUANTITIES = (R2STAR, LIC, T2STAR, PDFF)
 
 

@@ -50,9 +50,10 @@ class Hl7Receiver(_Receiver):
 
 
 class FhirReceiver(_Receiver):
-    """A FHIR server (R4 or R4B) that takes a DiagnosticReport with Observations as a transaction."""
+    """A FHIR server (R4, R4B or R5) that takes a DiagnosticReport with Observations as a transaction."""
 
-    kind: Literal["fhir"] = Field(description="FHIR R4 DiagnosticReport with Observations")
+    kind: Literal["fhir"] = Field(description="FHIR DiagnosticReport with Observations")
+    release: Literal["r4", "r5"] = Field("r4", description="FHIR release of the resources; r4 is right for R4B too")
     url: str = Field(pattern=r"^https?://[^\s?#@]+$", description="base URL of the server")
     token_file: Path | None = Field(None, description="file with a bearer token and nothing else; null = none")
     patient_system: str | None = Field(None, description="identifier system (URI) of Patient IDs; null = not stated")

@@ -1,5 +1,5 @@
-"""The result as a FHIR R4 transaction: DiagnosticReport with Observations. The only user of fhir.resources, whose
-models (R4B, which has these resources as R4 has them) check every resource.
+"""The result as a FHIR transaction (R4 or R5): DiagnosticReport with Observations. The only user of fhir.resources,
+whose models (R4B, which has these resources as R4 has them, and R5) check every resource.
 
 Each resource is created unless one with its identifier is there already (``ifNoneExist``): a repeat changes nothing.
 Patient, order and study are named by their identifiers; the node creates none of them.
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from fhir.resources.R4B.bundle import Bundle
+from fhir.resources.bundle import Bundle as BundleR5
+from fhir.resources.R4B.bundle import Bundle as BundleR4
 
 from node.config import FhirReceiver
 from node.errors import InputError
@@ -37,7 +38,8 @@ def build_transaction(result: ResultMessage, receiver: FhirReceiver) -> str:
     entries = [_entry(observation) for observation in observations]
     report = _report(result, receiver, [entry["fullUrl"] for entry in entries])
     try:
-        bundle = Bundle.model_validate({"type": "transaction", "entry": [_entry(report), *entries]})
+        release = BundleR5 if receiver.release == "r5" else BundleR4
+        bundle = release.model_validate({"type": "transaction", "entry": [_entry(report), *entries]})
     except ValueError as error:  # its words may quote the patient
         raise InputError(f"no valid FHIR resources can be made of it ({type(error).__name__})") from error
     return str(bundle.model_dump_json())
@@ -54,7 +56,9 @@ def _report(result: ResultMessage, receiver: FhirReceiver, observations: list[st
         "code": study,
         **_context(result, receiver),
         "result": [{"reference": url} for url in observations],
-        "imagingStudy": [{"identifier": {"system": _DICOM_UID, "value": f"urn:oid:{result.study_uid}"}}],
+        "study" if receiver.release == "r5" else "imagingStudy": [
+            {"type": "ImagingStudy", "identifier": {"system": _DICOM_UID, "value": f"urn:oid:{result.study_uid}"}}
+        ],
         "conclusion": " ".join(result.conclusion),
     }
     if (issued := _issued(result)) is not None:

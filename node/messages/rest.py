@@ -19,13 +19,28 @@ class RefusedError(PeerError):
 
 
 def post_transaction(receiver: FhirReceiver, bundle: str) -> None:
-    """Send a transaction Bundle; 2xx says that the server has all of it.
+    """Send a transaction Bundle; 2xx, for the whole and for each entry that the answer tells of, says that the server
+    has all of it (some take a transaction for a batch, and report a resource that they refuse in a success).
 
     Raises:
         RefusedError: it answered with something else.
         PeerError: it did not answer.
     """
-    _ask(receiver, receiver.url, bundle.encode())
+    refused = _refused_entries(_ask(receiver, receiver.url, bundle.encode()))
+    if refused:
+        raise RefusedError(f"{receiver.name}: answered {', '.join(refused)} for parts of the transaction")
+
+
+def _refused_entries(answer: bytes) -> list[str]:
+    """The status codes of refusals in a transaction-response; none where it tells of no entries (Prefer, R4 3.1.0.1.8).
+
+    What is no answer of FHIR is none that refuses: the server said 2xx.
+    """
+    try:
+        statuses = [str(entry["response"]["status"]) for entry in json.loads(answer)["entry"]]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return sorted({status[:3] for status in statuses if not status.startswith("2")})
 
 
 def read_capabilities(receiver: FhirReceiver) -> str:

@@ -22,7 +22,7 @@ from node.process.outputs import Material, folder_of, folder_without_objects
 from node.process.overrule import compared, overruled
 from node.process.pixels import LoadedAcquisition, read_acquisition
 from node.process.refusal import refusal_reason, study_of_headers
-from node.process.revision import revision_of
+from node.process.revision import with_revision
 from node.process.segmenter import find_region
 from node.process.settings import known_indication, settings_of
 from node.process.vendor_maps import comparison_lines
@@ -69,7 +69,7 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
         automatic, automatic_result = measured, result
         measured = overruled(automatic, job.region)
         result = compared(result_of(measured, job, config, settings), measured, automatic_result, automatic)
-    result = replace(result, revision=revision_of(result, job))
+    result = with_revision(result, job)
     result = with_priors(result, loaded.study.study_date, job.priors, settings.repeatability)
     tell("writing the report")
     calibration = calibration_for(loaded.acquisition.field_t, settings.calibration_by_field)
@@ -102,7 +102,7 @@ def _unusable(error: InputError, job: JobInput, config: Config) -> PipelineOutpu
     result = replace(
         _not_measurable(study, (reason,), job, config), follow_up=no_lic("The images could not be measured.")
     )
-    result = replace(result, revision=revision_of(result, job))
+    result = with_revision(result, job)
     return folder_of(result, Material(study=study), job, config.report)
 
 

@@ -1,6 +1,9 @@
 """Which result set of its acquisition a result is, in words: why it was made, and what it replaces."""
 
+from dataclasses import replace
+
 from node.model import Cause, JobInput
+from quant.follow_up import EARLIER_STANDS
 from quant.result import LiverIronResult, Revision
 
 REGION_REFUSALS = frozenset(
@@ -17,6 +20,13 @@ _WHY = {
     Cause.READER_REGION: "a reader drew the region",
     Cause.SETTINGS: "the images were measured again with other software or settings",
 }
+
+
+def with_revision(result: LiverIronResult, job: JobInput) -> LiverIronResult:
+    """``result`` with its revision; where it leaves an earlier report valid, that report's follow-up stays too."""
+    if job.replaces and stands_beside(result, job):
+        result = replace(result, follow_up=EARLIER_STANDS)
+    return replace(result, revision=revision_of(result, job))
 
 
 def revision_of(result: LiverIronResult, job: JobInput) -> Revision:

@@ -13,7 +13,16 @@ _CHECK_COPIES = (
 )
 _CHECK_CHANGES = "Magnitude images are needed as the scanner wrote them; check what changes them on their way."
 _CHECK_HEADERS = "The headers contradict each other; check what changes them on the way from the scanner."
+_DRAW_AGAIN = "Draw the liver again on these images or their maps, and send that region."
 _ADVICE = {
+    "region_low_signal": "Draw the region again in liver that has signal in the first echo, and send it.",
+    **dict.fromkeys(
+        (
+            *("region_empty", "region_outside", "region_other_frame", "region_other_patient"),
+            *("region_unreadable", "region_ambiguous", "region_not_liver", "region_not_measurable"),
+        ),
+        _DRAW_AGAIN,
+    ),
     "roi_not_axial": "Repeat with axial slices, or measure R2* on the delivered map in a region placed by hand.",
     "roi_single_slice": "Repeat with several axial slices through the middle of the right liver lobe.",
     "roi_too_small": "Repeat with more slices through the middle of the right liver lobe.",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from node.report.advice import advice_for
 from quant.calibration import CALIBRATIONS
-from quant.follow_up import NOT_APPROVED, months_text
+from quant.follow_up import EARLIER_STANDS, NOT_APPROVED, months_text
 from quant.grading import scheme_by_id
 from quant.result import FollowUpInterval, Grade, LicStatistics, LiverIronResult, QcLine, Statistics, View
 from quant.wording import (
@@ -84,12 +84,13 @@ def report_content(result: LiverIronResult) -> ReportContent:
     """The words and digits of ``result``."""
     follow_up_title, follow_up_flags, follow_up_text = _follow_up(result)
     refused = result.status != "measured"
+    why = tuple(reason.text for reason in result.reasons)  # said once
     return ReportContent(
         title=TITLE,
         labels=(*((RESEARCH_ONLY,) if result.research_use_only else ()), DECISION_SUPPORT),
         headline=_headline(result),
         statements=_statements(result),
-        reasons=tuple(reason.text for reason in result.reasons),
+        reasons=why,
         advice=tuple(dict.fromkeys(advice_for(reason.code) for reason in result.reasons)) if refused else (),
         numbers=_numbers(result),
         calibration=_calibration(result),
@@ -98,7 +99,7 @@ def report_content(result: LiverIronResult) -> ReportContent:
         follow_up_flags=follow_up_flags,
         follow_up_text=follow_up_text,
         prior="" if result.prior_check is None else result.prior_check.text,
-        warnings=tuple(line.text for line in result.qc if line.severity != "info"),
+        warnings=tuple(line.text for line in result.qc if line.severity != "info" and line.text not in why),
         notes=(*_revision(result), *(q.text for q in result.qc if q.severity == "info" and _says_something(q))),
         scanner=_scanner(result),
         method=f"ironnode {result.software_version}, method {result.method_version}",
@@ -284,8 +285,10 @@ def _follow_up(result: LiverIronResult) -> tuple[str, str, str]:
         interval = result.follow_up
         flags = [] if interval.population_match else ["Applied beyond the source's population."]
         flags += [NOT_APPROVED] if interval.signed_off_by is None else []
-        return months_text(interval.min_months, interval.max_months), " ".join(flags), interval.text
-    return "clinician decides", "", result.follow_up.text
+        text = interval.text.replace(f" {NOT_APPROVED}", "") if flags else interval.text  # it is among the flags
+        return months_text(interval.min_months, interval.max_months), " ".join(flags), text
+    stands = result.follow_up == EARLIER_STANDS
+    return "as in the earlier report" if stands else "clinician decides", "", result.follow_up.text
 
 
 def _scanner(result: LiverIronResult) -> tuple[tuple[str, str], ...]:

@@ -8,7 +8,7 @@ from node.report.content import report_content
 from node.report.language import ENGLISH, Catalogue, translated
 from node.report.picture_files import picture_files
 from node.report.pictures import NO_IMAGE, PagePictures
-from node.report.plots import MAP_NAMES, MAP_UNITS, map_caption
+from node.report.plots import MAP_NAMES, MAP_UNITS, SCALE_TITLE, map_caption
 from node.report.trend import TREND_TITLE
 from quant.result import LiverIronResult
 
@@ -42,6 +42,10 @@ def _figures(result: LiverIronResult, pictures: PagePictures, words: Catalogue) 
     outline = words("no region" if shown.region is None else outline)
     where = words(f"Slice {shown.slice_number} of {shown.n_slices}")
     texts = {
+        "scale.png": (
+            words(SCALE_TITLE),
+            words("The value with its interval on the grades' scale; the numbers state it"),
+        ),
         "anatomy.png": (f"{words('First echo')}, {where}", f"{words('First echo image in grey')}; {outline}"),
         "map.png": (
             f"{title}, {MAP_UNITS[shown.map_quantity]}{cover}, {where}",

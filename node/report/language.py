@@ -128,8 +128,19 @@ class Catalogue:
         return None if found is None else replace(found, said=f"{found.said}.")
 
     def _value(self, text: str) -> _Said:
-        """What stands in a gap: by an entry, as a list, or as it is."""
-        return self._whole(text) or self._listed(text)
+        """What stands in a gap: by an entry, as a list, or as it is.
+
+        A list whose pieces each have an entry is said piece by piece, where one entry for all of it would take English
+        into its gap: "a then, b now; c then, d now".
+        """
+        whole = self._whole(text)
+        if whole is None or whole.missing:
+            pieces = [self._whole(piece) for piece in text.split("; ")]
+            known = [piece for piece in pieces if piece is not None]
+            if 1 < len(pieces) == len(known):
+                missing = tuple(part for piece in known for part in piece.missing)
+                return _Said("; ".join(piece.said for piece in known), missing)
+        return whole or self._listed(text)
 
     def _listed(self, text: str) -> _Said:
         """A list whose every piece is known, piece by piece; else ``text`` as it is."""

@@ -16,7 +16,7 @@ from matplotlib.image import imsave
 from node.report.content import TITLE, ReportContent, report_content
 from node.report.flow import RC, Sheet, Style
 from node.report.language import ENGLISH, Catalogue, translated
-from node.report.page_columns import draw_columns
+from node.report.page_columns import Room, draw_columns
 from node.report.page_head import draw_banner, draw_refusal, draw_statements, draw_verdict
 from node.report.page_identity import draw_identity
 from node.report.page_style import (
@@ -46,11 +46,19 @@ from node.report.plots import (
     map_caption,
     typical_value,
 )
+from node.report.trend import has_trend
 from quant.result import LiverIronResult
 
 __all__ = ["PAGE_HEIGHT_PX", "PAGE_WIDTH_PX", "PagePictures", "PatientLines", "RenderedPage", "render_page"]
 
 _TITLE_SIZES = (STRONG.size_pt, 9.0, 8.5, SMALLEST_PT)
+_LAYOUTS = (
+    (0.72, True, Room.ALL),
+    (0.6, True, Room.CLINICAL),
+    (0.48, True, Room.CLINICAL),
+    (0.48, False, Room.NOT_ENOUGH),
+)
+"""Height of the pictures in shares of their width, whether the trend is drawn, and the least that must have room."""
 _GAP, _BAR, _AXIS = 20, 62, 44  # between pictures, for the colour bar, for the curve's axis
 
 
@@ -79,28 +87,45 @@ def render_page(result: LiverIronResult, pictures: PagePictures, words: Catalogu
 def draw_page(result: LiverIronResult, pictures: PagePictures, words: Catalogue = ENGLISH) -> Sheet:
     """The page as a figure."""
     content = translated(report_content(result), words)
+    for share, with_trend, least in _LAYOUTS:
+        sheet, room = _laid_out(result, content, pictures, words, share, with_trend=with_trend)
+        if room >= least:
+            break
+    return sheet
+
+
+def _laid_out(
+    result: LiverIronResult,
+    content: ReportContent,
+    pictures: PagePictures,
+    words: Catalogue,
+    picture_share: float,
+    *,
+    with_trend: bool,
+) -> tuple[Sheet, Room]:
+    """The page with pictures of that height, and what has room on it."""
     sheet = Sheet(width_px=PAGE_WIDTH_PX, height_px=PAGE_HEIGHT_PX, dpi=PAGE_DPI, words=words)
     draw_banner(sheet, content)
     top = draw_identity(sheet, content, pictures, 46)
     if content.headline.kind == "refused":
         top = draw_refusal(sheet, content, top)
     else:
-        top = draw_verdict(sheet, content, result, top)
+        top = draw_verdict(sheet, content, result, pictures, top)
         top = draw_statements(sheet, content, top)
-    top = _pictures(sheet, result, pictures, top)
-    draw_columns(sheet, content, result, top)
+    top = _pictures(sheet, result, pictures, top, picture_share)
+    room = draw_columns(sheet, content, result, top, with_trend=with_trend and has_trend(result))
     _footer(sheet, content)
-    return sheet
+    return sheet, room
 
 
-def _pictures(sheet: Sheet, result: LiverIronResult, pictures: PagePictures, top: float) -> float:
+def _pictures(sheet: Sheet, result: LiverIronResult, pictures: PagePictures, top: float, share: float) -> float:
     """Anatomy, map with its bar, and the decay curve where there is one, side by side; or that there is no image."""
     shown = pictures.shown
     if shown is None:
         return _no_image(sheet, top)
     with_curve = pictures.decay is not None
     width = (WIDTH - _BAR - 2 * _GAP - (_AXIS + _GAP if with_curve else 0)) / (3 if with_curve else 2)
-    height, body = width * 0.72, top + sheet.line_px(STRONG) + 4
+    height, body = width * share, top + sheet.line_px(STRONG) + 4
     title = "First echo"
     if shown.region is not None:
         title += "; rejected candidate dashed" if shown.region_rejected else "; region outlined"

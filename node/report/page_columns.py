@@ -1,17 +1,19 @@
 """The lower part of the page: numbers and follow-up on the left, their origin and the quality lines on the right.
 
-What does not fit at the smallest type is left out in this order: the rest of the notes, the rest of the follow-up
-text, the ends of long warnings. The numbers, the follow-up's flags and the start of each warning stay as long as there
-is a line for them, and what is left out is counted and referred to the full report.
+What does not fit at the smallest type goes on in the other column, and is left out in this order: the rest of the
+notes; then, where the page has no smaller pictures to give it room, the rest of the follow-up text and the ends of long
+warnings. The numbers, the follow-up's flags and the start of each warning stay as long as there is a line for them, and
+what is left out is counted and referred to the full report.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 from node.report.content import ReportContent
 from node.report.flow import Sheet, Style
 from node.report.page_style import BODY, COLUMN, FOOT, HEADING, LABEL, MARGIN, RIGHT, SMALLEST_PT, WARNING, WIDTH
-from node.report.trend import TREND_TITLE, draw_trend, has_trend
+from node.report.trend import TREND_TITLE, draw_trend
 from quant.result import LiverIronResult
 
 _TABLE = Style(size_pt=9)
@@ -21,6 +23,14 @@ _BOTTOM = FOOT - 8
 _TREND_PX, _TREND_AXIS = 165, 28
 _CARRY = 4  # lines for the heading of what goes on in the other column, and for not splitting a note
 MORE = "… continued in the full report"
+
+
+class Room(IntEnum):
+    """What the columns hold in full: not even warnings and follow-up, these, or the notes as well."""
+
+    NOT_ENOUGH = 0
+    CLINICAL = 1
+    ALL = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +54,10 @@ class _Space:
         return max(int((self.bottom - self.top) // line_px), 0)
 
 
-def draw_columns(sheet: Sheet, content: ReportContent, result: LiverIronResult, top: float) -> None:
-    """Both columns down to the footer; the trend, where there is one, at the bottom of one of them."""
+def draw_columns(
+    sheet: Sheet, content: ReportContent, result: LiverIronResult, top: float, *, with_trend: bool
+) -> Room:
+    """Both columns down to the footer, the trend at the bottom of one of them; gives what has room."""
     origin = _origin(sheet, content)
     if content.numbers:
         left_top = _table(sheet, content.numbers, MARGIN, top, COLUMN) + 12
@@ -57,27 +69,30 @@ def draw_columns(sheet: Sheet, content: ReportContent, result: LiverIronResult, 
     quality = sheet.words(quality_heading(content))
     style = replace(HEADING, colour=WARNING.colour) if content.warnings else HEADING
     right = _Space(left=RIGHT, top=_headings(sheet, quality, RIGHT, right_top, style) if quality else right_top)
-    if has_trend(result):
+    if with_trend:
         left, right = _with_trend(sheet, content, result, left, right)
     for size in _SIZES:
         follow_up, warnings, notes = _all_lines(sheet, content, size)
-        if _fits(sheet, size, left, right, len(follow_up), len(warnings) + len(notes)):
+        line_px = sheet.line_px(Style(size_pt=size))
+        if _fits(left.lines(line_px), right.lines(line_px), len(follow_up), len(warnings) + len(notes)):
+            room = Room.ALL
             break
     else:
+        clinical = _fits(left.lines(line_px), right.lines(line_px), len(follow_up), len(warnings))
+        room = Room.CLINICAL if clinical else Room.NOT_ENOUGH
+    if room is Room.NOT_ENOUGH:
         warnings = _abridged(sheet, content, warnings, left, right)
     _place(sheet, left, right, follow_up, warnings, notes)
+    return room
 
 
 def _with_trend(
     sheet: Sheet, content: ReportContent, result: LiverIronResult, left: _Space, right: _Space
 ) -> tuple[_Space, _Space]:
-    """Draws the trend at the bottom of the column with more room to spare; gives what is left of both. Warnings that
-    would have to be cut come before it: the HTML report shows it anyway."""
+    """Draws the trend at the bottom of the column with more room to spare; gives what is left of both."""
     line_px = sheet.line_px(Style(size_pt=SMALLEST_PT))
     follow_up, warnings, notes = _all_lines(sheet, content, SMALLEST_PT)
     spare_left = left.lines(line_px) - len(follow_up)
-    if len(warnings) > right.lines(line_px):
-        return left, right
     if right.lines(line_px) - len(warnings) - len(notes) > max(spare_left, _TREND_PX // line_px):
         return left, replace(right, bottom=_trend(sheet, result, RIGHT))
     return replace(left, bottom=_trend(sheet, result, MARGIN)), right
@@ -147,12 +162,13 @@ def _lines(sheet: Sheet, entries: Sequence[tuple[str, Style]], size_pt: float) -
     ]
 
 
-def _fits(sheet: Sheet, size_pt: float, left: _Space, right: _Space, follow_up: int, quality: int) -> bool:
-    """Whether all lines have room, the quality lines going on under the follow-up where their column is full."""
-    line_px = sheet.line_px(Style(size_pt=size_pt))
-    spare = left.lines(line_px) - follow_up
-    over = quality - right.lines(line_px)
-    return spare >= 0 and (over <= 0 or over + _CARRY <= spare)
+def _fits(left: int, right: int, follow_up: int, quality: int) -> bool:
+    """Whether all lines have room, one column's going on in the other where their own is full."""
+    over_left, over_right = max(follow_up - left, 0), max(quality - right, 0)
+    return over_left + over_right == 0 or (
+        over_left + (_CARRY if over_left else 0) <= right - quality
+        or over_right + (_CARRY if over_right else 0) <= left - follow_up
+    )
 
 
 def _abridged(sheet: Sheet, content: ReportContent, warnings: list[_Line], left: _Space, right: _Space) -> list[_Line]:
@@ -186,17 +202,22 @@ def _place(
     styles = [line.style for line in (*follow_up, *warnings, *notes)]
     line_px = sheet.line_px(styles[0] if styles else BODY)
     here, there = right.lines(line_px), left.lines(line_px)
-    here = _whole(warnings, here)
-    over = warnings[here:]
-    if over:
-        flags = sum(line.entry == 0 for line in follow_up)
+    kept = _whole(warnings, here)
+    if kept < len(warnings):
+        over, flags = warnings[kept:], sum(line.entry == 0 for line in follow_up)
         below = _put(sheet, left, follow_up, max(there - len(over) - 2, flags + 1), line_px)
-        _put(sheet, right, warnings[:here], here, line_px)
+        _put(sheet, right, warnings[:kept], kept, line_px)
         rest = [_heading_line(sheet.words("Warnings, continued"), over), *over, *notes]
         _put(sheet, below, rest, below.lines(line_px), line_px)
         return
-    below = _put(sheet, left, follow_up, there, line_px)
     right = _put(sheet, right, warnings, len(warnings), line_px)
+    if len(follow_up) > there and right.lines(line_px) > len(follow_up) - there:
+        _put(sheet, left, follow_up[:there], there, line_px)
+        over = follow_up[there:]
+        right = _put(sheet, right, [_heading_line(sheet.words("Follow-up, continued"), over), *over], here, line_px)
+        _put(sheet, right, notes, right.lines(line_px), line_px)
+        return
+    below = _put(sheet, left, follow_up, there, line_px)
     here, spare = right.lines(line_px), below.lines(line_px)
     if len(notes) > here and spare > 2:
         here = _whole(notes, here)

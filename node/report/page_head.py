@@ -23,7 +23,8 @@ from node.report.page_style import (
     WIDTH,
     rectangle,
 )
-from node.report.plots import draw_scale
+from node.report.pictures import PagePictures
+from node.report.plots import SCALE_PX, SCALE_WITH_VOXELS_PX, draw_scale, voxels_to_draw
 from quant.grading import scheme_by_id
 from quant.result import LiverIronResult
 
@@ -40,19 +41,23 @@ def draw_banner(sheet: Sheet, content: ReportContent) -> None:
     sheet.put(text, MARGIN, 6, replace(style, size_pt=size))
 
 
-def draw_verdict(sheet: Sheet, content: ReportContent, result: LiverIronResult, top: float) -> float:
+def draw_verdict(
+    sheet: Sheet, content: ReportContent, result: LiverIronResult, pictures: PagePictures, top: float
+) -> float:
     """Value, grade, scale and the warnings marker in one panel; gives the position below."""
     lic, grade = result.lic_mg_per_g, result.grade
-    scale = lic is not None and grade is not None
-    inner = _SCALE + 88 if scale else _CHANCES + 34
+    voxels = voxels_to_draw(result, pictures.lic_of_voxels_mg_per_g)
+    scale_px = SCALE_PX if voxels is None else SCALE_WITH_VOXELS_PX
+    inner = _CHANCES + 34 if lic is None or grade is None else _SCALE + scale_px + 36
     strip = _strip_lines(sheet, content)
     strip_px = len(strip) * sheet.line_px(_strip_style(content)) + 12
     rectangle(sheet, (MARGIN, top, WIDTH, inner + strip_px), PANEL)
     value_end = _value(sheet, content, top, bound=lic is not None and lic.bound is not None)
     _grade(sheet, content, top, value_end)
     if lic is not None and grade is not None:
-        ax = sheet.figure.add_axes(sheet.box(MARGIN + INSET, top + _SCALE, WIDTH - 2 * INSET, 52), facecolor="none")
-        draw_scale(ax, lic, scheme_by_id(grade.scheme), 9.5, sheet.words)
+        box = sheet.box(MARGIN + INSET, top + _SCALE, WIDTH - 2 * INSET, scale_px)
+        ax = sheet.figure.add_axes(box, facecolor="none")
+        draw_scale(ax, lic, scheme_by_id(grade.scheme), 9.5, sheet.words, voxels)
     _strip(sheet, content, strip, top + inner)
     return top + inner + strip_px + 8
 

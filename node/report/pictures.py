@@ -67,11 +67,15 @@ class ShownSlice:
 
 @dataclass(frozen=True, kw_only=True)
 class PagePictures:
-    """``shown`` is ``None`` when no image could be read; ``decay`` when nothing was measured."""
+    """``shown`` is ``None`` when no image could be read; ``decay`` when nothing was measured.
+
+    ``lic_of_voxels_mg_per_g`` (n,) holds the region's voxels that have a value; ``None`` without a LIC.
+    """
 
     shown: ShownSlice | None
     decay: PooledDecay | None
     patient: PatientLines
+    lic_of_voxels_mg_per_g: npt.NDArray[np.floating[Any]] | None = None
 
 
 def make_pictures(
@@ -98,7 +102,10 @@ def make_pictures(
         n_slices=acquisition.signal.shape[0],
         edges=edge_letters(acquisition.geometry),
     )
-    return PagePictures(shown=shown, decay=decay, patient=patient)
+    voxels = None
+    if map_values is not None and map_quantity == "lic_mg_per_g" and region is not None and not region_rejected:
+        voxels = map_values[region & np.isfinite(map_values)]
+    return PagePictures(shown=shown, decay=decay, patient=patient, lic_of_voxels_mg_per_g=voxels)
 
 
 def representative_slice(region: BoolArray | None, n_slices: int) -> int:

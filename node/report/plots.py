@@ -28,10 +28,16 @@ BANDS = ("#dfe9f2", "#bcd3e6", "#8fb4d4", "#5b8db8", "#2f5f8c")
 MAP_NAMES = {"lic_mg_per_g": "LIC map", "r2star_per_s": "R2* map"}
 MAP_UNITS = {"lic_mg_per_g": "mg/g", "r2star_per_s": "/s"}
 _MAP_TOPS = {
-    "lic_mg_per_g": (4.0, 8.0, 16.0, 32.0, 45.0),
-    "r2star_per_s": (100.0, 200.0, 400.0, 800.0, 1600.0),
+    "lic_mg_per_g": (4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 45.0),
+    "r2star_per_s": (100.0, 200.0, 300.0, 400.0, 600.0, 800.0, 1200.0, 1600.0),
 }
-_SCALE_TICKS = (0.5, 1, 2, 5, 10, 20, 40)
+SCALE_PX, SCALE_WITH_VOXELS_PX = 52, 100
+SCALE_TITLE = "LIC, mg/g, with the limits of the grades and the voxels of the region"
+VOXELS_TITLE = "Voxels of the region"
+_BAND_PX = 26
+_SCALE_ENDS = (0.4, 50.0)
+_VOXEL_BINS = 120
+_VOXELS, _LIMIT = "#8a97a3", "#9c3d00"
 
 
 def body_box(anatomy: npt.NDArray[np.floating[Any]]) -> tuple[slice, slice]:
@@ -94,22 +100,24 @@ def coloured_part(shown: ShownSlice) -> BoolArray:
 
 
 def map_caption(shown: ShownSlice) -> str:
-    """What the colours cover; empty where they cover everything measured."""
-    if shown.map_values is None or shown.map_quantity == "r2star_per_s":
+    """What the colours cover, and that black is no value, where there is such a voxel."""
+    if shown.map_values is None:
         return ""
     missing = not np.isfinite(shown.map_values[coloured_part(shown)]).all()
+    if shown.map_quantity == "r2star_per_s":
+        return "Black: no value" if missing else ""
     return "Liver region only" + ("; black: no value" if missing else "")
 
 
 def typical_value(result: LiverIronResult, shown: ShownSlice) -> float:
-    """The value that the colour range is chosen for."""
+    """The value that the colour range is chosen for: the region's, refused or not, else the image's."""
     statistics = result.lic_mg_per_g if shown.map_quantity == "lic_mg_per_g" else result.r2star_per_s
     if statistics is not None:
         return statistics.median
-    values = shown.map_values
-    if values is None or not np.isfinite(values).any():
-        return 0.0
-    return float(np.nanmedian(values))
+    values = np.empty(0) if shown.map_values is None else shown.map_values
+    if shown.region is not None and np.isfinite(values[shown.region]).any():
+        values = values[shown.region]
+    return float(np.nanmedian(values)) if np.isfinite(values).any() else 0.0
 
 
 def map_top(quantity: MapQuantity, typical: float) -> float:
@@ -194,7 +202,7 @@ def draw_decay(ax: Axes, decay: PooledDecay, size_pt: float, words: Catalogue = 
     for label in (*ax.get_xticklabels(), *ax.get_yticklabels()):
         label.set_fontfamily(FAMILY)
         label.set_fontsize(size_pt)
-    slow = decay.curve[-1] > 0.4 * decay.curve[0]
+    slow = decay.curve[len(decay.curve) // 2] > 0.5 * decay.curve[0]
     anchor = ("lower left", (0.0, 0.08)) if slow else ("upper right", (1.0, 1.0))
     style: Any = {"prop": {"family": FAMILY, "size": size_pt}, "loc": anchor[0], "bbox_to_anchor": anchor[1]}
     ax.legend(frameon=False, handlelength=1.4, borderpad=0.1, **style)
@@ -202,21 +210,42 @@ def draw_decay(ax: Axes, decay: PooledDecay, size_pt: float, words: Catalogue = 
         ax.spines[side].set_visible(False)
 
 
-def draw_scale(ax: Axes, lic: LicStatistics, scheme: GradeScheme, size_pt: float, words: Catalogue = ENGLISH) -> None:
-    """The bands of the grade scheme on a logarithmic LIC axis, with the value and its interval."""
-    low, high = 0.4, 50.0
+def voxels_to_draw(
+    result: LiverIronResult, voxels: npt.NDArray[np.floating[Any]] | None
+) -> npt.NDArray[np.floating[Any]] | None:
+    """The voxels whose histogram is shown: none under a lower bound, for they lie beyond what could be measured."""
+    bounded = result.lic_mg_per_g is None or result.lic_mg_per_g.bound is not None
+    return None if bounded or voxels is None or voxels.size == 0 else voxels
+
+
+def draw_scale(
+    ax: Axes,
+    lic: LicStatistics,
+    scheme: GradeScheme,
+    size_pt: float,
+    words: Catalogue = ENGLISH,
+    voxels: npt.NDArray[np.floating[Any]] | None = None,
+) -> None:
+    """The bands of the grade scheme on a logarithmic LIC axis, with the value and its interval; above them how the
+    region's ``voxels`` (n,) mg/g lie to the limits. What lies beyond the axis is counted at its end."""
+    low, high = _SCALE_ENDS
+    band = _BAND_PX / (SCALE_PX if voxels is None else SCALE_WITH_VOXELS_PX)
     edges = (low, *scheme.edges_mg_per_g, high)
     ax.set_xscale("log")
     ax.set_xlim(low, high)
     ax.set_ylim(0, 1)
     for index, (start, stop) in enumerate(pairwise(edges)):
         colour = BANDS[min(index, len(BANDS) - 1)]
-        ax.axvspan(start, stop, ymin=0, ymax=0.5, color=colour, lw=0)
+        ax.axvspan(start, stop, ymin=0, ymax=band, color=colour, lw=0)
         text: Any = {"family": FAMILY, "fontsize": size_pt, "color": "white" if index > 2 else "#1a1a1a"}
-        ax.text(float(np.sqrt(start * stop)), 0.25, words(scheme.labels[index]), ha="center", va="center", **text)
+        ax.text(float(np.sqrt(start * stop)), band / 2, words(scheme.labels[index]), ha="center", va="center", **text)
     ax.set_xticks(scheme.edges_mg_per_g, [f"{edge:.3g}" for edge in scheme.edges_mg_per_g])
     ax.set_xticks([], minor=True)
-    _mark(ax, lic, low, high)
+    if voxels is not None:
+        _histogram(ax, voxels, 2 * band, words)
+        for edge in scheme.edges_mg_per_g:
+            ax.axvline(edge, ymin=band, ymax=0.88, color=_LIMIT, lw=0.9, ls="--")
+    _mark(ax, lic, 1.5 * band)
     for label in ax.get_xticklabels():
         label.set_fontfamily(FAMILY)
         label.set_fontsize(size_pt)
@@ -225,16 +254,30 @@ def draw_scale(ax: Axes, lic: LicStatistics, scheme: GradeScheme, size_pt: float
         ax.spines[side].set_visible(False)
 
 
-def _mark(ax: Axes, lic: LicStatistics, low: float, high: float) -> None:
-    """The value with its interval; a lower bound as an arrow from the bound upwards, open at its end."""
+def _histogram(ax: Axes, voxels: npt.NDArray[np.floating[Any]], base: float, words: Catalogue) -> None:
+    """The voxels' distribution from ``base`` to the top, and its name where it leaves room."""
+    low, high = _SCALE_ENDS
+    edges = np.geomspace(low, high, _VOXEL_BINS + 1)
+    counts, _ = np.histogram(np.clip(voxels, low, high), edges)
+    heights = base + (1 - base) * counts / max(int(counts.max()), 1)
+    ax.stairs(heights, edges, baseline=base, fill=True, color=_VOXELS, lw=0)
+    left = float(np.median(voxels)) > np.sqrt(low * high)
+    place: Any = {"x": 0.0 if left else 1.0, "ha": "left" if left else "right", "transform": ax.transAxes}
+    ax.text(y=0.98, s=words(VOXELS_TITLE), va="top", family=FAMILY, fontsize=8.5, color="#3c4a57", **place)
+
+
+def _mark(ax: Axes, lic: LicStatistics, y: float) -> None:
+    """The value with its interval at height ``y``; a lower bound as an arrow from the bound upwards, open at its
+    end."""
+    low, high = _SCALE_ENDS
     if lic.bound is not None:
         start = min(max(lic.median, low), 0.8 * high)
         arrow: Any = {"arrowstyle": "-|>,head_width=0.45,head_length=0.8", "color": "black", "lw": 3.2}
         arrow |= {"shrinkA": 0, "shrinkB": 0}
-        ax.annotate("", xy=(high, 0.75), xytext=(start, 0.75), arrowprops=arrow)
-        ax.plot([start, start], [0.52, 0.98], color="black", lw=3.2, solid_capstyle="butt")
+        ax.annotate("", xy=(high, y), xytext=(start, y), arrowprops=arrow)
+        ax.plot([start, start], [y - 0.23, y + 0.23], color="black", lw=3.2, solid_capstyle="butt")
         return
     value = min(max(lic.median, low), high)
     first, last = (min(max(end, low), high) for end in lic.interval95)
-    ax.plot([first, last], [0.75, 0.75], color="black", lw=2.2, solid_capstyle="butt")
-    ax.plot([value], [0.75], marker="D", ms=8, color="black")
+    ax.plot([first, last], [y, y], color="black", lw=2.2, solid_capstyle="butt")
+    ax.plot([value], [y], marker="D", ms=8, color="black")

@@ -57,9 +57,11 @@ def running_ris(ris: Ris) -> Iterator[Ris]:
 
 @dataclass
 class FhirServer:
-    """Creates what a transaction holds unless it is there (``ifNoneExist``), or answers with ``refuses_with``."""
+    """Creates what a transaction holds unless it is there (``ifNoneExist``), or answers with ``refuses_with``, or with
+    ``entry_status`` for the last entry of a success."""
 
     refuses_with: list[int] = field(default_factory=list)
+    entry_status: str = "201 Created"
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -87,7 +89,9 @@ def running_fhir(server: FhirServer, tls: ssl.SSLContext | None = None) -> Itera
                 self._answer(server.refuses_with.pop(0), {"resourceType": "OperationOutcome", "issue": [issue]})
             else:
                 server.take(body)
-                self._answer(200, {"resourceType": "Bundle", "type": "transaction-response"})
+                statuses = ["201"] * (len(body["entry"]) - 1) + [server.entry_status]
+                entries = [{"response": {"status": status}} for status in statuses]
+                self._answer(200, {"resourceType": "Bundle", "type": "transaction-response", "entry": entries})
 
         def _answer(self, status: int, content: dict[str, Any]) -> None:
             data = json.dumps(content).encode()

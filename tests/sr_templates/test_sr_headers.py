@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from sr_templates.check import encode
 from sr_templates.evidence import SourceSeries
-from sr_templates.header import SourceHeaderError, repaired_date, repaired_time
+from sr_templates.header import SourceHeaderError, read_header, repaired_date, repaired_time
 from sr_templates.result_set import BuiltSet
 from tests.node.header_edits import edit_elements, raw
 from tests.sr_templates.sr_sources import (
@@ -114,56 +114,93 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("name", DEFECTS)
-def test_a_defect_is_put_right_named_and_passes_the_validator(
-    name: str, write_set: Callable[[BuiltSet], dict[str, Path]], dciodvfy: Path
-) -> None:
+def test_a_defect_alone_is_put_right_and_named(name: str) -> None:
+    """As far as its objects, alone and in pairs: ``make header-defects``."""
     edit, keyword = DEFECTS[name]
+    assert read_header(received(make_classic(make_geometry(n_slices=1)), edit)).defects == (keyword,)
+
+
+TOGETHER = (
+    [name for name in DEFECTS if name.startswith("no ")],
+    ["sex U", "birth date with dashes", "time with colons", "bad time zone"],
+    ["year of birth only", "unknown character set"],
+)
+
+
+@pytest.mark.parametrize("names", TOGETHER, ids=lambda names: names[0])
+def test_what_was_put_right_passes_the_validator(
+    names: list[str], write_set: Callable[[BuiltSet], dict[str, Path]], dciodvfy: Path
+) -> None:
+    def edit(ds: Dataset) -> None:
+        for name in names:
+            DEFECTS[name][0](ds)
+
     built = build_two_maps(received(make_classic(make_geometry(n_slices=1)), edit))
-    assert keyword in built.header_defects
+    assert set(built.header_defects) == {DEFECTS[name][1] for name in names}
     assert built.result.status == "measured"
     paths = write_set(built)
     for file in ("map-lic-0001.dcm", "page-0001.dcm", "sr-0001.dcm", "seg-0001.dcm", "pm-lic-0001.dcm"):
-        done = subprocess.run([dciodvfy, "-new", paths[file]], check=False, capture_output=True, text=True)
-        assert [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")] == []
+        assert errors_of(paths[file], dciodvfy) == []
+
+
+def errors_of(path: Path, dciodvfy: Path) -> list[str]:
+    done = subprocess.run([dciodvfy, "-new", path], check=False, capture_output=True, text=True)
+    return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_other_oddities_change_nothing_of_the_patient(name: str) -> None:
-    source = received(make_classic(make_geometry(n_slices=1)), HARMLESS[name])
+def test_other_oddities_are_no_defects(name: str) -> None:
+    assert read_header(received(make_classic(make_geometry(n_slices=1)), HARMLESS[name])).defects == ()
+
+
+@pytest.mark.parametrize("left_out", ["long patient id", "name without caret"])
+def test_oddities_change_nothing_of_the_patient(left_out: str) -> None:
+    def edit(ds: Dataset) -> None:
+        for name in set(HARMLESS) - {left_out}:
+            HARMLESS[name](ds)
+
+    source = received(make_classic(make_geometry(n_slices=1)), edit)
     built = build_two_maps(source)
     assert built.header_defects == ()
     for item in built.objects:
-        read = dcmread(BytesIO(encode(item.dataset)))
+        read = dcmread(BytesIO(item.content))
         for keyword in ("PatientID", "PatientName"):
             assert wire(read, keyword) == wire(source.datasets[0], keyword)
 
 
 PLAIN = {"AcquisitionDate": "20260203", "TimezoneOffsetFromUTC": "+0000"}
-
-
-@pytest.mark.parametrize("content", [b"1234", b"12345678"], ids=["too short for a number", "a number"])
-@pytest.mark.parametrize(
-    ("tag", "keyword", "defects"),
-    [
-        ((0x0008, 0x0070), "Manufacturer", ()),
-        ((0x0008, 0x1090), "ManufacturerModelName", ()),
-        ((0x0018, 0x0080), "RepetitionTime", ()),
-        ((0x0008, 0x0022), "AcquisitionDate", ()),
-        ((0x0008, 0x0201), "TimezoneOffsetFromUTC", ()),
-        ((0x0020, 0x1040), "PositionReferenceIndicator", ()),
-        ((0x0020, 0x0052), "FrameOfReferenceUID", ("FrameOfReferenceUID",)),
-    ],
+OTHER_REPRESENTATION = (
+    ((0x0008, 0x0070), "Manufacturer"),
+    ((0x0008, 0x1090), "ManufacturerModelName"),
+    ((0x0018, 0x0080), "RepetitionTime"),
+    ((0x0008, 0x0022), "AcquisitionDate"),
+    ((0x0008, 0x0201), "TimezoneOffsetFromUTC"),
+    ((0x0020, 0x1040), "PositionReferenceIndicator"),
+    ((0x0020, 0x0052), "FrameOfReferenceUID"),
 )
-def test_what_has_another_representation_is_left_out(
-    tag: tuple[int, int], keyword: str, defects: tuple[str, ...], content: bytes, dciodvfy: Path, tmp_path: Path
-) -> None:
-    source = make_classic(make_geometry(n_slices=1), **{keyword: PLAIN.get(keyword, "1")})
-    built = build_two_maps(received(source, lambda _: None, lambda sent: edit_elements(sent, [(tag, "FD", content)])))
-    assert built.header_defects == defects
+CONTENTS = pytest.mark.parametrize("content", [b"1234", b"12345678"], ids=["too short for a number", "a number"])
+
+
+def with_numbers(content: bytes, *which: tuple[tuple[int, int], str]) -> SourceSeries:
+    source = make_classic(make_geometry(n_slices=1), **{keyword: PLAIN.get(keyword, "1") for _, keyword in which})
+    edits = [(tag, "FD", content) for tag, _ in which]
+    return received(source, lambda _: None, lambda sent: edit_elements(sent, edits))
+
+
+@CONTENTS
+@pytest.mark.parametrize("which", OTHER_REPRESENTATION, ids=lambda which: which[1])
+def test_what_has_another_representation_is_no_hindrance(which: tuple[tuple[int, int], str], content: bytes) -> None:
+    defects = ("FrameOfReferenceUID",) if which[1] == "FrameOfReferenceUID" else ()
+    assert read_header(with_numbers(content, which)).defects == defects
+
+
+@CONTENTS
+def test_what_has_another_representation_is_left_out(content: bytes, dciodvfy: Path, tmp_path: Path) -> None:
+    built = build_two_maps(with_numbers(content, *OTHER_REPRESENTATION))
+    assert built.header_defects == ("FrameOfReferenceUID",)
     path = tmp_path / "map.dcm"
-    path.write_bytes(encode(built.objects[0].dataset))
-    done = subprocess.run([dciodvfy, "-new", path], check=False, capture_output=True, text=True)
-    assert [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")] == []
+    path.write_bytes(built.objects[0].content)
+    assert errors_of(path, dciodvfy) == []
 
 
 def test_a_sequence_that_holds_no_items_is_left_out_and_named() -> None:
@@ -215,7 +252,7 @@ def test_names_in_five_scripts_arrive_byte_for_byte(script: str) -> None:
 
     built = build_two_maps(received(make_classic(make_geometry(n_slices=1)), edit))
     for item in built.objects:
-        read = dcmread(BytesIO(encode(item.dataset)))
+        read = dcmread(BytesIO(item.content))
         assert read.get_item("PatientName").value.rstrip(b" ") == name_bytes
         assert str(read.PatientName) == name
 
@@ -229,7 +266,7 @@ def test_a_name_in_another_character_set_than_declared_keeps_its_bytes() -> None
     built = build_two_maps(source)
     assert built.header_defects == ("SpecificCharacterSet",)
     for item in built.objects:
-        read = dcmread(BytesIO(encode(item.dataset)))
+        read = dcmread(BytesIO(item.content))
         assert wire(read, "PatientName").rstrip() == "Müller^Jörg".encode("latin-1")
         assert str(read.PatientName) == "Müller^Jörg"
 
@@ -242,7 +279,7 @@ def test_text_that_does_not_fit_the_study_switches_the_object_to_unicode() -> No
     greek = "Ο ασθενής σε 12 μήνες"
     source = make_classic(make_geometry(n_slices=1))
     built = build(source, replace(result, follow_up=replace(result.follow_up, text=greek)))
-    report = dcmread(BytesIO(encode(next(item.dataset for item in built.objects if item.role == "sr"))))
+    report = dcmread(BytesIO(next(item.content for item in built.objects if item.role == "sr")))
     assert report.SpecificCharacterSet == "ISO_IR 192"
     assert str(report.PatientName) == "Müller^Jörg"
     assert greek in [element.value for element in report.iterall() if element.keyword == "TextValue"]

@@ -22,13 +22,11 @@ from tests.sr_templates.sr_sources import (
     make_mask,
 )
 
-N = 4
+N = 3
 SOURCES = {
-    "axial ascending": lambda: make_classic(make_geometry("axial", N)),
     "axial descending": lambda: make_classic(make_geometry("axial", N), "descending"),
     "sagittal shuffled": lambda: make_classic(make_geometry("sagittal", N), "shuffled"),
     "oblique": lambda: make_classic(make_geometry("oblique", N)),
-    "axial enhanced": lambda: make_enhanced(make_geometry("axial", N)),
     "coronal enhanced": lambda: make_enhanced(make_geometry("coronal", N)),
     "sagittal enhanced": lambda: make_enhanced(make_geometry("sagittal", N)),
 }
@@ -78,21 +76,20 @@ def expected_map(values: Any) -> Any:
     return stored
 
 
-@pytest.mark.parametrize("key", ["r2star", "lic"])
-def test_dcmqi_places_the_float_map(
+def test_dcmqi_places_the_float_maps(
     placed: tuple[Geometry, BuiltSet],
-    key: str,
     write_set: Callable[[BuiltSet], dict[str, Path]],
     run_tool: Callable[..., str],
     tmp_path: Path,
 ) -> None:
     geometry, built = placed
-    path = write_set(built)[f"pm-{key}-0001.dcm"]
-    run_tool("paramap2itkimage", "--inputDICOM", path, "--outputDirectory", tmp_path, "--prefix", key)
-    points, values = read_nrrd(tmp_path / f"{key}-pmap.nrrd")
-    truth = getattr(make_maps(N), {"r2star": "r2star_per_s", "lic": "lic_mg_per_g"}[key])
-    assert values.size == N * ROWS * COLUMNS
-    np.testing.assert_allclose(values, truth_at(geometry, points, expected_map(truth)), rtol=1e-6)
+    paths, maps = write_set(built), make_maps(N)
+    for key, truth in (("r2star", maps.r2star_per_s), ("lic", maps.lic_mg_per_g)):
+        path = paths[f"pm-{key}-0001.dcm"]
+        run_tool("paramap2itkimage", "--inputDICOM", path, "--outputDirectory", tmp_path, "--prefix", key)
+        points, values = read_nrrd(tmp_path / f"{key}-pmap.nrrd")
+        assert values.size == N * ROWS * COLUMNS
+        np.testing.assert_allclose(values, truth_at(geometry, points, expected_map(truth)), rtol=1e-6)
 
 
 def test_dcmqi_places_the_region(

@@ -9,6 +9,7 @@ from typing import Any
 
 import hl7
 import pytest
+from fhir.resources.bundle import Bundle as BundleR5
 from fhir.resources.R4B.bundle import Bundle
 
 from node.config import CallerTls, Config, FhirReceiver, Hl7Receiver
@@ -241,6 +242,23 @@ def test_fhir_resources_are_valid_and_made_once(measured: Path) -> None:
     quantity = lic["valueQuantity"]
     assert (quantity["code"], quantity["system"]) == ("mg/g", "http://unitsofmeasure.org")
     assert quantity["value"] == pytest.approx(record["lic_mg_per_g"]["median"], abs=0.0005)
+
+
+def test_r5_differs_in_the_study_and_is_valid(measured: Path) -> None:
+    result = read_message(measured)
+    old, new = (json.loads(build_transaction(result, fhir_at(1, release=release))) for release in ("r4", "r5"))
+    BundleR5.model_validate(new)
+    reports = [bundle["entry"][0]["resource"] for bundle in (old, new)]
+    assert reports[0].pop("imagingStudy") == reports[1].pop("study")
+    assert old == new
+
+
+def test_a_resource_refused_in_a_success_is_a_refusal(measured: Path) -> None:
+    """Some servers take a transaction for a batch."""
+    with running_fhir(FhirServer(entry_status="422 Unprocessable Entity")) as server:
+        outcome = sent(measured, fhir_at(server.port))
+    assert outcome.status is StoreStatus.FAILED
+    assert "422" in outcome.detail
 
 
 def test_fhir_over_https_with_a_token(measured: Path, tmp_path: Path) -> None:

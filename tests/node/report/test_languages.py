@@ -19,7 +19,7 @@ from node.report.page import draw_page, render_page
 from tests.node.printed_text import text_of_html, text_of_pdf
 from tests.node.report.emitted_texts import data_texts, pieces
 from tests.node.report.report_cases import CASES
-from tests.node.report.test_page import texts_of
+from tests.node.report.test_page import assert_clinical_text_in_full, texts_of
 
 LANGUAGES = ("de", "fr")
 INVENTED = {"four late echoes", "nearly all voxels failed", "refused", "refused, no candidate", "crowded"}
@@ -81,12 +81,16 @@ def test_both_languages_know_the_same_sentences() -> None:
     assert catalogue("de").texts.keys() == catalogue("fr").texts.keys()
 
 
+WITH_PICTURES = {"mild", "followed up", "refused", "refused, headers only"}
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", sorted(set(CASES) - INVENTED))
 def test_no_english_is_left(name: str, language: str) -> None:
     case, words = CASES[name](), Listening(language)
-    draw_page(case.result, case.pictures, words)
-    html = render_html(case.result, case.pictures, words)
+    sheet = draw_page(case.result, case.pictures, words)
+    html = render_html(case.result, case.pictures if name in WITH_PICTURES else None, words)
+    assert_clinical_text_in_full(case.result, sheet, catalogue(language))
     assert f'<html lang="{language}">' in html
     pieces_missing = {piece for text in words.missing for piece in text.split(", ")}
     assert {piece for piece in pieces_missing if not SAME_EVERYWHERE.fullmatch(piece)} == set()
@@ -141,6 +145,16 @@ def test_values_in_a_sentence_are_translated_too() -> None:
     assert words("mild iron, 1 of 2") == "1/2: fer leger"
     assert words("Mild iron, 1 of 2") == "1/2: fer Mild"
     assert words("mild iron, one of 2") == "mild iron, one of 2"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_list_in_a_gap_is_said_piece_by_piece(language: str) -> None:
+    """The first piece's entry does not take the others for what stands in its gap."""
+    first, second = "calibration hernando-2023 (1.5 T) then, garbowski-2014 (1.5 T) now", "method version 0 then, 1 now"
+    words = catalogue(language)
+    said = words(f"Earlier measurement 2024-08-30: LIC 3.4 mg/g (hernando-2023); not comparable: {first}; {second}.")
+    assert words(first) in said
+    assert words(second) in said
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

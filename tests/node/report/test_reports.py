@@ -3,6 +3,7 @@
 import base64
 import re
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 
 import numpy as np
@@ -10,13 +11,14 @@ import pytest
 
 from node.report.content import report_content
 from node.report.html import render_html
-from node.report.page import draw_page
 from node.report.picture_files import picture_files
 from node.report.pictures import PatientLines, edge_letters, representative_slice
 from node.report.plots import body_box, map_top, outline_loops
 from node.report.text import render_text
+from node.report.trend import has_trend
 from quant.acquisition import Geometry
 from tests.node.report.report_cases import CASES, PATIENT, abdomen, base_result, measured, refused
+from tests.node.report.test_page import page_of
 
 _VOID = {"meta", "img", "br", "link"}
 
@@ -52,13 +54,19 @@ def parse(html: str) -> Page:
     return page
 
 
+@cache
+def html_of(name: str) -> str:
+    case = CASES[name]()
+    return render_html(case.result, case.pictures)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_html_is_whole_and_self_contained(name: str) -> None:
-    case = CASES[name]()
-    html = render_html(case.result, case.pictures)
+    case, html = CASES[name](), html_of(name)
     page = parse(html)
-    assert len(page.images) == len(picture_files(case.result, case.pictures))
-    assert page.images or case.pictures.shown is None
+    lic, shown, decay = case.result.lic_mg_per_g, case.pictures.shown, case.pictures.decay
+    wanted = 2 * (shown is not None) + sum(bool(part) for part in (lic, decay, has_trend(case.result)))
+    assert len(page.images) == wanted
     for image in page.images:
         assert image["alt"]
         source = image["src"]
@@ -67,7 +75,11 @@ def test_html_is_whole_and_self_contained(name: str) -> None:
     assert not re.search(r"(?:src|href)=\"(?!data:)", html)
     assert "<script" not in html
     assert 'lang="en"' in html
-    assert render_html(case.result, case.pictures) == html
+
+
+def test_html_repeats() -> None:
+    case = CASES["followed up"]()
+    assert render_html(case.result, case.pictures) == html_of("followed up")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -75,9 +87,9 @@ def test_all_reports_say_the_same(name: str) -> None:
     """Whatever the record says in numbers stands in HTML and text; headline and grade on the page as well."""
     case = CASES[name]()
     content = report_content(case.result)
-    words = " ".join(" ".join(parse(render_html(case.result, case.pictures)).words).split())
+    words = " ".join(" ".join(parse(html_of(name)).words).split())
     text = " ".join(render_text(case.result).split())
-    page = " ".join(t.get_text() for t in draw_page(case.result, case.pictures).figure.texts)
+    page = " ".join(t.get_text() for t in page_of(name).figure.texts)
     parts = [content.headline.value, content.headline.interval, content.headline.grade_detail, content.follow_up_title]
     parts += [value for _, value in (*content.numbers, *content.calibration)]
     parts += [statement.text for statement in content.statements]
@@ -152,7 +164,7 @@ def test_html_escapes_what_comes_from_outside() -> None:
 def test_pictures_are_png_and_repeat() -> None:
     case = measured(67.73)
     files = picture_files(case.result, case.pictures)
-    assert set(files) == {"anatomy.png", "map.png", "decay.png"}
+    assert set(files) == {"scale.png", "anatomy.png", "map.png", "decay.png"}
     assert all(png.startswith(b"\x89PNG") for png in files.values())
     assert picture_files(case.result, case.pictures) == files
     assert set(picture_files(refused().result, refused().pictures)) == {"anatomy.png", "map.png"}
@@ -205,7 +217,7 @@ def test_body_box_crops_air_only() -> None:
 
 def test_colour_range_leaves_room_above_the_region() -> None:
     assert map_top("lic_mg_per_g", 2.08) == 4.0
-    assert map_top("lic_mg_per_g", 12.6) == 32.0
+    assert map_top("lic_mg_per_g", 12.6) == 24.0
     assert map_top("lic_mg_per_g", 90) == 45.0
     assert map_top("r2star_per_s", 67.73) == 200.0
 
