@@ -5,7 +5,7 @@ Together with the entry points in ``node/roles`` the only place that reads the w
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from node.jobs.commitments import Commitment, CommitmentCounts
 from node.jobs.database import Fence, set_sqlite_aside
 from node.jobs.deliveries import Delivery
 from node.jobs.figures import Figures
-from node.jobs.ledger import Ledger
+from node.jobs.ledger import Ledger, RelatedJob
 from node.jobs.manifest import JobManifest, ManifestStore, derive_job_id
 from node.jobs.migrate import Migrated, migrate_ledger
 from node.jobs.overview import AcquisitionLine, JobLine, Overview, TrailLine
@@ -273,16 +273,19 @@ class Node:
             raise InputError(f"job {job.job_id} is not the latest of its acquisition: that is {related[-1].job_id}")
         if job.state != JobState.DONE:
             raise InputError(f"job {job.job_id} is {job.state}, not done")
-        gone = [uid for uid in job.sop_instance_uids if self.spool.find(uid) is None]
+        region_uid = self._standing_region(job, related)
+        images = {uid for uid in job.sop_instance_uids if uid != job.region_uid}
+        uids = tuple(sorted(images if region_uid is None else {*images, region_uid}))
+        gone = [uid for uid in uids if self.spool.find(uid) is None]
         if gone:
             self.ledger.removals.refuse_removed_image(gone[0])
             raise InputError(f"job {job.job_id}: {len(gone)} of its images are no longer in the spool; send them again")
         digest = self.config.method_digest()
         manifest = JobManifest(
-            job_id=derive_job_id(job.sop_instance_uids, digest, METHOD_VERSION),
+            job_id=derive_job_id(uids, digest, METHOD_VERSION),
             acquisition_key=job.acquisition_key,
             study_instance_uid=job.study_instance_uid,
-            sop_instance_uids=job.sop_instance_uids,
+            sop_instance_uids=uids,
             accepted_at=self.clock(),
             revision=job.revision + 1,
             predecessor_job_id=job.job_id,
@@ -290,7 +293,7 @@ class Node:
             method_version=METHOD_VERSION,
             settings_digest=digest,
             cause=Cause.SETTINGS,
-            region_uid=job.region_uid,
+            region_uid=region_uid,
             self_test=job.self_test,
             destinations=job.destinations,
         )
@@ -298,6 +301,13 @@ class Node:
             raise InputError(f"job {job.job_id}: neither the method nor the settings have changed since a result of it")
         self.ledger.add(self.manifests.keep(manifest), self.clock())
         return f"job {manifest.job_id} is queued: revision {manifest.revision}, replaces {job.job_id}"
+
+    def _standing_region(self, job: Job, related: Sequence[RelatedJob]) -> str | None:
+        """The drawn region that counts for the acquisition of ``job``: the last one that no result refuses."""
+        refused = self.ledger.refused_regions(job.study_instance_uid)
+        if job.region_uid not in refused:
+            return job.region_uid
+        return next((r.region_uid for r in reversed(related) if r.region_uid not in refused), None)
 
     def send_again(self, job_id: str) -> str:
         """Send all objects of a finished job once more (the same bytes); a sentence that says what will happen.

@@ -75,6 +75,7 @@ class Cause(StrEnum):
     FIRST = "first"  # its images came
     LATE_IMAGES = "late_images"  # more images of it came
     READER_REGION = "reader_region"  # somebody drew the region
+    REGION_REFUSED = "region_refused"  # the region drawn last cannot be used, and nothing was measured without it yet
     SETTINGS = "settings"  # an operator had it measured again, by other software or settings
 
 

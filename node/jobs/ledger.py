@@ -23,6 +23,7 @@ from node.jobs.commitments import CommitmentBook
 from node.jobs.database import Database, Fence
 from node.jobs.deliveries import DeliveryBook, PlannedDelivery, add_deliveries
 from node.jobs.manifest import JobManifest
+from node.jobs.region_refusals import RegionRefusal, refused_regions, reopen_after_refusal
 from node.jobs.removals import RemovalBook
 from node.jobs.studies import StudyBook
 from node.model import Cause, Job, JobState
@@ -125,6 +126,11 @@ class Ledger:
                     found.setdefault(row.acquisition_key, []).append(_earlier(row))
         return found
 
+    def refused_regions(self, study_instance_uid: str) -> dict[str, RegionRefusal]:
+        """The drawn regions of a study that its results refuse, by SOP Instance UID."""
+        with self.database.reading() as connection:
+            return refused_regions(connection, study_instance_uid)
+
     def outdated(self, method_version: str, settings_digest: str) -> list[Job]:
         """Jobs that are done, of another method version or other settings, and the latest of their acquisition."""
         job, later = schema.job.c, schema.job.alias("later")
@@ -217,6 +223,7 @@ class Ledger:
         with self.database.writing() as connection:
             _require(_move(connection, job_id, JobState.RUNNING, values, _owned(owner)), job_id)
             add_deliveries(self.database, connection, job_id, deliveries, now)
+            reopen_after_refusal(connection, job_id, record)
             _trail(connection, now, Event.JOB_DONE, job_id, outcome=record["status"], deliveries=len(deliveries))
 
     def fail(self, job_id: str, owner: str, now: datetime, error: str, retry_at: datetime | None) -> JobState:
