@@ -204,9 +204,10 @@ class Assembler:
         alike = [job for job in related if job.region_uid == region_uid]
         if any(measured <= job.sop_instance_uids <= frozenset(uids) for job in alike):
             return False  # a map or copy that came later is no reason to measure again
+        indication = related[-1].indication if related else None  # an operator's choice holds for later images too
         manifest = self._manifests.keep(
             JobManifest(
-                job_id=derive_job_id(uids, self._settings_digest, self._method_version),
+                job_id=derive_job_id(uids, self._settings_digest, self._method_version, indication=indication),
                 acquisition_key=plan.key,
                 study_instance_uid=plan.study_instance_uid,
                 sop_instance_uids=uids,
@@ -218,6 +219,7 @@ class Assembler:
                 settings_digest=self._settings_digest,
                 cause=_cause(related, region_uid, measured),
                 region_uid=region_uid,
+                indication=indication,
                 self_test=is_self_test(plan.headers),
                 destinations=destinations,
             )

@@ -43,6 +43,7 @@ class RelatedJob:
     sop_instance_uids: frozenset[str]
     region_uid: str | None
     destinations: tuple[str, ...] | None
+    indication: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class Ledger:
         wanted = set(sop_instance_uids)
         job, member = schema.job.c, schema.job_instance.c
         query = (
-            select(job.job_id, job.revision, job.region_uid, job.destinations, member.sop_instance_uid)
+            select(job.job_id, job.revision, job.region_uid, job.destinations, job.indication, member.sop_instance_uid)
             .join(schema.job_instance, member.job_id == job.job_id)
             .where(job.study_instance_uid == study_instance_uid)
             .order_by(job.revision, job.accepted_at, job.job_id)
@@ -95,6 +96,7 @@ class Ledger:
                 region_uid=row.region_uid,
                 sop_instance_uids=frozenset(members[job_id]),
                 destinations=None if row.destinations is None else tuple(row.destinations),
+                indication=row.indication,
             )
             for job_id, row in jobs.items()
             if members[job_id] & wanted
@@ -345,6 +347,7 @@ def _job(connection: Connection, row: Row[Any]) -> Job:
         region_uid=row.region_uid,
         self_test=row.self_test,
         destinations=None if row.destinations is None else tuple(row.destinations),
+        indication=row.indication,
     )
 
 
@@ -400,6 +403,7 @@ def _new_row(manifest: JobManifest) -> dict[str, Any]:
         "region_uid": manifest.region_uid,
         "self_test": manifest.self_test,
         "destinations": None if manifest.destinations is None else list(manifest.destinations),
+        "indication": manifest.indication,
         "method_version": manifest.method_version,
         "settings_digest": manifest.settings_digest,
         "accepted_at": manifest.accepted_at,

@@ -17,6 +17,7 @@ _WHY = {
     Cause.READER_REGION: "a reader drew the region",
     Cause.REGION_REFUSED: "the region that a reader drew last cannot be used, and the images are measured without it",
     Cause.SETTINGS: "the images were measured again with other software or settings",
+    Cause.OPERATOR: "an operator chose another region or another indication",
 }
 
 
