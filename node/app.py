@@ -23,14 +23,16 @@ from node.jobs.database import Fence, set_sqlite_aside
 from node.jobs.deliveries import Delivery
 from node.jobs.figures import Figures
 from node.jobs.ledger import Ledger
-from node.jobs.manifest import JobManifest, ManifestStore, derive_job_id
+from node.jobs.manifest import ManifestStore
 from node.jobs.migrate import Migrated, migrate_ledger
 from node.jobs.overview import AcquisitionLine, JobLine, Overview, TrailLine
 from node.jobs.priors import PriorStore
 from node.jobs.rebuild import Rebuilt, rebuild_ledger
+from node.jobs.remeasure import Choice, keep, manifest_again, regions_of, standing_choice
 from node.jobs.removals import Removal, RemovalCounts
 from node.jobs.self_tests import SelfTest, SelfTests
-from node.model import Cause, Job, JobState
+from node.model import Job, JobState
+from node.policy import load_policy
 from node.runtime import exclusive, gateway_run
 from quant import METHOD_VERSION
 
@@ -253,51 +255,46 @@ class Node:
         pending = self.ledger.deliveries.make_due(full, now)
         return f"job {full} is done; {pending} objects are sent now" if pending else f"job {full} is done and delivered"
 
-    def measure_again(self, job_id: str) -> str:
-        """Make a new revision of a job's acquisition with this software and these settings; a sentence about it.
+    def measure_again(self, job_id: str, choice: Choice | None = None) -> str:
+        """Make a new revision of a job's acquisition with this software and these settings, and another region or
+        indication where one is chosen; a sentence about it.
 
         Raises:
-            InputError: no job, or several, begin so; it is not the latest of its acquisition, or not done; its images
-                are gone; or neither software nor settings have changed since.
+            InputError: no job, or several, begin so; as ``manifest_again``; or the policy has no such indication.
         """
-        return self._again(self.show(job_id).job)
+        if choice is not None and choice.indication not in (None, *self.indications()):
+            raise InputError(f"{choice.indication}: the policy has no such indication: {', '.join(self.indications())}")
+        return self._again(self.show(job_id).job, choice)
 
     def measure_outdated(self) -> list[str]:
         """``measure_again`` for every acquisition whose latest result other software or settings made; one sentence
         each."""
-        return [self._again(job) for job in self.ledger.outdated(METHOD_VERSION, self.config.method_digest())]
+        return [self._again(job, None) for job in self.ledger.outdated(METHOD_VERSION, self.config.method_digest())]
 
-    def _again(self, job: Job) -> str:
-        related = self.ledger.related_jobs(job.study_instance_uid, job.sop_instance_uids)
-        if related[-1].job_id != job.job_id:
-            raise InputError(f"job {job.job_id} is not the latest of its acquisition: that is {related[-1].job_id}")
-        if job.state != JobState.DONE:
-            raise InputError(f"job {job.job_id} is {job.state}, not done")
-        gone = [uid for uid in job.sop_instance_uids if self.spool.find(uid) is None]
-        if gone:
-            self.ledger.removals.refuse_removed_image(gone[0])
-            raise InputError(f"job {job.job_id}: {len(gone)} of its images are no longer in the spool; send them again")
-        digest = self.config.method_digest()
-        manifest = JobManifest(
-            job_id=derive_job_id(job.sop_instance_uids, digest, METHOD_VERSION),
-            acquisition_key=job.acquisition_key,
-            study_instance_uid=job.study_instance_uid,
-            sop_instance_uids=job.sop_instance_uids,
-            accepted_at=self.clock(),
-            revision=job.revision + 1,
-            predecessor_job_id=job.job_id,
-            missing=job.missing,
+    def indications(self) -> dict[str, str]:
+        """The indications that the site's policy knows, with their labels."""
+        policy = load_policy(self.config.follow_up.policy_file, None, None)
+        return {found.id: found.label for found in policy.indications}
+
+    def standing(self, job: Job) -> Choice:
+        """The region and the indication that count for a job's acquisition."""
+        return standing_choice(job, self.ledger)
+
+    def regions(self, job: Job) -> list[str]:
+        """The drawn regions, by SOP Instance UID, with which a job's acquisition can be measured again."""
+        return regions_of(job, self.ledger)
+
+    def _again(self, job: Job, choice: Choice | None) -> str:
+        manifest = manifest_again(
+            job,
+            choice,
+            ledger=self.ledger,
+            spool=self.spool,
+            digest=self.config.method_digest(),
             method_version=METHOD_VERSION,
-            settings_digest=digest,
-            cause=Cause.SETTINGS,
-            region_uid=job.region_uid,
-            self_test=job.self_test,
-            destinations=job.destinations,
+            now=self.clock(),
         )
-        if self.ledger.find(manifest.job_id) is not None:
-            raise InputError(f"job {job.job_id}: neither the method nor the settings have changed since a result of it")
-        self.ledger.add(self.manifests.keep(manifest), self.clock())
-        return f"job {manifest.job_id} is queued: revision {manifest.revision}, replaces {job.job_id}"
+        return keep(manifest, self.ledger, self.manifests, self.clock())
 
     def send_again(self, job_id: str) -> str:
         """Send all objects of a finished job once more (the same bytes); a sentence that says what will happen.

@@ -75,7 +75,9 @@ class Cause(StrEnum):
     FIRST = "first"  # its images came
     LATE_IMAGES = "late_images"  # more images of it came
     READER_REGION = "reader_region"  # somebody drew the region
+    REGION_REFUSED = "region_refused"  # the region drawn last cannot be used, and nothing was measured without it yet
     SETTINGS = "settings"  # an operator had it measured again, by other software or settings
+    OPERATOR = "operator"  # an operator chose another region or indication
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +199,7 @@ class Job:
     region_uid: str | None = None  # the one of them that is a reader's region
     self_test: bool = False  # of the node's own images: the result is sent to nobody
     destinations: tuple[str, ...] | None = None  # where a rule sends the result; everywhere without
+    indication: str | None = None  # what an operator chose; what the order says without
 
 
 @dataclass(frozen=True, kw_only=True)

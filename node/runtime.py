@@ -13,6 +13,9 @@ from node.config import Config
 from node.errors import ConfigError, StorageError
 from node.intake.durable_io import storage_error
 
+_CANNOT_RUN = frozenset("ZXT")
+"""States of proc(5): dead and not waited for by its parent, dead, stopped by a signal."""
+
 
 class RunFolder:
     """Ready files: ``<role>.json`` with the process id and what else others must know (port, broker URL)."""
@@ -103,6 +106,7 @@ def exclusive(folder: Path, *, beside_others: bool = False) -> Iterator[None]:
 
 
 def _alive(pid: Any) -> bool:
+    """Whether a process is there and can run: not one that nobody buried yet (its parent hangs), nor a stopped one."""
     if not isinstance(pid, int):
         return False
     try:
@@ -110,5 +114,9 @@ def _alive(pid: Any) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]  # proc(5): after the name
+    except (OSError, IndexError):
+        return True  # no /proc here, or the process ends just now
+    return state not in _CANNOT_RUN

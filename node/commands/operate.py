@@ -214,19 +214,36 @@ def retry(job: str, config_path: Path | None) -> None:
 @click.command()
 @click.argument("job", required=False)
 @click.option("--outdated", is_flag=True, help="Every acquisition whose latest result other software or settings made.")
+@click.option("--region", help="A drawn region by its SOP Instance UID, or the word automatic; as before without.")
+@click.option("--indication", help="An indication of the policy, or the word order (what it says); as before without.")
 @config_option
-def remeasure(job: str | None, outdated: bool, config_path: Path | None) -> None:
+def remeasure(
+    job: str | None, outdated: bool, region: str | None, indication: str | None, config_path: Path | None
+) -> None:
     """Measure the images of a JOB again with this software and these settings.
 
     The result is a new revision: its report names the one that it replaces as predecessor, and destinations that take
-    rejection notes are told to withdraw the replaced objects. A region that a reader drew is kept.
+    rejection notes are told to withdraw the replaced objects. A region that a reader drew is kept, unless --region
+    names another one of the acquisition.
     """
     from node.app import open_node
+    from node.jobs.remeasure import Choice
 
     if (job is None) != outdated:
         raise click.UsageError("name a JOB, or give --outdated")
+    if outdated and (region or indication):
+        raise click.UsageError("--region and --indication are for one JOB")
     with open_node(load_config(config_path)) as node:
-        lines = node.measure_outdated() if job is None else [node.measure_again(job)]
+        if job is None:
+            lines = node.measure_outdated()
+        elif region is None and indication is None:
+            lines = [node.measure_again(job)]
+        else:
+            before = node.standing(node.show(job).job)
+            regions = {None: before.region_uid, "automatic": None}
+            indications = {None: before.indication, "order": None}
+            choice = Choice(region_uid=regions.get(region, region), indication=indications.get(indication, indication))
+            lines = [node.measure_again(job, choice)]
     click.echo("\n".join(lines) or "every latest result was made by this software and these settings")
 
 

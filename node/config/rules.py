@@ -5,12 +5,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_serializer, model_validator
 
+from node.config.elements import NUMBERS, TEXTS, Element, ElementError, element_of
 from node.config.parts import PlacedError, Section
 from node.config.patterns import compile_pattern
 
-_NUMBERS = frozenset({"DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV", "US or SS"})
-_TEXTS = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"})
-_NOT_READ = {0x0000: "of messages", 0x0002: "of the file head", 0x7FE0: "of pixel data"}
 _Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
@@ -20,7 +18,8 @@ class Condition(Section):
     all: tuple["Condition", ...] | None = Field(None, min_length=1, description="every one of these holds")
     any: tuple["Condition", ...] | None = Field(None, min_length=1, description="at least one of these holds")
     not_: "Condition | None" = Field(None, alias="not", description="this does not hold")
-    tag: str | None = Field(None, description="keyword of a DICOM element, e.g. SeriesDescription")
+    tag: str | None = Field(None, description="DICOM element: SeriesDescription, 0008,103E, or private 0051,xx0F")
+    creator: str | None = Field(None, min_length=1, max_length=64, description="private creator of a private tag")
     equals: str | float | None = Field(None, description="a text (capitals count) or a number")
     matches: str | None = Field(None, description="regular expression for the whole text (docs/operations.md)")
     at_least: _Number | None = Field(None, description="smallest number")
@@ -49,6 +48,8 @@ class Condition(Section):
         if len(kinds) != 1:
             raise PlacedError(tuple(kinds[1:2]), "a condition is one of all, any, not, or a test of one tag")
         tests = [name for name in _TESTS if getattr(self, name) is not None]
+        if self.creator is not None and self.tag is None:
+            raise PlacedError(("creator",), "creator needs a private tag beside it")
         if self.tag is None:
             if tests:
                 raise PlacedError((tests[0],), f"{tests[0]} needs a tag beside it, and not {kinds[0]}")
@@ -56,31 +57,35 @@ class Condition(Section):
             told = "a test of a tag is one of equals, matches, present, or at_least and at_most (one or both)"
             raise PlacedError((tests[1] if tests else "tag",), told)
         else:
-            self._fits(self.tag, tests[0])
+            self._fits(tests[0])
         return self
 
-    def _fits(self, keyword: str, test: str) -> None:
-        """Refuse an element that does not exist or is never read, and a test that its values cannot pass."""
-        from pydicom.datadict import dictionary_VR, tag_for_keyword  # slow to import, and only rules need it
+    @property
+    def element(self) -> Element:
+        """The element that is tested; only of a condition with a ``tag``."""
+        assert self.tag is not None
+        return element_of(self.tag, self.creator)
 
-        tag = tag_for_keyword(keyword)
-        if tag is None:
-            raise PlacedError(("tag",), f"{keyword} is not the keyword of a DICOM element, e.g. SeriesDescription")
-        if (group := tag >> 16) in _NOT_READ:
-            raise PlacedError(("tag",), f"{keyword}: elements {_NOT_READ[group]} are not looked at")
-        kind = dictionary_VR(tag)
+    def _fits(self, test: str) -> None:
+        """Refuse an element that does not exist or is never read, and a test that its values cannot pass."""
+        try:
+            element = self.element
+        except ElementError as error:
+            raise PlacedError((error.key,), str(error)) from error
         numeric = test in _RANGE or isinstance(self.equals, float)
-        if test != "present" and kind not in (_NUMBERS if numeric else _TEXTS):
-            holds = "numbers" if kind in _NUMBERS else "text (write it in quotes)" if kind in _TEXTS else "neither"
+        kinds = NUMBERS | {"AS"} if numeric else TEXTS  # an age is a text, and a number of years
+        if test != "present" and element.vr is not None and element.vr not in kinds:
+            text = "text (write it in quotes)"
+            holds = "numbers" if element.vr in NUMBERS else text if element.vr in TEXTS else "neither"
             wanted = "a number" if numeric else "a text"
-            raise PlacedError((test,), f"{keyword} holds {holds}: {test} with {wanted} never holds")
+            raise PlacedError((test,), f"{element.name} holds {holds}: {test} with {wanted} never holds")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
             raise PlacedError(("at_least",), "at_least is above at_most: that never holds")
 
     @model_serializer
     def _written(self) -> dict[str, Any]:
         """As the file has it: what is not given does not stand there."""
-        keys = {**_KINDS, **{name: name for name in _TESTS}}
+        keys = {**_KINDS, "creator": "creator", **{name: name for name in _TESTS}}
         return {name: getattr(self, key) for name, key in keys.items() if getattr(self, key) is not None}
 
 

@@ -182,7 +182,8 @@ class Assembler:
         if not regions:
             return Assigned(by_acquisition={}, outcomes=())
         results = self._ledger.results_of(study_instance_uid)
-        return assign(regions, plans, results, self._ledger.studies.arrivals(study_instance_uid))
+        arrivals = self._ledger.studies.arrivals(study_instance_uid)
+        return assign(regions, plans, results, arrivals, self._ledger.refused_regions(study_instance_uid))
 
     def _settle(self, study_instance_uid: str, outcomes: Sequence[AcquisitionOutcome], now: datetime) -> None:
         for outcome in self._ledger.studies.settle(study_instance_uid, outcomes, now):
@@ -206,9 +207,10 @@ class Assembler:
         alike = [job for job in related if job.region_uid == region_uid]
         if any(measured <= job.sop_instance_uids <= frozenset(uids) for job in alike):
             return False  # a map or copy that came later is no reason to measure again
+        indication = related[-1].indication if related else None  # an operator's choice holds for later images too
         manifest = self._manifests.keep(
             JobManifest(
-                job_id=derive_job_id(uids, self._settings_digest, self._method_version),
+                job_id=derive_job_id(uids, self._settings_digest, self._method_version, indication=indication),
                 acquisition_key=plan.key,
                 study_instance_uid=plan.study_instance_uid,
                 sop_instance_uids=uids,
@@ -218,8 +220,9 @@ class Assembler:
                 missing=plan.missing,
                 method_version=self._method_version,
                 settings_digest=self._settings_digest,
-                cause=_cause(related, region_uid),
+                cause=_cause(related, region_uid, measured),
                 region_uid=region_uid,
+                indication=indication,
                 self_test=is_self_test(plan.headers),
                 destinations=destinations,
             )
@@ -245,9 +248,11 @@ def _fault(error: Exception) -> str:
     return f"a fault of the software, report it: {type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
 
 
-def _cause(related: Sequence[RelatedJob], region_uid: str | None) -> Cause:
+def _cause(related: Sequence[RelatedJob], region_uid: str | None, measured: frozenset[str]) -> Cause:
     if region_uid is not None and all(job.region_uid != region_uid for job in related):
         return Cause.READER_REGION
+    if any(measured <= job.sop_instance_uids for job in related):
+        return Cause.REGION_REFUSED  # with the region drawn last these very images were tried
     return Cause.LATE_IMAGES if related else Cause.FIRST
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import String, case, func, select, type_coerce
 
 from node.jobs import schema
 from node.jobs.database import Database
-from node.model import AcquisitionState, DeliveryState
+from node.model import AcquisitionState, CommitmentState, DeliveryState
 
 NO_PEER = "?"
 """Stands for the sender of images that came without a calling AE title."""
@@ -41,11 +41,18 @@ class JobFigures:
     last_sent_at: datetime | None
     n_deliveries: int
     n_sent: int
+    n_to_commit: int
+    n_committed: int
 
     @property
     def delivered(self) -> bool:
         """Whether every destination has everything."""
         return 0 < self.n_deliveries == self.n_sent
+
+    @property
+    def committed(self) -> bool:
+        """Whether every destination that is asked for storage commitment keeps everything it takes for good."""
+        return 0 < self.n_to_commit == self.n_committed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +89,22 @@ class Figures:
         with self._database.reading() as connection:
             return [PeerFigures(**{**row._mapping, "peer": row.peer or NO_PEER}) for row in connection.execute(query)]
 
-    def jobs(self, job_ids: Sequence[str] | None = None) -> list[JobFigures]:
-        """Every job, or those named, in numbers; the latest first. The node's own tests are no patients: left out."""
-        job, delivery = schema.job.c, schema.delivery.c
+    def jobs(self, job_ids: Sequence[str] | None = None, *, committing: Sequence[str] = ()) -> list[JobFigures]:
+        """Every job but the node's own tests, which are no patients, or those named, in numbers; the latest first.
+
+        ``committing`` are the destinations that are asked for storage commitment.
+        """
+        job, delivery, commitment = schema.job.c, schema.delivery.c, schema.commitment.c
+        to_commit = select(func.count()).where(
+            delivery.job_id == job.job_id,
+            delivery.destination.in_(committing),
+            delivery.state != DeliveryState.UNSUPPORTED.value,
+        )
+        committed = select(func.count()).where(
+            commitment.job_id == job.job_id,
+            commitment.destination.in_(committing),
+            commitment.state == CommitmentState.COMMITTED.value,
+        )
         of_job = delivery.job_id == job.job_id
         images = (
             select(func.min(schema.instance.c.calling_ae_title), func.max(schema.instance.c.received_at))
@@ -108,12 +128,12 @@ class Figures:
                 select(func.max(delivery.sent_at)).where(of_job).scalar_subquery().label("last_sent_at"),
                 select(func.count()).where(of_job).scalar_subquery().label("n_deliveries"),
                 select(sent).where(of_job).scalar_subquery().label("n_sent"),
+                to_commit.scalar_subquery().label("n_to_commit"),
+                committed.scalar_subquery().label("n_committed"),
             )
-            .where(~job.self_test)
+            .where(~job.self_test if job_ids is None else job.job_id.in_(job_ids))
             .order_by(job.accepted_at.desc())
         )
-        if job_ids is not None:
-            query = query.where(job.job_id.in_(job_ids))
         with self._database.reading() as connection:
             return [
                 JobFigures(
@@ -129,6 +149,8 @@ class Figures:
                     last_sent_at=row.last_sent_at,
                     n_deliveries=row.n_deliveries,
                     n_sent=row.n_sent,
+                    n_to_commit=row.n_to_commit,
+                    n_committed=row.n_committed,
                 )
                 for row in connection.execute(query)
             ]
@@ -149,6 +171,17 @@ class Figures:
                 DeclinedFigures(peer=row.peer or NO_PEER, code=row.code or "?", at=row.changed_at)
                 for row in connection.execute(query)
             ]
+
+    def senders(self, study_instance_uids: Sequence[str]) -> dict[str, str]:
+        """The calling AE title that the images of each study came from."""
+        table = schema.instance.c
+        query = (
+            select(table.study_instance_uid, func.min(table.calling_ae_title).label("peer"))
+            .where(table.study_instance_uid.in_(study_instance_uids))
+            .group_by(table.study_instance_uid)
+        )
+        with self._database.reading() as connection:
+            return {row.study_instance_uid: row.peer or NO_PEER for row in connection.execute(query)}
 
     def events(self) -> dict[str, int]:
         """How often each event stands in the trail."""

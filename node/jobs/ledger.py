@@ -23,6 +23,7 @@ from node.jobs.commitments import CommitmentBook
 from node.jobs.database import Database, Fence
 from node.jobs.deliveries import DeliveryBook, PlannedDelivery, add_deliveries
 from node.jobs.manifest import JobManifest
+from node.jobs.region_refusals import RegionRefusal, refused_regions, reopen_after_refusal
 from node.jobs.removals import RemovalBook
 from node.jobs.studies import StudyBook
 from node.model import Cause, Job, JobState
@@ -42,6 +43,7 @@ class RelatedJob:
     sop_instance_uids: frozenset[str]
     region_uid: str | None
     destinations: tuple[str, ...] | None
+    indication: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,7 @@ class Ledger:
         wanted = set(sop_instance_uids)
         job, member = schema.job.c, schema.job_instance.c
         query = (
-            select(job.job_id, job.revision, job.region_uid, job.destinations, member.sop_instance_uid)
+            select(job.job_id, job.revision, job.region_uid, job.destinations, job.indication, member.sop_instance_uid)
             .join(schema.job_instance, member.job_id == job.job_id)
             .where(job.study_instance_uid == study_instance_uid)
             .order_by(job.revision, job.accepted_at, job.job_id)
@@ -94,6 +96,7 @@ class Ledger:
                 region_uid=row.region_uid,
                 sop_instance_uids=frozenset(members[job_id]),
                 destinations=None if row.destinations is None else tuple(row.destinations),
+                indication=row.indication,
             )
             for job_id, row in jobs.items()
             if members[job_id] & wanted
@@ -124,6 +127,11 @@ class Ledger:
                 if row.record is not None:  # a JSON column knows two kinds of nothing
                     found.setdefault(row.acquisition_key, []).append(_earlier(row))
         return found
+
+    def refused_regions(self, study_instance_uid: str) -> dict[str, RegionRefusal]:
+        """The drawn regions of a study that its results refuse, by SOP Instance UID."""
+        with self.database.reading() as connection:
+            return refused_regions(connection, study_instance_uid)
 
     def outdated(self, method_version: str, settings_digest: str) -> list[Job]:
         """Jobs that are done, of another method version or other settings, and the latest of their acquisition."""
@@ -217,6 +225,7 @@ class Ledger:
         with self.database.writing() as connection:
             _require(_move(connection, job_id, JobState.RUNNING, values, _owned(owner)), job_id)
             add_deliveries(self.database, connection, job_id, deliveries, now)
+            reopen_after_refusal(connection, job_id, record)
             _trail(connection, now, Event.JOB_DONE, job_id, outcome=record["status"], deliveries=len(deliveries))
 
     def fail(self, job_id: str, owner: str, now: datetime, error: str, retry_at: datetime | None) -> JobState:
@@ -338,6 +347,7 @@ def _job(connection: Connection, row: Row[Any]) -> Job:
         region_uid=row.region_uid,
         self_test=row.self_test,
         destinations=None if row.destinations is None else tuple(row.destinations),
+        indication=row.indication,
     )
 
 
@@ -393,6 +403,7 @@ def _new_row(manifest: JobManifest) -> dict[str, Any]:
         "region_uid": manifest.region_uid,
         "self_test": manifest.self_test,
         "destinations": None if manifest.destinations is None else list(manifest.destinations),
+        "indication": manifest.indication,
         "method_version": manifest.method_version,
         "settings_digest": manifest.settings_digest,
         "accepted_at": manifest.accepted_at,

@@ -24,7 +24,7 @@ MANIFEST_VERSION = 1
 class JobManifest:
     """One measurement to make; ``sop_instance_uids`` are sorted; ``region_uid``, what a reader drew, is one of them;
     ``self_test``: of the node's own images, the result is sent to nobody; ``destinations`` are where a rule sends the
-    result, ``None`` everywhere."""
+    result, ``None`` everywhere; ``indication`` is an operator's, ``None``: the order's."""
 
     job_id: str
     acquisition_key: str
@@ -40,6 +40,7 @@ class JobManifest:
     region_uid: str | None = None
     self_test: bool = False
     destinations: tuple[str, ...] | None = None
+    indication: str | None = None
 
     def to_json(self) -> bytes:
         """The file's content."""
@@ -47,9 +48,18 @@ class JobManifest:
         return (json.dumps(record, indent=1) + "\n").encode()
 
 
-def derive_job_id(sop_instance_uids: Iterable[str], settings_digest: str, method_version: str) -> str:
-    """The job's name (32 hexadecimal digits): same images, settings and method, same job."""
-    text = "\n".join([*sorted(sop_instance_uids), settings_digest, method_version])
+def derive_job_id(
+    sop_instance_uids: Iterable[str],
+    settings_digest: str,
+    method_version: str,
+    *,
+    indication: str | None = None,
+    after: str | None = None,
+) -> str:
+    """The job's name (32 hexadecimal digits): same images, settings and method, same job. ``indication`` and ``after``,
+    the job that an operator's choice follows, count where there are any."""
+    chosen = [f"{name}={value}" for name, value in (("indication", indication), ("after", after)) if value is not None]
+    text = "\n".join([*sorted(sop_instance_uids), settings_digest, method_version, *chosen])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from node.intake.assembly import AcquisitionPlan
 from node.intake.regions import same_patient
-from node.jobs.studies import AcquisitionOutcome
+from node.jobs.region_refusals import RegionRefusal
+from node.jobs.studies import AcquisitionOutcome, region_key
 from node.model import AcquisitionState, InstanceHeader
 from sr_templates.identity import derive_uid
 from sr_templates.predecessor import EarlierResult
@@ -25,11 +26,13 @@ def assign(
     plans: Sequence[AcquisitionPlan],
     results: Mapping[str, Sequence[EarlierResult]],
     arrived_at: Mapping[str, datetime],
+    refused: Mapping[str, RegionRefusal],
 ) -> Assigned:
     """The regions of one study, tied to its acquisitions.
 
     By the instances and series that a region refers to (images of the acquisition, or objects of its ``results``, by
-    acquisition key), and by the frame of reference where exactly one acquisition has it.
+    acquisition key), and by the frame of reference where exactly one acquisition has it. One that a result ``refused``
+    takes the place of none.
     """
     usable = [plan for plan in plans if plan.declined is None]
     chosen: dict[str, str] = {}
@@ -39,6 +42,11 @@ def assign(
         if plan is None:
             outcomes[header.sop_instance_uid] = _outcome(header, AcquisitionState.DECLINED, why)
             continue
+        if header.sop_instance_uid in refused:
+            outcomes[header.sop_instance_uid] = _outcome(
+                header, AcquisitionState.DECLINED, _refusal(refused[header.sop_instance_uid])
+            )
+            continue
         if plan.key in chosen:
             earlier = chosen[plan.key]
             later = ("region_replaced", "A region of the same acquisition that came later is used instead.")
@@ -46,6 +54,14 @@ def assign(
         chosen[plan.key] = header.sop_instance_uid
         outcomes[header.sop_instance_uid] = _outcome(header, AcquisitionState.JOBBED, None)
     return Assigned(by_acquisition=chosen, outcomes=tuple(outcomes.values()))
+
+
+def _refusal(refusal: RegionRefusal) -> tuple[str, str]:
+    text = (
+        f"The drawn region cannot be used; the report of job {refusal.job_id[:12]} says why. "
+        "The region drawn before it counts, or else the automatic one."
+    )
+    return refusal.code, text
 
 
 def _plan_of(
@@ -87,5 +103,5 @@ def _outcome(
 ) -> AcquisitionOutcome:
     code, text = why or (None, None)
     return AcquisitionOutcome(
-        acquisition_key=f"region-{uid or header.sop_instance_uid}", state=state, n_instances=1, code=code, text=text
+        acquisition_key=region_key(uid or header.sop_instance_uid), state=state, n_instances=1, code=code, text=text
     )

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-LEDGER_VERSION = 6
+LEDGER_VERSION = 7
 """Raised with every change of a table; a ledger of another version is refused at start."""
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -27,6 +27,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     3: ("ALTER TABLE job ADD COLUMN self_test BOOLEAN NOT NULL DEFAULT FALSE",),  # nobody tested itself before 4
     4: ("ALTER TABLE job ADD COLUMN destinations JSON",),  # before there were rules, results went everywhere
     5: (),  # version 6 has one more table, duty: nobody holds any
+    6: ("ALTER TABLE job ADD COLUMN indication VARCHAR(64)",),  # nobody could choose one before 7
 }
 """What leads from a version to the next, beside tables that are new. Version 1 is not here: a job of it has no method
 version, and one must not be invented; `ironnode rebuild` reads it from the files."""
@@ -102,6 +103,7 @@ job = Table(
     Column("region_uid", String(64)),  # the instance that a reader drew
     Column("self_test", Boolean, nullable=False),  # of the node's own images: sent to nobody
     Column("destinations", JSON(none_as_null=True)),  # where a rule sends the result; null: everywhere
+    Column("indication", String(64)),  # what an operator chose; null: what the order says
     Column("method_version", String(16), nullable=False),
     Column("settings_digest", String(32), nullable=False),
     Column("accepted_at", UtcTime, nullable=False),

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, and_, delete, select, update
 
 from node.jobs import schema, trail
 from node.jobs.database import Database
+from node.jobs.region_refusals import refused_regions
 from node.jobs.removals import note_returned
 from node.model import (
     AcquisitionState,
@@ -140,7 +141,8 @@ class StudyBook:
     ) -> list[AcquisitionOutcome]:
         """Enter what became of a study's acquisitions; those whose fate changed are returned.
 
-        The study is closed when none of them is still being received.
+        The study is closed when none of them is still being received, and no result refused one of its drawn regions
+        since these outcomes were found.
         """
         wanted = {outcome.acquisition_key: outcome for outcome in outcomes}
         table = schema.acquisition
@@ -159,6 +161,9 @@ class StudyBook:
             for key in known.keys() - wanted.keys():
                 _remove(connection, study_instance_uid, key)
             waiting = any(o.state == AcquisitionState.RECEIVING for o in wanted.values())
+            used = {key for key, o in wanted.items() if o.state == AcquisitionState.JOBBED}
+            refused = refused_regions(connection, study_instance_uid)
+            waiting = waiting or any(region_key(uid) in used for uid in refused)
             here = schema.study.c.study_instance_uid == study_instance_uid
             connection.execute(update(schema.study).where(here).values(open=waiting))
         return changed
@@ -167,6 +172,11 @@ class StudyBook:
         """Enter in the trail that an instance was set aside."""
         with self._database.writing() as connection:
             trail.append(connection, now, Event.INSTANCE_UNREADABLE, sop_instance_uid=sop_instance_uid, error=error)
+
+
+def region_key(sop_instance_uid: str) -> str:
+    """Under which key a drawn region stands beside the acquisitions of its study."""
+    return f"region-{sop_instance_uid}"
 
 
 def header_from_record(record: dict[str, Any]) -> InstanceHeader:

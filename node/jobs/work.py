@@ -90,6 +90,7 @@ class Workshop:
             replaces=self.ledger.replaced_by(job),
             cause=job.cause,
             region=None if job.region_uid is None else files[job.region_uid],
+            indication=job.indication,
             priors=self._priors(job, next(path for uid, path in files.items() if uid != job.region_uid)),
         )
 

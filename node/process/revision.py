@@ -18,7 +18,9 @@ _WHY = {
     Cause.FIRST: "the first result of these images",
     Cause.LATE_IMAGES: "more images of the acquisition came after the earlier report",
     Cause.READER_REGION: "a reader drew the region",
+    Cause.REGION_REFUSED: "the region that a reader drew last cannot be used, and the images are measured without it",
     Cause.SETTINGS: "the images were measured again with other software or settings",
+    Cause.OPERATOR: "an operator chose another region or another indication",
 }
 
 

@@ -105,7 +105,7 @@ def as_record(ruled: Ruled) -> dict[str, Any]:
                 "matches": answer.matches,
                 "because": [
                     {
-                        "tag": leaf.keyword,
+                        "tag": leaf.element,
                         "values": list(leaf.found),
                         "test": leaf.test,
                         "holds": leaf.holds,

@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from node.app import Node
 from node.dimse.scu import Peer, echo
 from node.errors import IronnodeError
+from node.jobs.remeasure import Choice
 from node.ops.events import Event, emit
 from node.web.guard import cookie_name, require_same_origin, require_token, session_of, set_cookie
 from node.web.pages import findings_of, hidden, node_of
@@ -66,13 +67,16 @@ async def log_out(request: Request) -> Response:
 
 async def job_action(request: Request) -> Response:
     """Retry, re-send or park one job."""
-    session = require_token(request, await request.form(max_files=0, max_fields=4))
+    form = await request.form(max_files=0, max_fields=4)
+    session = require_token(request, form)
     node = node_of(request)
     action, job_id = request.path_params["action"], request.path_params["job_id"]
+    choice = Choice(region_uid=str(form.get("region", "")) or None, indication=str(form.get("indication", "")) or None)
     actions: dict[str, Callable[[str], str]] = {
         "retry": node.retry,
         "resend": node.send_again,
         "remeasure": node.measure_again,
+        "choose": lambda job: node.measure_again(job, choice),
         "park": node.park,
     }
     if action not in actions:

@@ -16,7 +16,7 @@ from node.config import StorageConfig
 from node.jobs.figures import JobFigures
 from node.jobs.self_tests import Verdict
 from node.model import AcquisitionState, JobState
-from node.ops.counters import read_counts
+from node.ops.counters import UNKNOWN_PEER, read_counts
 from node.ops.events import Event
 from node.runtime import gateway_name
 
@@ -52,7 +52,9 @@ class _NodeCollector(Collector):
         yield events
 
     def _peers(self) -> Iterator[Metric]:
-        counts = read_counts(self._node.config.storage.root, gateway_name(self._node.config))
+        config = self._node.config
+        counts = read_counts(config.storage.root, gateway_name(config))
+        nobody_yet = dict.fromkeys((*(peer.ae_title for peer in config.receive.allow), UNKNOWN_PEER), 0)
         stored: Counter[str] = Counter()
         size: Counter[str] = Counter()
         for line in self._node.figures.peers_by_day():
@@ -65,7 +67,8 @@ class _NodeCollector(Collector):
             (Event.ASSOCIATION_REJECTED, "ironnode_peer_rejected_associations", "Associations rejected"),
             (Event.INSTANCE_REFUSED, "ironnode_peer_refused_instances", "Instances answered with a failure"),
         ):
-            yield _by_peer(name, text, {peer: n for (found, peer), n in counts.items() if found == event.value})
+            found = {peer: n for (name_of_event, peer), n in counts.items() if name_of_event == event.value}
+            yield _by_peer(name, text, {**nobody_yet, **found})  # a series that begins at 1 is no increase
 
     def _stages(self, status: NodeStatus, jobs: list[JobFigures], now: datetime) -> Iterator[Metric]:
         receiving = [a for a in self._node.acquisitions() if a.state == AcquisitionState.RECEIVING]

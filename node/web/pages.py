@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +17,22 @@ from node.config import Config
 from node.errors import IronnodeError
 from node.jobs.commitments import Commitment
 from node.jobs.deliveries import Delivery
-from node.jobs.overview import JobLine
-from node.model import AcquisitionState, CommitmentState, DeliveryState, JobState
+from node.jobs.overview import JobLine, TrailLine
+from node.jobs.self_tests import SelfTests
+from node.model import CommitmentState, DeliveryState, JobState
 from node.ops.counters import read_counts
 from node.ops.disk_watch import disk_level, disk_words
 from node.ops.selfcheck import run_checks
 from node.runtime import gateway_name
 from node.web.guard import REPORT_POLICY
+from node.web.live_list import STATES, live_list
 from node.web.rendering import page
 from node.web.statistics import as_csv, by_day
 
-_LIST_LENGTH = 100
+_SELF_TESTS_SHOWN = 5
 _PICTURES = {"map.png": "Map", "anatomy.png": "Region on the first echo", "decay.png": "Decay"}
 _WITH_IDENTITY = {"report.html": "text/html; charset=utf-8", "report.pdf": "application/pdf"}
 _SECRET = "(hidden)"  # noqa: S105 - what is shown instead
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListLine:
-    """One acquisition of the live list; ``job_id`` is ``None`` while it is still coming in."""
-
-    job_id: str | None
-    state: str
-    outcome: str | None
-    source: str
-    since: datetime
-    n_instances: int
-    text: str
-    destinations: str
 
 
 def node_of(request: Request) -> Node:
@@ -56,46 +45,8 @@ def acquisitions(request: Request) -> Response:
     """The live list; with ``part=list`` only its rows, for the refresh."""
     node = node_of(request)
     wanted = request.query_params.get("state", "")
-    lines = [*_coming_in(node), *_jobs(node, wanted)] if wanted in ("", *JobState) else _coming_in(node)
     template = "list.html" if request.query_params.get("part") == "list" else "acquisitions.html"
-    states = ["receiving", *JobState]
-    shown = [line for line in lines if wanted in ("", line.state)]
-    return page(request, template, lines=shown, states=states, wanted=wanted, counts=node.status())
-
-
-def _coming_in(node: Node) -> list[ListLine]:
-    return [
-        ListLine(
-            job_id=None,
-            state=str(a.state),
-            outcome=None,
-            source="-",
-            since=a.changed_at,
-            n_instances=a.n_instances,
-            text="; ".join(a.missing[:3]) or "waits to be quiet",
-            destinations="-",
-        )
-        for a in node.acquisitions()
-        if a.state == AcquisitionState.RECEIVING
-    ]
-
-
-def _jobs(node: Node, wanted: str) -> list[ListLine]:
-    lines = node.overview.jobs(JobState(wanted) if wanted else None, _LIST_LENGTH)
-    sources = {f.job_id: f for f in node.figures.jobs([line.job_id for line in lines])}
-    return [
-        ListLine(
-            job_id=line.job_id,
-            state=line.state.value,
-            outcome=line.outcome,
-            source=sources[line.job_id].peer if line.job_id in sources else "?",
-            since=line.accepted_at,
-            n_instances=line.n_instances,
-            text=line.error or ", ".join(sources[line.job_id].reasons if line.job_id in sources else ()),
-            destinations=f"{line.n_sent} of {line.n_deliveries}" if line.n_deliveries else "-",
-        )
-        for line in lines
-    ]
+    return page(request, template, lines=live_list(node, wanted), states=STATES, wanted=wanted, counts=node.status())
 
 
 def job(request: Request) -> Response:
@@ -115,8 +66,11 @@ def job(request: Request) -> Response:
         deliveries=_summed(details.deliveries, details.commitments),
         removal=details.removal,
         route=details.route,
+        regions=node.regions(details.job),
+        standing=node.standing(details.job),
+        indications=node.indications(),
         refused=any(c.state == CommitmentState.REFUSED for c in details.commitments),
-        trail=details.trail,
+        events=_events(details.trail),
         timeline=_timeline(details.line, figures.last_received_at, figures.last_sent_at),
         pictures={n: t for n, t in _PICTURES.items() if folder and (folder / n).is_file()},
         reports=[n for n in _WITH_IDENTITY if _shows_identity(node) and folder and (folder / n).is_file()],
@@ -141,6 +95,20 @@ def _timeline(line: JobLine, received: datetime | None, sent: datetime | None) -
     return [(name, moment) for name, moment in steps if moment is not None]
 
 
+def _events(trail: tuple[TrailLine, ...]) -> list[dict[str, Any]]:
+    """The trail with a run of like steps, one for each object of a delivery, as one line."""
+    lines = []
+    for _, run in groupby(trail, key=lambda step: (step.name, *_common(step).items())):
+        steps = list(run)
+        fields = steps[0].fields if len(steps) == 1 else {"objects": len(steps), **_common(steps[0])}
+        lines.append({"at": steps[-1].at, "name": steps[0].name, "fields": fields})
+    return lines
+
+
+def _common(step: TrailLine) -> dict[str, Any]:
+    return {name: str(value) for name, value in step.fields.items() if name not in ("sop_instance_uid", "role")}
+
+
 def _summed(deliveries: tuple[Delivery, ...], commitments: tuple[Commitment, ...]) -> list[dict[str, Any]]:
     """One line for each destination."""
     names = dict.fromkeys(d.destination for d in deliveries)
@@ -151,7 +119,8 @@ def _summed(deliveries: tuple[Delivery, ...], commitments: tuple[Commitment, ...
         lines.append(
             {
                 "name": name,
-                "sent": len(mine) - len(waiting),
+                "sent": sum(d.state == DeliveryState.SENT for d in mine),
+                "not_taken": sum(d.state == DeliveryState.UNSUPPORTED for d in mine),
                 "all": len(mine),
                 "committed": _committed([c for c in commitments if c.destination == name], len(mine)),
                 "next": min((d.next_try_at for d in waiting), default=None),
@@ -200,6 +169,7 @@ def dead_letters(request: Request) -> Response:
         "dead_letters.html",
         parked=node.jobs(JobState.PARKED),
         troubled=[d for d in found if d.pending],
+        not_taken=[d for d in found if d.unsupported],
         refusing=[d for d in found if d.commitment is not None and d.commitment.refused],
     )
 
@@ -244,12 +214,14 @@ def receivers(request: Request) -> Response:
 
 def statistics(request: Request) -> Response:
     """Delivery statistics as a page or, below ``.csv``, as a file."""
-    figures = node_of(request).figures
-    lines = by_day(figures.peers_by_day(), figures.jobs(), figures.declined())
+    node = node_of(request)
+    committing = [d.name for d in node.config.destinations if d.commitment]
+    found = by_day(node.figures.peers_by_day(), node.figures.jobs(committing=committing), node.figures.declined())
+    lines = [line for line in found if line.peer != node.config.selftest.ae_title]  # nobody's images
     if request.url.path.endswith(".csv"):
         headers = {"Content-Disposition": 'attachment; filename="ironnode-statistics.csv"'}
         return PlainTextResponse(as_csv(lines), media_type="text/csv", headers=headers)
-    return page(request, "statistics.html", lines=lines)
+    return page(request, "statistics.html", lines=lines, committing=committing)
 
 
 def system(request: Request) -> Response:
@@ -257,7 +229,16 @@ def system(request: Request) -> Response:
     node = node_of(request)
     found, storage = node.status(), node.config.storage
     words, level = disk_words(found.free_mib, storage), disk_level(found.free_mib, storage)
-    return page(request, "system.html", found=found, storage=storage, disk=words, level=level.value)
+    return page(
+        request,
+        "system.html",
+        found=found,
+        storage=storage,
+        disk=words,
+        level=level.value,
+        self_tests=SelfTests(storage.root).all()[: -_SELF_TESTS_SHOWN - 1 : -1],
+        self_test_every_h=node.config.selftest.every_h,
+    )
 
 
 def configuration(request: Request) -> Response:

@@ -22,6 +22,7 @@ class DayLine:
     complete: int = 0
     measured: int = 0
     delivered: int = 0
+    committed: int = 0
     declined: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
 
@@ -44,6 +45,7 @@ def by_day(
         found.complete += 1
         found.measured += job.outcome == _MEASURED
         found.delivered += job.delivered
+        found.committed += job.committed
         if job.outcome is not None and job.outcome != _MEASURED:
             found.refused.update(job.reasons[:1] or ("unknown",))  # the first reason is the deciding one
     for group in declined:
@@ -57,12 +59,12 @@ def as_csv(lines: Iterable[DayLine]) -> str:
     writer = csv.writer(out)
     writer.writerow(
         ["day_utc", "scanner", "instances", "bytes", "complete", "measured", "refused", "refused_by_reason",
-         "declined", "declined_by_reason", "delivered"]
+         "declined", "declined_by_reason", "delivered", "committed"]
     )  # fmt: skip
     for x in lines:
         writer.writerow(
             [x.day, _harmless(x.peer), x.instances, x.size_bytes, x.complete, x.measured, x.refused.total(),
-             _reasons(x.refused), x.declined.total(), _reasons(x.declined), x.delivered]
+             _reasons(x.refused), x.declined.total(), _reasons(x.declined), x.delivered, x.committed]
         )  # fmt: skip
     return out.getvalue()
 

@@ -31,7 +31,7 @@ KNOWN_TO = {
         "node/intake/",
         "node/process/",
         "node/simulate/",
-        "node/config/rules.py",
+        "node/config/elements.py",
     ),
     "re2": ("node/config/patterns.py",),
     "yaml": ("node/config/", "node/policy.py", "node/demo.py", "node/report/language.py"),

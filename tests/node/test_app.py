@@ -147,7 +147,7 @@ def test_another_method_version_makes_a_new_revision(worked, node) -> None:
     worked.settle()  # the assembler makes no third one of the same images
     assert [(j.revision, j.state) for j in worked.jobs()] == [(1, JobState.DONE), (2, JobState.DONE)]
     assert node.measure_outdated() == []
-    with pytest.raises(InputError, match="neither the method nor the settings"):
+    with pytest.raises(InputError, match="neither method, settings, region nor indication"):
         node.measure_again(second.job_id)
 
 

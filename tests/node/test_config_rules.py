@@ -101,7 +101,17 @@ def test_mistakes_in_a_rule_are_named(tmp_path: Path, rules: str, expected: str)
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [
-        ("{tag: SeriesDescripton, equals: x}", ".tag: SeriesDescripton is not the keyword of a DICOM element"),
+        (
+            "{tag: SeriesDescripton, equals: x}",
+            ".tag: SeriesDescripton is not the keyword or number of a DICOM element",
+        ),
+        ("{tag: '0009,0001', present: true}", ".tag: 0009,0001 is private: its creator must stand beside it"),
+        ("{tag: '0051,100F', creator: S, present: true}", ".tag: 0051,100F: the block of a private element differs"),
+        ("{tag: '0008,0001,', present: true}", ".tag: 0008,0001, is not the keyword or number"),
+        ("{tag: '0018,xx81', present: true}", ".tag: 0018,xx81 is not the keyword or number"),
+        ("{tag: Modality, creator: S, present: true}", ".creator: Modality is not private"),
+        (f"{{not: {LEAF}, creator: S}}", ".creator: creator needs a private tag"),
+        ("{tag: PatientName, at_least: 3}", ".at_least: PatientName holds text"),
         ("{tag: PixelData, present: true}", ".tag: PixelData: elements of pixel data are not looked at"),
         ("{tag: TransferSyntaxUID, equals: x}", ".tag: TransferSyntaxUID: elements of the file head are not"),
         ("{tag: Modality}", ".tag: a test of a tag is one of equals"),

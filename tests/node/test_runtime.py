@@ -46,6 +46,12 @@ def test_a_ready_file_tells_who_is_ready(tmp_path) -> None:
     ended.wait()
     (run.folder / "worker.json").write_text(f'{{"pid": {ended.pid}}}')
     assert run.roles_alive() == {"listener": True, "worker": False}
+    killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)  # dead, and not waited for yet
+    killed.kill()
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+    (run.folder / "worker.json").write_text(f'{{"pid": {killed.pid}}}')
+    assert run.roles_alive() == {"listener": True, "worker": False}
+    killed.communicate()
     run.withdraw("listener")
     run.withdraw("listener")
     assert run.roles_alive() == {"worker": False}

@@ -11,6 +11,7 @@ from pydicom import dcmread
 
 from node.cli import cli
 from node.config import Config, Rule
+from node.config.elements import Element, element_of
 from node.intake.rules import judge, rule_on, values_in
 from tests.nodekit.small_study import write_study
 
@@ -26,6 +27,10 @@ def rules_of(*rules: dict[str, Any]) -> tuple[Rule, ...]:
 def holds(condition: dict[str, Any], **values: tuple[str, ...]) -> bool:
     (answer,) = judge(rules_of({"when": condition, "decline": True}), values).answers
     return answer.matches
+
+
+def elements(*keywords: str) -> list[Element]:
+    return [element_of(keyword, None) for keyword in keywords]
 
 
 def _trees() -> st.SearchStrategy[Any]:
@@ -60,7 +65,7 @@ def test_and_or_not_are_those_of_python(tree: Any, true: frozenset[str], present
     (answer,) = judge(rules_of({"when": _written(tree), "decline": True}), values).answers
     assert answer.matches == _truth(tree, true)
     # The tests that are named decide it: whatever the others were, it would be the same.
-    told = {leaf.keyword: leaf.holds for leaf in answer.because}
+    told = {leaf.element: leaf.holds for leaf in answer.because}
     for others in (True, False):
         assert _truth(tree, frozenset(tag for tag in TAGS if told.get(tag, others))) == answer.matches
 
@@ -83,6 +88,12 @@ def test_and_or_not_are_those_of_python(tree: Any, true: frozenset[str], present
         *(({"tag": "StudyID", **test}, (), False) for test in ({"present": True}, {"equals": ""}, {"matches": ".*"})),
         *(({"tag": "FlipAngle", **test}, (), False) for test in ({"equals": 0}, {"at_most": 9}, {"at_least": 0})),
         ({"not": {"tag": "StudyID", "present": True}}, (), True),
+        ({"tag": "PatientAge", "at_least": 18}, ("018Y",), True),
+        ({"tag": "PatientAge", "at_most": 18}, ("216M",), True),
+        ({"tag": "PatientAge", "at_most": 1}, ("053W",), False),
+        ({"tag": "PatientAge", "at_most": 1}, ("365D",), True),
+        ({"tag": "PatientAge", "at_least": 0}, ("18", "18Y", "0018Y", "018X"), False),
+        ({"tag": "PatientAge", "equals": "018Y"}, ("018Y",), True),
     ],
 )
 def test_any_value_counts_and_an_absent_element_passes_no_test(condition, found, expected) -> None:
@@ -122,7 +133,7 @@ def test_the_test_that_decided_is_told_with_the_value_that_did() -> None:
 
 def test_values_are_those_of_every_image(tmp_path: Path) -> None:
     files = write_study(tmp_path)
-    values = values_in(files, ["EchoTime", "ImageType", "PatientName", "StudyID", "RequestAttributesSequence"])
+    values = values_in(files, elements("EchoTime", "ImageType", "PatientName", "StudyID", "RequestAttributesSequence"))
     assert values == {
         "EchoTime": ("1.2", "2.4", "3.6", "4.8"),
         "ImageType": ("M", "ORIGINAL", "PRIMARY"),
@@ -138,10 +149,37 @@ def test_values_of_frames_are_looked_up_in_their_functional_groups(tmp_path: Pat
     (file, *_) = sorted(tmp_path.rglob("*.dcm"))
     frames = dcmread(file, stop_before_pixels=True).PerFrameFunctionalGroupsSequence
     echoes = {f"{float(frame.MREchoSequence[0].EffectiveEchoTime)}" for frame in frames}
-    assert set(values_in([file], ["EffectiveEchoTime"])["EffectiveEchoTime"]) == echoes
+    assert set(values_in([file], elements("EffectiveEchoTime"))["EffectiveEchoTime"]) == echoes
     present = {"when": {"tag": "SharedFunctionalGroupsSequence", "present": True}, "decline": True}
     assert rule_on(rules_of(present), [file]).declined is not None
 
 
 def test_without_rules_no_image_is_read(tmp_path: Path) -> None:
     assert rule_on((), [tmp_path / "absent.dcm"]).rule is None
+
+
+PRIVATE = {"tag": "0051,xx0f", "creator": "SIEMENS MR HEADER"}
+
+
+@pytest.mark.parametrize("block", [0x10, 0x42])
+@pytest.mark.parametrize("vr", ["LO", "UN"])
+def test_a_private_element_is_found_by_its_creator_wherever_its_block_lies(tmp_path: Path, block: int, vr: str) -> None:
+    (file, *_) = write_study(tmp_path, slices=1, echoes=1)
+    image = dcmread(file)
+    image.add_new(0x00510011, "LO", "SOMEBODY ELSE")
+    image.add_new(0x0051110F, "LO", "other")
+    image.add_new(0x00510000 | block, "LO", "SIEMENS MR HEADER ")
+    image.add_new(0x0051000F | block << 8, vr, "BO1;SP2" if vr == "LO" else b"BO1;SP2 ")
+    image.add_new(0x00510008 | block << 8, "DS", "2.5")
+    image.save_as(file)
+    holding = [{**PRIVATE, "equals": "BO1;SP2"}, {**PRIVATE, "matches": "BO.*"}, {**PRIVATE, "present": True}]
+    holding += [{"tag": "0051,xx08", "creator": "SIEMENS MR HEADER", "at_least": 2, "at_most": 3}]
+    for when, expected in [
+        *((test, True) for test in holding),
+        ({**PRIVATE, "equals": "other"}, False),
+        ({**PRIVATE, "creator": "NOBODY", "present": True}, False),
+        ({"tag": "0008,0060", "equals": "MR"}, True),
+    ]:
+        assert (rule_on(rules_of({"when": when, "decline": True}), [file]).declined is not None) == expected, when
+    (answer,) = rule_on(rules_of({"when": holding[0], "decline": True}), [file]).answers
+    assert str(answer.because[0]) == '(0051,xx0f) of SIEMENS MR HEADER "BO1;SP2" equals "BO1;SP2": yes'

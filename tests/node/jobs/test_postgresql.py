@@ -74,7 +74,9 @@ def test_an_older_ledger_is_refused_and_then_migrated(node: QuietNode) -> None:
     database = Database(node.root, url)
     with database.writing() as connection:
         connection.execute(text("DROP TABLE duty"))
-        connection.execute(text("ALTER TABLE job DROP COLUMN destinations, DROP COLUMN self_test"))
+        connection.execute(
+            text("ALTER TABLE job DROP COLUMN indication, DROP COLUMN destinations, DROP COLUMN self_test")
+        )
         connection.execute(text("UPDATE meta SET value = '3' WHERE key = 'ledger_version'"))
     database.close()
     with pytest.raises(ConfigError, match=r"has version 3, .*run `ironnode migrate`"):

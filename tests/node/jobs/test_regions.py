@@ -154,3 +154,104 @@ def test_a_rebuilt_or_restarted_node_knows_the_region(quiet_node, study, tmp_pat
         quiet_node.restart()
     quiet_node.settle()
     assert [(j.cause, j.region is not None) for j in seen] == [(Cause.READER_REGION, True)]
+
+
+def refusing(node: QuietNode, *unusable: str) -> list[JobInput]:
+    """Runs that refuse the regions named and measure everything else."""
+    seen: list[JobInput] = []
+
+    def run(job: JobInput) -> PipelineOutput:
+        seen.append(job)
+        output = make_result(job)
+        if job.region is None or job.region.stem not in unusable:
+            return output
+        record = {**output.record, "status": "not_measurable", "reasons": [{"code": "region_empty", "text": "Empty."}]}
+        record["revision"] = {**record["revision"], "replaces": []}
+        return PipelineOutput(record=record, files={**output.files, "result.json": _json(record)})
+
+    node.run = run
+    return seen
+
+
+def told(seen: list[JobInput]) -> list[tuple[Cause, str | None, int]]:
+    return [(j.cause, None if j.region is None else j.region.stem, len(j.files)) for j in seen]
+
+
+def test_a_region_that_cannot_be_used_takes_no_place_and_status_says_so(quiet_node, study, tmp_path) -> None:
+    seen = refusing(quiet_node, "1.2.51")
+    quiet_node.receive(study[:-1])
+    quiet_node.settle()
+    for uid in ("1.2.50", "1.2.51"):
+        quiet_node.receive([draw(study, tmp_path / f"{uid}.dcm", uid=uid)])
+        quiet_node.settle()
+    assert region_states(quiet_node) == {
+        "1.2.50": (AcquisitionState.JOBBED, None), "1.2.51": (AcquisitionState.DECLINED, "region_empty"),
+    }  # fmt: skip
+    refused = quiet_node.jobs()[-1].job_id
+    (line,) = (a for a in Overview(quiet_node.ledger.database).acquisitions() if a.acquisition_key == "region-1.2.51")
+    assert line.text is not None
+    assert refused[:12] in line.text
+    quiet_node.receive(study[-1:])
+    quiet_node.settle()
+    n = len(study)
+    assert told(seen) == [
+        (Cause.FIRST, None, n - 1), (Cause.READER_REGION, "1.2.50", n), (Cause.READER_REGION, "1.2.51", n),
+        (Cause.LATE_IMAGES, "1.2.50", n + 1),
+    ]  # fmt: skip
+    assert [e.revision for e in seen[-1].replaces] == [3, 2]
+
+
+def test_images_that_come_before_a_region_is_refused_are_measured_without_it(quiet_node, study, tmp_path) -> None:
+    """The refusal is known only after the late images have a job with that region too."""
+    seen = refusing(quiet_node, "1.2.51")
+    quiet_node.receive([*study[:-1], draw(study, tmp_path / "1.2.50.dcm", uid="1.2.50")])
+    quiet_node.settle()
+    for arrival in (draw(study, tmp_path / "1.2.51.dcm", uid="1.2.51"), study[-1]):
+        quiet_node.receive([arrival])
+        quiet_node.assembler.step()
+        quiet_node.clock.pass_s(40)
+        quiet_node.assembler.step()
+    quiet_node.settle()
+    n = len(study)
+    assert told(seen) == [
+        (Cause.READER_REGION, "1.2.50", n), (Cause.READER_REGION, "1.2.51", n), (Cause.LATE_IMAGES, "1.2.51", n + 1),
+        (Cause.REGION_REFUSED, "1.2.50", n + 1),
+    ]  # fmt: skip
+    assert [job.state for job in quiet_node.jobs()] == ["done"] * 4
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_images_with_nothing_but_an_unusable_region_are_measured_without_one(
+    quiet_node, study, tmp_path, restart
+) -> None:
+    seen = refusing(quiet_node, "1.2.50")
+    quiet_node.receive([*study, draw(study, tmp_path / "1.2.50.dcm", uid="1.2.50")])
+    quiet_node.steps(2, each_s=30)
+    if restart:
+        quiet_node.restart()
+    quiet_node.settle()
+    assert told(seen) == [
+        (Cause.READER_REGION, "1.2.50", len(study) + 1), (Cause.REGION_REFUSED, None, len(study)),
+    ]  # fmt: skip
+    assert region_states(quiet_node) == {"1.2.50": (AcquisitionState.DECLINED, "region_empty")}
+
+
+def test_a_refusal_while_the_assembler_judges_is_not_overlooked(quiet_node, study, tmp_path, monkeypatch) -> None:
+    """The study is not closed over a refusal that came after its regions were assigned."""
+    seen = refusing(quiet_node, "1.2.50")
+    quiet_node.receive([*study, draw(study, tmp_path / "1.2.50.dcm", uid="1.2.50")])
+    studies = quiet_node.ledger.studies
+    settle = studies.settle
+
+    def settle_late(*outcomes):
+        for job in quiet_node.jobs():
+            quiet_node.workshop.do(job.job_id, "run")
+        return settle(*outcomes)
+
+    monkeypatch.setattr(studies, "settle", settle_late)
+    quiet_node.clock.pass_s(40)
+    quiet_node.assembler.step()
+    monkeypatch.undo()
+    quiet_node.settle()
+    assert region_states(quiet_node) == {"1.2.50": (AcquisitionState.DECLINED, "region_empty")}
+    assert told(seen)[-1] == (Cause.REGION_REFUSED, None, len(study))

@@ -39,6 +39,8 @@ def test_the_metrics_count_what_happened(client, config) -> None:
     assert found["ironnode_stage_latency_seconds_count", "deliver"] == 0
     assert found["ironnode_disk_min_free_bytes", ""] == config.storage.min_free_mib << 20
     assert found["ironnode_events_total", "job_done"] == 1
+    for peer in ("MRSCANNER", UNKNOWN_PEER):  # alert rules see an increase only from a number that was there
+        assert found["ironnode_peer_rejected_associations_total", peer] == 0
 
 
 def test_lic_is_counted_in_its_band(client, worked) -> None:

@@ -5,9 +5,15 @@ import io
 import re
 import zipfile
 
+import numpy as np
+from pydicom import dcmread
+
+from node.intake.headers import SELF_TEST_PATIENT_ID
 from node.jobs.commitments import MOST_REFUSALS
-from node.model import CommitmentReport, JobState, SopReference
+from node.model import Cause, CommitmentReport, JobState, SopReference
+from tests.node.drawn_regions import write_seg
 from tests.node.intake.encoded_images import MR_IMAGE
+from tests.nodekit.fast_node import make_result
 from tests.nodekit.small_study import write_study
 
 
@@ -78,6 +84,68 @@ def test_measuring_again_makes_a_revision_once(client, worked) -> None:
     assert [line.revision for line in worked.jobs()] == [1, 2]
     assert client.post(f"/jobs/{job.job_id}/remeasure", data={"csrf": token(page)}).status_code == 409
     assert len(worked.jobs()) == 2
+
+
+def test_measuring_with_another_indication_replaces_the_result_and_back_again(client, worked) -> None:
+    """The choice reaches the pipeline, and one that is not the policy's is refused."""
+    seen = []
+    worked.run = lambda job: (seen.append((job.cause, job.indication, job.region)), make_result(job))[1]
+    chosen = ("scd-chronic-transfusion", "", "scd-chronic-transfusion")
+    for revision, indication in enumerate(chosen, 2):
+        latest = worked.jobs()[-1].job_id
+        page = client.get(f"/jobs/{latest}").text
+        form = {"csrf": token(page), "region": "", "indication": indication}
+        assert f"is queued: revision {revision}" in client.post(f"/jobs/{latest}/choose", data=form).text
+        worked.settle()
+    assert seen == [(Cause.OPERATOR, indication or None, None) for indication in chosen]
+    assert '<option value="scd-chronic-transfusion" selected>' in client.get(f"/jobs/{worked.jobs()[-1].job_id}").text
+    form = {"csrf": token(page), "region": "", "indication": "headache"}
+    refused = client.post(f"/jobs/{worked.jobs()[-1].job_id}/choose", data=form)
+    assert (refused.status_code, "no such indication" in refused.text) == (409, True)
+
+
+def test_an_operator_can_go_back_to_the_automatic_region_and_to_the_drawn_one(client, worked, tmp_path) -> None:
+    study = sorted((tmp_path / "study").glob("*.dcm"))
+    images = [dcmread(path) for path in study[::4]]
+    worked.receive([write_seg(tmp_path / "seg.dcm", images, np.ones((2, 8, 8), bool), uid="1.2.50")])
+    worked.settle()
+    seen = []
+    worked.run = lambda job: (seen.append((job.cause, job.region and job.region.stem)), make_result(job))[1]
+    for region in ("", "1.2.50", "1.2.51"):
+        latest = worked.jobs()[-1].job_id
+        form = {"csrf": token(client.get(f"/jobs/{latest}").text), "region": region, "indication": ""}
+        answer = client.post(f"/jobs/{latest}/choose", data=form)
+        worked.settle()
+    assert seen == [(Cause.OPERATOR, None), (Cause.OPERATOR, "1.2.50")]
+    assert "no usable drawn region" in answer.text
+
+
+def test_what_was_declined_is_listed_with_its_reason(client) -> None:
+    for path in ("/", "/?state=declined"):
+        assert "[too_few_echoes]" in client.get(path).text
+    assert "[too_few_echoes]" not in client.get("/?state=done").text
+
+
+def test_a_self_tests_job_has_a_page_and_no_line_in_the_statistics(client, worked, tmp_path) -> None:
+    study = write_study(tmp_path / "test", 7)
+    for path in study:
+        image = dcmread(path)
+        image.PatientID = SELF_TEST_PATIENT_ID
+        image.save_as(path)
+    worked.receive(study)
+    worked.settle()
+    (job,) = (line for line in worked.jobs() if line.self_test)
+    assert "self test" in client.get(f"/jobs/{job.job_id}").text
+    assert "self test" in client.get("/").text
+    (line,) = csv.DictReader(io.StringIO(client.get("/statistics.csv").text))
+    assert line["complete"] == "1"
+
+
+def test_like_steps_of_a_delivery_are_one_line_of_the_history(client, worked) -> None:
+    (job,) = worked.jobs()
+    text = client.get(f"/jobs/{job.job_id}").text
+    assert text.count('<td data-label="Event">delivery sent</td>') == 1
+    assert "objects: 2" in text
 
 
 def test_a_waiting_job_can_be_parked_and_retried(client, worked, tmp_path) -> None:
