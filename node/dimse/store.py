@@ -8,7 +8,7 @@ end (the protocol has no other place for the answer), without being written.
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from node.dimse.command import (
     AFFECTED_SOP_CLASS_UID,
@@ -27,7 +27,9 @@ from node.dimse.status import Refusal, Status, refusal_for
 from node.errors import IronnodeError
 from node.intake.dataset_walk import walk_data_set
 from node.intake.file_meta import FileMeta
-from node.intake.spool import IncomingInstance, Kept, Spool, is_legal_uid
+from node.intake.incoming import IncomingInstance, Kept
+from node.intake.spool import Spool
+from node.intake.uids import is_legal_uid
 from node.ops.events import Event, emit
 
 _DRAINED_MULTIPLE = 2  # of the size limit: so much of a refused data set is received before the association is aborted
@@ -66,18 +68,19 @@ class ReceivedCounter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts = Received()
+        self._counts = dict.fromkeys(vars(Received()), 0)
 
-    def add(self, more: Received) -> None:
-        """Add the counts of one instance."""
+    def add(self, more: Mapping[str, int]) -> None:
+        """Add to counts, by their names in :class:`Received`."""
         with self._lock:
-            now = self._counts
-            self._counts = replace(now, **{name: getattr(now, name) + getattr(more, name) for name in vars(more)})
+            for name, count in more.items():
+                self._counts[name] += count
 
     @property
     def counts(self) -> Received:
         """The counts now."""
-        return self._counts
+        with self._lock:
+            return Received(**self._counts)
 
 
 @dataclass(kw_only=True)
@@ -232,7 +235,7 @@ class StoreProvider:
         meta = incoming.meta
         with incoming:
             try:
-                with incoming.mapped() as memory:
+                with incoming.contents() as memory:
                     found = walk_data_set(memory, meta.transfer_syntax_uid, start=incoming.head_bytes)
                 if found.sop_class_uid != meta.sop_class_uid:
                     raise Refusal(Status.DATA_SET_DOES_NOT_MATCH, "(0008,0016) is not the command's SOP class")
@@ -250,11 +253,11 @@ class StoreProvider:
 
     def _report_kept(self, meta: FileMeta, kept: Kept, size_bytes: int) -> None:
         if kept is Kept.STORED:
-            self._count(Received(stored=1, data_set_bytes=size_bytes))
+            self._count(stored=1, data_set_bytes=size_bytes)
         elif kept is Kept.KNOWN:
-            self._count(Received(known=1))
+            self._count(known=1)
         else:
-            self._count(Received(conflicts=1))
+            self._count(conflicts=1)
         level = logging.WARNING if kept is Kept.CONFLICT else logging.DEBUG
         emit(
             Event.INSTANCE_CONFLICT if kept is Kept.CONFLICT else Event.INSTANCE_STORED,
@@ -267,7 +270,7 @@ class StoreProvider:
     def _report_refusal(self, arriving: _Arriving, refusal: Refusal) -> None:
         if refusal.status is Status.DUPLICATE_SOP_INSTANCE:
             return  # reported as a conflict
-        self._count(Received(refused=1))
+        self._count(refused=1)
         sop_instance_uid = arriving.command.text(AFFECTED_SOP_INSTANCE_UID)
         emit(
             Event.INSTANCE_REFUSED,
@@ -279,6 +282,6 @@ class StoreProvider:
             text=refusal.comment,
         )
 
-    def _count(self, one: Received) -> None:
+    def _count(self, **more: int) -> None:
         for counter in self._counters:
-            counter.add(one)
+            counter.add(more)

@@ -9,7 +9,8 @@ from node.config import AllowedPeer, ListenerTls, ReceiveConfig
 from node.dimse.access import ANY
 from node.dimse.scp import Listener
 from node.errors import PeerError
-from node.intake.spool import IncomingInstance, Kept, Spool
+from node.intake.incoming import IncomingInstance, Kept
+from node.intake.spool import Spool
 
 Condition = Callable[[Sequence[Path]], bool]
 

@@ -124,6 +124,6 @@ class PduReader:
             return
         kept = self._buffer[self._start : self._end]
         if count > len(self._buffer):
-            self._buffer = bytearray(count)
+            self._buffer = bytearray(count + _SMALLEST_BUFFER_BYTES)  # with room for what the peer sends after it
         self._buffer[: len(kept)] = kept
         self._start, self._end = 0, len(kept)

@@ -225,7 +225,7 @@ class StreamingProvider(DULServiceProvider):
             return
         while self._read_established():
             self._idle_timer.restart()
-            if not self._store.busy and (self.has_work or not self._connected.reader.buffered):
+            if not self._store.busy and (self.has_work or not self._connected.ready):
                 return
 
     def _read_established(self) -> bool:

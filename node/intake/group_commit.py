@@ -2,102 +2,126 @@
 
 Order for each file, which makes a name in the inbox a promise:
 
-1. the temporary file's content is flushed to stable storage,
+1. the temporary file's content is written out, so that no name given later is durable before it,
 2. it is renamed,
-3. the folder is flushed,
+3. the file system is flushed,
 4. the caller may answer success.
 
-A power cut between 1 and 3 leaves a whole file or no file under the final name, never a part of one; after 3 it
-leaves the whole file. One flush costs 0.5 to 10 ms and a disk serves one at a time, so callers that arrive while a
-flush runs are committed together by the next leader: one flush of contents and one of the folder for all of them.
-No thread of its own: the first who waits does the work, so a single sender pays no hand-over.
+A power cut before 3 leaves a whole file or no file under the final name, never a part of one; after 3 it leaves the
+whole file. Where one flush of the file system is not known to do that (``DurableIo.flushes_together``), 1 flushes the
+content and 3 the folder.
+
+One flush costs 0.3 to 10 ms and a disk serves one at a time. The callers that arrive while a flush runs share the next
+one, which the first of them does; no thread of its own, so a single sender pays no hand-over.
 """
 
 import contextlib
+import errno
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-from node.errors import StorageError
 from node.intake.durable_io import DurableIo, storage_error
 
 
-@dataclass(kw_only=True, eq=False)
-class _Publication:
-    descriptor: int
-    temporary: Path
-    final: Path
-    done: bool = False
-    error: StorageError | None = None
+class _Waiter:
+    """One caller who waits for a flush, or for his turn to do it for all."""
 
-    def fail(self, error: OSError, doing: str) -> None:
-        self.error = storage_error(error, doing)
-        for path in (self.temporary, self.final):
-            with contextlib.suppress(OSError):
-                path.unlink()
+    def __init__(self, folders: tuple[Path, ...]) -> None:
+        self.folders = folders
+        self.error: OSError | None = OSError(errno.EIO, "the flush was not finished")
+        self.is_done = False
+        self.turn = threading.Lock()
+        self.turn.acquire()
 
 
 class GroupCommitter:
-    """Publishes temporary files; safe to call from any number of threads."""
+    """Makes files of one file system durable; safe to call from any number of threads."""
 
-    def __init__(self, disk: DurableIo) -> None:
+    def __init__(self, disk: DurableIo, folder: Path) -> None:
+        """
+        Raises:
+            OSError: the file system of ``folder`` cannot be looked at.
+        """
         self._disk = disk
-        self._turn = threading.Condition()
-        self._waiting: list[_Publication] = []
-        self._leading = False
+        self._together = disk.flushes_together(folder)
+        self._lock = threading.Lock()
+        self._waiting: list[_Waiter] = []
+        self._flushing = False
 
     def publish(self, descriptor: int, temporary: Path, final: Path) -> None:
-        """Make ``temporary`` durable under the name ``final``; both lie in one file system.
+        """Make ``temporary`` durable under the name ``final``.
 
         Raises:
             StorageError: the disk refused; then neither name exists.
         """
-        publication = _Publication(descriptor=descriptor, temporary=temporary, final=final)
-        with self._turn:
-            self._waiting.append(publication)
-            self._turn.wait_for(lambda: publication.done or not self._leading)
-            if publication.done:
-                batch = []
-            else:
-                self._leading = True
-                batch, self._waiting = self._waiting, []
-        if batch:
-            self._lead(batch)
-        if publication.error is not None:
-            raise publication.error
-
-    def _lead(self, batch: list[_Publication]) -> None:
+        name = temporary
         try:
-            self._commit(batch)
+            self.write_out(descriptor)
+            self._disk.rename(temporary, final)
+            name = final
+            self.flush(final.parent)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                name.unlink()
+            raise storage_error(error, f"{final.name} cannot be made durable") from error
+
+    def write_out(self, descriptor: int) -> None:
+        """The content of one file comes before its name; it is durable after the next :meth:`flush`."""
+        if self._together:
+            self._disk.write_out(descriptor)
+        else:
+            self._disk.flush_file(descriptor)
+
+    def flush(self, *folders: Path) -> None:
+        """The names that these folders hold now, and what was written out before, are durable when this returns.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        waiter = _Waiter(folders)
+        with self._lock:
+            self._waiting.append(waiter)
+            must_wait, self._flushing = self._flushing, True
+        if must_wait:
+            waiter.turn.acquire()
+        if not waiter.is_done:
+            self._flush_for_all()
+        if waiter.error is not None:
+            raise waiter.error
+
+    def _flush_for_all(self) -> None:
+        """Flush for everybody who waits, then let the first of those who came meanwhile do the next."""
+        with self._lock:
+            served, self._waiting = self._waiting, []
+        try:
+            self._flush(served)
         finally:
-            with self._turn:
-                self._leading = False
-                for publication in batch:
-                    publication.done = True
-                self._turn.notify_all()
+            with self._lock:
+                self._flushing = bool(self._waiting)
+                following = self._waiting[:1]
+            for waiter in served:
+                waiter.is_done = True
+            for waiter in (*following, *served):
+                waiter.turn.release()
 
-    def _commit(self, batch: list[_Publication]) -> None:
-        self._flush_contents(batch)
-        for publication in batch:
-            if publication.error is None:
-                self._rename(publication)
-        for folder in {p.final.parent for p in batch if p.error is None}:
-            try:
-                self._disk.flush_folder(folder)
-            except OSError as error:
-                for publication in batch:
-                    if publication.error is None and publication.final.parent == folder:
-                        publication.fail(error, f"{folder.name}/ cannot be flushed")
+    def _flush(self, served: list[_Waiter]) -> None:
+        if self._together:
+            failed = self._failed(self._disk.flush_file_system, served[0].folders[0])
+            for waiter in served:
+                waiter.error = failed
+            return
+        failures = {
+            folder: self._failed(self._disk.flush_folder, folder)
+            for folder in {folder for waiter in served for folder in waiter.folders}
+        }
+        for waiter in served:
+            waiter.error = next((failures[folder] for folder in waiter.folders if failures[folder] is not None), None)
 
-    def _flush_contents(self, batch: list[_Publication]) -> None:
+    @staticmethod
+    def _failed(flush: Callable[[Path], None], folder: Path) -> OSError | None:
         try:
-            self._disk.flush_files([p.descriptor for p in batch])
+            flush(folder)
         except OSError as error:
-            for publication in batch:
-                publication.fail(error, f"{publication.temporary.name} cannot be flushed")
-
-    def _rename(self, publication: _Publication) -> None:
-        try:
-            self._disk.rename(publication.temporary, publication.final)
-        except OSError as error:
-            publication.fail(error, f"{publication.final.name} cannot be named")
+            return error
+        return None

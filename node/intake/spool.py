@@ -12,36 +12,23 @@ order cannot miss it.
 import contextlib
 import hashlib
 import itertools
-import mmap
 import os
-import re
 import socket
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from enum import Enum
 from pathlib import Path
 
 from node.errors import DiskFullError, InputError, StorageError
 from node.intake.durable_io import DurableIo, storage_error
-from node.intake.file_meta import FileMeta, decode_file_meta, encode_file_meta, head_bytes
+from node.intake.file_meta import FileMeta, decode_file_meta, head_bytes
 from node.intake.group_commit import GroupCommitter
+from node.intake.incoming import IncomingInstance, Kept
+from node.intake.uids import UidReservations, is_legal_uid
 from node.model import SpooledInstance
 
-# PS3.5 9.1, except that leading zeros of a component are let pass: scanners send them, and a file name can hold them.
-_LEGAL_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_LONGEST_UID = 64
-_CHECK_SPACE_EVERY_BYTES = 16 << 20
-_COMPARE_BYTES = 1 << 20
-_OPEN_AT_ONCE = 200
 _HOST = socket.gethostname()
 _ABANDONED_AFTER_S = 86400.0  # no association takes a day
-
-
-def is_legal_uid(uid: str) -> bool:
-    """Whether a UID obeys PS3.5 9.1 closely enough to be a file name."""
-    return len(uid) <= _LONGEST_UID and _LEGAL_UID.fullmatch(uid) is not None
 
 
 def _is_abandoned(path: Path) -> bool:
@@ -51,14 +38,6 @@ def _is_abandoned(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return path.name.startswith(f"{_HOST}-") or age_s > _ABANDONED_AFTER_S
-
-
-class Kept(Enum):
-    """What became of an instance that was handed over."""
-
-    STORED = "stored"  # new, durable
-    KNOWN = "known"  # was here already, byte for byte
-    CONFLICT = "conflict"  # another data set has this UID; the new one is durable in quarantine
 
 
 class Spool:
@@ -78,10 +57,10 @@ class Spool:
         self.unreadable_folder = self.folder / "unreadable"
         self._min_free_bytes = min_free_bytes
         self._disk = disk or DurableIo()
-        self._committer = GroupCommitter(self._disk)
         self._numbers = itertools.count()
-        self._uids = _Reservations()
+        self._uids = UidReservations()
         self._make_folders()
+        self._committer = self._new_committer()
 
     def _make_folders(self) -> None:
         folders = (self.temporary_folder, self.inbox_folder, self.instances_folder)
@@ -96,6 +75,12 @@ class Spool:
         except OSError as error:
             raise storage_error(error, f"{self.folder} cannot be made") from error
 
+    def _new_committer(self) -> GroupCommitter:
+        try:
+            return GroupCommitter(self._disk, self.folder)
+        except OSError as error:
+            raise storage_error(error, f"the file system of {self.folder} cannot be looked at") from error
+
     # ------------------------------------------------------------ receiving
 
     def sweep(self, *, shared: bool = False) -> int:
@@ -108,12 +93,12 @@ class Spool:
             leftovers = [path for path in self.temporary_folder.iterdir() if not shared or _is_abandoned(path)]
             for path in leftovers:
                 path.unlink(missing_ok=True)
-            self._disk.flush_folder(self.inbox_folder)
+            self._committer.flush(self.inbox_folder)
         except OSError as error:
             raise storage_error(error, f"{self.temporary_folder} cannot be swept") from error
         return len(leftovers)
 
-    def begin(self, meta: FileMeta) -> "IncomingInstance":
+    def begin(self, meta: FileMeta) -> IncomingInstance:
         """Open a temporary file for a data set that is about to arrive.
 
         Raises:
@@ -126,9 +111,9 @@ class Spool:
             descriptor = self._disk.create(path)
         except OSError as error:
             raise storage_error(error, "a temporary file cannot be made") from error
-        incoming = IncomingInstance(self, self._disk, meta, path, descriptor)
-        incoming.write_head()
-        return incoming
+        return IncomingInstance(
+            meta, disk=self._disk, path=path, descriptor=descriptor, check_space=self.check_space, keep=self.keep
+        )
 
     def check_space(self) -> None:
         """Raise DiskFullError when less space is left than the watermark."""
@@ -136,29 +121,35 @@ class Spool:
         if free < self._min_free_bytes:
             raise DiskFullError(f"{free >> 20} MiB are free, {self._min_free_bytes >> 20} MiB are kept in reserve")
 
-    def keep(self, incoming: "IncomingInstance") -> Kept:
+    def keep(self, incoming: IncomingInstance) -> Kept:
         """Make an arrived instance durable, unless it is known; see :meth:`IncomingInstance.keep`."""
         uid = incoming.meta.sop_instance_uid
         if not is_legal_uid(uid):
             raise InputError("the SOP Instance UID is not a legal UID")
-        with self._uids.reserved(uid):
+        self._uids.hold(uid)
+        try:
             known = self._is_known(uid, incoming)
             if known is None:
+                incoming.write_held()
                 self._committer.publish(incoming.descriptor, incoming.path, self._inbox_path(uid))
                 return Kept.STORED
             if known:
                 return Kept.KNOWN
             target = self.quarantine_folder / f"{uid}.{incoming.digest()[:16]}.dcm"
+            incoming.write_held()
             self._committer.publish(incoming.descriptor, incoming.path, target)
             return Kept.CONFLICT
+        finally:
+            self._uids.release(uid)
 
-    def _is_known(self, uid: str, incoming: "IncomingInstance") -> bool | None:
+    def _is_known(self, uid: str, incoming: IncomingInstance) -> bool | None:
         """None: a new UID. True: the same data set is here (and now surely durable). False: another one is."""
         for path in (self._inbox_path(uid), self._instance_path(uid)):
             try:
+                path.stat()  # nearly always in vain, and cheaper so than by an open
                 if not incoming.same_data_set(path):
                     return False
-                self._disk.flush_folder(path.parent)
+                self._committer.flush(path.parent)
                 return True
             except FileNotFoundError:
                 continue
@@ -205,27 +196,21 @@ class Spool:
             StorageError: the disk refused.
         """
         found: dict[str, str] = {}
-        with contextlib.ExitStack() as stack:
-            descriptors: list[int] = []
-            folders: set[Path] = set()
-            try:
-                for uid in dict.fromkeys(sop_instance_uids):
-                    path = self.find(uid)
-                    with contextlib.suppress(FileNotFoundError, InputError):
-                        if path is not None:
-                            file = stack.enter_context(path.open("rb"))
-                            found[uid] = decode_file_meta(file.read(head_bytes()), path.name)[0].sop_class_uid
-                            descriptors.append(file.fileno())
-                            folders.add(path.parent)
-                    if len(descriptors) >= _OPEN_AT_ONCE:
-                        self._disk.flush_files(descriptors)
-                        stack.pop_all().close()
-                        descriptors.clear()
-                self._disk.flush_files(descriptors)
-                for folder in folders:
-                    self._disk.flush_folder(folder)
-            except OSError as error:
-                raise storage_error(error, "instances cannot be vouched for") from error
+        folders: set[Path] = set()
+        try:
+            for uid in dict.fromkeys(sop_instance_uids):
+                path = self.find(uid)
+                with contextlib.suppress(FileNotFoundError, InputError):
+                    if path is not None:
+                        with path.open("rb") as file:
+                            meta, _ = decode_file_meta(file.read(head_bytes()), path.name)
+                            self._committer.write_out(file.fileno())
+                        found[uid] = meta.sop_class_uid
+                        folders.add(path.parent)
+            if folders:
+                self._committer.flush(*folders)
+        except OSError as error:
+            raise storage_error(error, "instances cannot be vouched for") from error
         return found
 
     def remove(self, sop_instance_uids: Iterable[str]) -> int:
@@ -299,125 +284,3 @@ class Spool:
             calling_ae_title=meta.calling_ae_title if meta else "",
             size_bytes=status.st_size,
         )
-
-
-class IncomingInstance:
-    """A data set on its way in. It is kept, or it leaves nothing behind: use it as a context manager."""
-
-    def __init__(self, spool: Spool, disk: DurableIo, meta: FileMeta, path: Path, descriptor: int) -> None:
-        self.meta = meta
-        self.path = path
-        self.descriptor = descriptor
-        self.data_set_bytes = 0
-        self.head_bytes = 0
-        self._spool = spool
-        self._disk = disk
-        self._space_checked_at = 0
-
-    def __enter__(self) -> "IncomingInstance":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.discard()
-
-    def write_head(self) -> None:
-        """Write preamble and file meta information; the first thing in the file."""
-        head = encode_file_meta(self.meta)
-        self._append(head)
-        self.head_bytes = len(head)
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Append a piece of the data set.
-
-        Raises:
-            DiskFullError, StorageError: the disk refused; the temporary file is gone then.
-        """
-        self._append(data)
-        self.data_set_bytes += len(data)
-        if self.data_set_bytes - self._space_checked_at >= _CHECK_SPACE_EVERY_BYTES:
-            self._space_checked_at = self.data_set_bytes
-            try:
-                self._spool.check_space()
-            except StorageError:
-                self.discard()
-                raise
-
-    def _append(self, data: bytes | memoryview) -> None:
-        try:
-            self._disk.write(self.descriptor, data)
-        except OSError as error:
-            self.discard()
-            raise storage_error(error, "a received instance cannot be written") from error
-
-    def keep(self) -> Kept:
-        """Make the instance durable under its SOP Instance UID; when this returns it may be acknowledged.
-
-        The same data set again changes nothing. Another data set under a known UID goes to quarantine, once.
-
-        Raises:
-            InputError: the SOP Instance UID is not legal.
-            DiskFullError, StorageError: the disk refused; nothing is left behind.
-        """
-        try:
-            return self._spool.keep(self)
-        finally:
-            self.discard()
-
-    def discard(self) -> None:
-        """Close and remove the temporary file; nothing happens to an instance that was kept."""
-        if self.descriptor < 0:
-            return
-        os.close(self.descriptor)
-        self.descriptor = -1
-        with contextlib.suppress(OSError):
-            self.path.unlink()
-
-    @contextlib.contextmanager
-    def mapped(self) -> Iterator[mmap.mmap]:
-        """The file as memory, head included; its data set starts at ``head_bytes``."""
-        with mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ) as memory:
-            yield memory
-
-    def digest(self) -> str:
-        """SHA-256 (hex) of the data set without file meta information."""
-        with self.mapped() as memory:
-            state = hashlib.sha256(self.meta.transfer_syntax_uid.encode())
-            for start in range(self.head_bytes, len(memory), _COMPARE_BYTES):
-                state.update(memory[start : start + _COMPARE_BYTES])
-            return state.hexdigest()
-
-    def same_data_set(self, path: Path) -> bool:
-        """Whether a stored file holds the same data set bytes in the same transfer syntax."""
-        with path.open("rb") as file, self.mapped() as ours:
-            try:
-                meta, start = decode_file_meta(file.read(head_bytes()), path.name)
-            except InputError:
-                return False
-            size = os.fstat(file.fileno()).st_size - start
-            if meta.transfer_syntax_uid != self.meta.transfer_syntax_uid or size != self.data_set_bytes:
-                return False
-            file.seek(start)
-            return all(
-                file.read(_COMPARE_BYTES) == ours[position : position + _COMPARE_BYTES]
-                for position in range(self.head_bytes, len(ours), _COMPARE_BYTES)
-            )
-
-
-class _Reservations:
-    """One keeper at a time for each UID, so that two senders of one instance cannot both be first."""
-
-    def __init__(self) -> None:
-        self._change = threading.Condition()
-        self._held: set[str] = set()
-
-    @contextlib.contextmanager
-    def reserved(self, uid: str) -> Iterator[None]:
-        with self._change:
-            self._change.wait_for(lambda: uid not in self._held)
-            self._held.add(uid)
-        try:
-            yield
-        finally:
-            with self._change:
-                self._held.discard(uid)
-                self._change.notify_all()

@@ -12,7 +12,7 @@ from typing import Any
 
 from node.errors import InputError
 from node.intake.durable_io import storage_error
-from node.intake.spool import is_legal_uid
+from node.intake.uids import is_legal_uid
 from node.jobs.durable import flush_folder, write_durably
 from node.model import CommitmentReport, SopReference
 from node.ops.events import Event, emit

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from node.dimse.command import command_pdu, data_pdu_head, encode_store_request
 from node.dimse.requestor import Requestor, Response
 from node.dimse.scp import Listener
-from node.intake.spool import is_legal_uid
+from node.intake.uids import is_legal_uid
 from tests.node.intake.encoded_images import EXPLICIT_LITTLE, MR_IMAGE, encoded, image
 
 __all__ = ["EXPLICIT_LITTLE", "MR_IMAGE", "RawCaller", "begin_store", "eventually", "store"]

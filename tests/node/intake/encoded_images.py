@@ -12,7 +12,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
 from node.intake.file_meta import FileMeta
-from node.intake.spool import IncomingInstance, Spool
+from node.intake.incoming import IncomingInstance
+from node.intake.spool import Spool
 
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"

@@ -3,7 +3,7 @@
 import errno
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,20 +14,28 @@ from node.intake.group_commit import GroupCommitter
 
 
 class RecordingDisk(DurableIo):
-    """Notes the operations that durability rests on, by file name."""
+    """Notes the operations that durability rests on, by file name; flushes together or not, as it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, together: bool) -> None:
         self.log: list[str] = []
         self.names: dict[int, str] = {}
+        self.together = together
+
+    def flushes_together(self, folder: Path) -> bool:
+        return self.together
 
     def create(self, path: Path) -> int:
         descriptor = super().create(path)
         self.names[descriptor] = path.name
         return descriptor
 
-    def flush_files(self, descriptors: Sequence[int]) -> None:
-        super().flush_files(descriptors)
-        self.log.append("flush " + " ".join(self.names[d] for d in descriptors))
+    def write_out(self, descriptor: int) -> None:
+        super().write_out(descriptor)
+        self.log.append(f"write out {self.names[descriptor]}")
+
+    def flush_file(self, descriptor: int) -> None:
+        super().flush_file(descriptor)
+        self.log.append(f"flush {self.names[descriptor]}")
 
     def rename(self, source: Path, target: Path) -> None:
         super().rename(source, target)
@@ -37,6 +45,32 @@ class RecordingDisk(DurableIo):
         super().flush_folder(folder)
         self.log.append(f"flush {folder.name}/")
 
+    def flush_file_system(self, folder: Path) -> None:
+        if self.together:
+            super().flush_folder(folder)  # the order counts here, and not every machine has the other
+        self.log.append("flush all")
+
+
+class HeldDisk(RecordingDisk):
+    """Holds up its first flush until it may proceed."""
+
+    def __init__(self, *, together: bool) -> None:
+        super().__init__(together=together)
+        self.entered, self.proceed = threading.Event(), threading.Event()
+
+    def _hold(self) -> None:
+        if not self.entered.is_set():
+            self.entered.set()
+            assert self.proceed.wait(10)
+
+    def flush_folder(self, folder: Path) -> None:
+        self._hold()
+        super().flush_folder(folder)
+
+    def flush_file_system(self, folder: Path) -> None:
+        self._hold()
+        super().flush_file_system(folder)
+
 
 def temporary(disk: DurableIo, folder: Path, name: str) -> tuple[int, Path]:
     path = folder / name
@@ -45,61 +79,83 @@ def temporary(disk: DurableIo, folder: Path, name: str) -> tuple[int, Path]:
     return descriptor, path
 
 
-def test_content_then_name_then_folder(tmp_path: Path) -> None:
-    disk = RecordingDisk()
+def publish_while_the_first_is_held(disk: HeldDisk, folder: Path, count: int) -> list[int]:
+    """Publish part0 to part<count - 1>; all others arrive while the flush of the first is held up. Who failed?"""
+    committer = GroupCommitter(disk, folder)
+    parts = [temporary(disk, folder, f"part{n}") for n in range(count)]
+    failed: list[int] = []
+
+    def publish(n: int) -> None:
+        try:
+            committer.publish(*parts[n], folder / f"final{n}")
+        except StorageError:
+            failed.append(n)
+
+    threads = [threading.Thread(target=publish, args=(n,)) for n in range(count)]
+    threads[0].start()
+    assert disk.entered.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    while len(committer._waiting) + len(failed) < count - 1:
+        threading.Event().wait(0.001)
+    disk.proceed.set()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    for descriptor, _ in parts:
+        os.close(descriptor)
+    return failed
+
+
+@pytest.mark.parametrize(
+    ("together", "order"),
+    [
+        (True, ["write out part", "rename part final", "flush all"]),
+        (False, ["flush part", "rename part final", "flush FOLDER/"]),
+    ],
+)
+def test_content_then_name_then_flush(tmp_path: Path, together: bool, order: list[str]) -> None:
+    disk = RecordingDisk(together=together)
     descriptor, path = temporary(disk, tmp_path, "part")
-    GroupCommitter(disk).publish(descriptor, path, tmp_path / "final")
+    GroupCommitter(disk, tmp_path).publish(descriptor, path, tmp_path / "final")
     os.close(descriptor)
-    assert disk.log == ["flush part", "rename part final", f"flush {tmp_path.name}/"]
+    assert disk.log == [line.replace("FOLDER", tmp_path.name) for line in order]
     assert (tmp_path / "final").read_bytes() == b"part"
 
 
-def test_those_who_wait_together_share_the_flushes(tmp_path: Path) -> None:
-    """While the first flush is held up, seven more arrive: two rounds are enough for all eight."""
-    entered, proceed = threading.Event(), threading.Event()
-
-    class HeldDisk(RecordingDisk):
-        def flush_files(self, descriptors: Sequence[int]) -> None:
-            if not entered.is_set():
-                entered.set()
-                proceed.wait(10)
-            super().flush_files(descriptors)
-
-    disk = HeldDisk()
-    committer = GroupCommitter(disk)
-    parts = [temporary(disk, tmp_path, f"part{n}") for n in range(8)]
-
-    def publish(n: int) -> None:
-        committer.publish(*parts[n], tmp_path / f"final{n}")
-
-    threads = [threading.Thread(target=publish, args=(n,)) for n in range(8)]
-    threads[0].start()
-    assert entered.wait(10)
-    for thread in threads[1:]:
-        thread.start()
-    with committer._turn:
-        pass
-    while len(committer._waiting) < 7:
-        threading.Event().wait(0.001)
-    proceed.set()
-    for thread in threads:
-        thread.join()
-    for descriptor, _ in parts:
-        os.close(descriptor)
-    assert len([line for line in disk.log if line.startswith("flush part")]) == 2
-    assert disk.log.count(f"flush {tmp_path.name}/") == 2
+@pytest.mark.parametrize("together", [True, False])
+def test_those_who_wait_together_share_the_flush(tmp_path: Path, together: bool) -> None:
+    """While the first flush is held up, seven more arrive: two are enough for all eight."""
+    disk = HeldDisk(together=together)
+    assert publish_while_the_first_is_held(disk, tmp_path, 8) == []
+    assert disk.log.count("flush all" if together else f"flush {tmp_path.name}/") == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"final{n}" for n in range(8)]
     for n in range(8):
-        flushed = next(i for i, line in enumerate(disk.log) if line.startswith("flush") and f"part{n}" in line)
-        assert flushed < disk.log.index(f"rename part{n} final{n}")
+        content = f"write out part{n}" if together else f"flush part{n}"
+        assert disk.log.index(content) < disk.log.index(f"rename part{n} final{n}")
 
 
-@pytest.mark.parametrize("operation", ["flush_files", "rename", "flush_folder"])
+OPERATIONS = [
+    (True, "write_out"),
+    (True, "rename"),
+    (True, "flush_file_system"),
+    (False, "flush_file"),
+    (False, "rename"),
+    (False, "flush_folder"),
+]
+
+
+@pytest.mark.parametrize(("together", "operation"), OPERATIONS)
 @pytest.mark.parametrize(("number", "kind"), [(errno.EIO, StorageError), (errno.ENOSPC, DiskFullError)])
 def test_a_disk_that_refuses_leaves_neither_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str, number: int, kind: type[StorageError]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    together: bool,
+    operation: str,
+    number: int,
+    kind: type[StorageError],
 ) -> None:
-    disk = DurableIo()
+    disk = RecordingDisk(together=together)
 
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -107,49 +163,110 @@ def test_a_disk_that_refuses_leaves_neither_name(
     monkeypatch.setattr(disk, operation, refuse)
     descriptor, path = temporary(disk, tmp_path, "part")
     with pytest.raises(kind) as caught:
-        GroupCommitter(disk).publish(descriptor, path, tmp_path / "final")
+        GroupCommitter(disk, tmp_path).publish(descriptor, path, tmp_path / "final")
     os.close(descriptor)
     assert type(caught.value) is kind
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_was_there_before_outlives_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quarantine may hold the same data set already."""
+    disk = RecordingDisk(together=True)
+    (tmp_path / "final").write_bytes(b"part")
+    monkeypatch.setattr(disk, "rename", Refusal(errno.EIO))
+    descriptor, path = temporary(disk, tmp_path, "part")
+    with pytest.raises(StorageError):
+        GroupCommitter(disk, tmp_path).publish(descriptor, path, tmp_path / "final")
+    os.close(descriptor)
+    assert [p.name for p in tmp_path.iterdir()] == ["final"]
+
+
+class Refusal:
+    """A disk operation that is refused."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __call__(self, *_: object) -> None:
+        raise OSError(self._number, os.strerror(self._number))
+
+
 def test_one_refusal_does_not_fail_the_others(tmp_path: Path) -> None:
-    entered, proceed = threading.Event(), threading.Event()
-
-    class PickyDisk(DurableIo):
-        def flush_files(self, descriptors: Sequence[int]) -> None:
-            if not entered.is_set():
-                entered.set()
-                proceed.wait(10)
-            super().flush_files(descriptors)
-
+    class PickyDisk(HeldDisk):
         def rename(self, source: Path, target: Path) -> None:
             if source.name == "part2":
                 raise OSError(errno.EACCES, "not today")
             super().rename(source, target)
 
-    disk = PickyDisk()
-    committer = GroupCommitter(disk)
-    parts = [temporary(disk, tmp_path, f"part{n}") for n in range(4)]
-    failed: list[int] = []
-
-    def publish(n: int) -> None:
-        try:
-            committer.publish(*parts[n], tmp_path / f"final{n}")
-        except StorageError:
-            failed.append(n)
-
-    threads = [threading.Thread(target=publish, args=(n,)) for n in range(4)]
-    threads[0].start()
-    assert entered.wait(10)
-    for thread in threads[1:]:
-        thread.start()
-    while len(committer._waiting) < 3:
-        threading.Event().wait(0.001)
-    proceed.set()
-    for thread in threads:
-        thread.join()
-    for descriptor, _ in parts:
-        os.close(descriptor)
-    assert failed == [2]
+    assert publish_while_the_first_is_held(PickyDisk(together=True), tmp_path, 4) == [2]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["final0", "final1", "final3"]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_failed_flush_fails_everybody_who_shared_it_and_nobody_later(tmp_path: Path, together: bool) -> None:
+    class FailingSecond(HeldDisk):
+        flushes = 0
+
+        def _hold(self) -> None:
+            super()._hold()
+            self.flushes += 1
+            if self.flushes == 2:
+                raise OSError(errno.EIO, "not today")
+
+    disk = FailingSecond(together=together)
+    assert sorted(publish_while_the_first_is_held(disk, tmp_path, 5)) == [1, 2, 3, 4]
+    assert [p.name for p in tmp_path.iterdir()] == ["final0"]
+    descriptor, path = temporary(disk, tmp_path, "part")
+    GroupCommitter(disk, tmp_path).publish(descriptor, path, tmp_path / "final5")
+    os.close(descriptor)
+    assert (tmp_path / "final5").exists()
+
+
+def test_a_flush_that_is_broken_off_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ends a flush but its return, those who shared it are not told that they are safe."""
+    disk = HeldDisk(together=True)
+
+    def broken(_: Path) -> None:
+        disk._hold()
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(disk, "flush_file_system", broken)
+    committer = GroupCommitter(disk, tmp_path)
+    outcomes: list[type[Exception]] = []
+
+    def flush() -> None:
+        with pytest.raises((RuntimeError, OSError)) as caught:
+            committer.flush(tmp_path)
+        outcomes.append(caught.type)
+
+    threads = [threading.Thread(target=flush) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    disk.proceed.set()
+    for thread in threads:
+        thread.join(10)
+    assert len(outcomes) == 2
+
+
+@pytest.fixture
+def real_disk(tmp_path: Path) -> DurableIo:
+    disk = DurableIo()
+    if not disk.flushes_together(tmp_path):
+        pytest.skip("this system flushes files one by one")
+    return disk
+
+
+def test_the_system_calls_report_what_they_cannot_do(real_disk: DurableIo, tmp_path: Path) -> None:
+    real_disk.flush_file_system(tmp_path)
+    calls: list[Callable[[], object]] = [
+        lambda: real_disk.write_out(-1),
+        lambda: real_disk.flush_file_system(tmp_path / "absent"),
+        lambda: real_disk.flushes_together(tmp_path / "absent"),
+    ]
+    for call in calls:
+        with pytest.raises(OSError, match=r"Bad file descriptor|No such file"):
+            call()
+
+
+def test_file_systems_of_the_kernel_itself_are_told_from_others(real_disk: DurableIo) -> None:
+    assert not real_disk.flushes_together(Path("/proc"))

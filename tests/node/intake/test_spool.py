@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from node.errors import DiskFullError, InputError, StorageError
 from node.intake.durable_io import DurableIo
-from node.intake.spool import Kept, Spool, is_legal_uid
+from node.intake.file_meta import decode_file_meta
+from node.intake.incoming import IncomingInstance, Kept
+from node.intake.spool import Spool
+from node.intake.uids import is_legal_uid
 from tests.node.intake.encoded_images import arrive, encoded, everything_under, image, meta
 
 DATA = encoded(image())
@@ -218,10 +221,10 @@ class FailingDisk(DurableIo):
     [
         ("create", 0, errno.ENOSPC, DiskFullError),
         ("write", 0, errno.ENOSPC, DiskFullError),
-        ("write", 1, errno.EDQUOT, DiskFullError),
+        ("write", 0, errno.EDQUOT, DiskFullError),
         ("rename", 0, errno.ENOSPC, DiskFullError),
         ("create", 0, errno.EROFS, StorageError),
-        ("write", 1, errno.EIO, StorageError),
+        ("write", 0, errno.EIO, StorageError),
     ],
 )
 def test_a_failing_disk_leaves_nothing_behind(
@@ -232,6 +235,44 @@ def test_a_failing_disk_leaves_nothing_behind(
         arrive(spool, DATA).keep()
     assert type(caught.value) is kind
     assert everything_under(tmp_path) == []
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_disk_that_fails_in_the_middle_of_a_large_instance_leaves_nothing_behind(tmp_path: Path, after: int) -> None:
+    spool = Spool(tmp_path, disk=FailingDisk("write", errno.ENOSPC, after))
+    incoming = spool.begin(meta())
+    with pytest.raises(DiskFullError):
+        store_in_pieces(incoming)
+    assert everything_under(tmp_path) == []
+
+
+def store_in_pieces(incoming: IncomingInstance) -> Kept:
+    """2.5 MiB, in pieces that are no divisors of anything."""
+    data = os.urandom(5 << 19)
+    for start in range(0, len(data), 100_001):
+        incoming.write(data[start : start + 100_001])
+    return incoming.keep()
+
+
+def test_large_and_small_instances_are_stored_as_they_were_received(spool: Spool) -> None:
+    """Below and above what waits in memory, in one piece and in many."""
+    for number, size in enumerate((0, 8, 1 << 19, (1 << 20) - 300, 1 << 20, (1 << 20) + 1, 5 << 19)):
+        data = (DATA + os.urandom(size))[:size]
+        for pieces in (1, 7):
+            uid = f"1.{number}.{pieces}"
+            incoming = spool.begin(meta(uid))
+            step = size // pieces + 1
+            for start in range(0, size, step):
+                incoming.write(data[start : start + step])
+            assert incoming.data_set_bytes == size
+            with incoming.contents() as memory:
+                assert bytes(memory[incoming.head_bytes :]) == data
+            assert incoming.keep() is Kept.STORED
+            assert decode_file_meta(spool.find(uid).read_bytes()[:4096], uid)[1] == incoming.head_bytes
+            assert spool.find(uid).read_bytes()[incoming.head_bytes :] == data
+            again = spool.begin(meta(uid))
+            again.write(data)
+            assert again.keep() is Kept.KNOWN
 
 
 def test_the_watermark_is_kept_free(tmp_path: Path) -> None:

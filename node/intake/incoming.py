@@ -1,0 +1,165 @@
+"""An instance on its way into the spool: received piece by piece, compared, then kept or gone without a trace."""
+
+import contextlib
+import hashlib
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from enum import Enum
+from pathlib import Path
+
+from node.errors import InputError, StorageError
+from node.intake.dataset_walk import EncodedDataSet
+from node.intake.durable_io import DurableIo, storage_error
+from node.intake.file_meta import FileMeta, decode_file_meta, encode_file_meta, head_bytes
+
+_HELD_BYTES = 1 << 20  # so much waits in memory to be written at once, and a smaller instance is read from there
+_CHECK_SPACE_EVERY_BYTES = 16 << 20
+_COMPARE_BYTES = 1 << 20
+
+
+class Kept(Enum):
+    """What became of an instance that was handed over."""
+
+    STORED = "stored"  # new, durable
+    KNOWN = "known"  # was here already, byte for byte
+    CONFLICT = "conflict"  # another data set has this UID; the new one is durable in quarantine
+
+
+class IncomingInstance:
+    """A data set on its way in. It is kept, or it leaves nothing behind: use it as a context manager."""
+
+    def __init__(
+        self,
+        meta: FileMeta,
+        *,
+        disk: DurableIo,
+        path: Path,
+        descriptor: int,
+        check_space: Callable[[], None],
+        keep: Callable[["IncomingInstance"], Kept],
+    ) -> None:
+        """
+        Args:
+            path, descriptor: the temporary file, empty and open for writing and reading.
+            check_space: raises StorageError when there is too little left to go on.
+            keep: makes the temporary file durable under its UID, unless it is known.
+        """
+        self.meta = meta
+        self.path = path
+        self.descriptor = descriptor
+        self._disk = disk
+        self._check_space = check_space
+        self._keep = keep
+        self._held = bytearray(encode_file_meta(meta))
+        self.head_bytes = len(self._held)
+        self._written_bytes = 0
+        self._space_checked_at = 0
+        self._has_name = False
+
+    def __enter__(self) -> "IncomingInstance":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    @property
+    def data_set_bytes(self) -> int:
+        """What has arrived of the data set."""
+        return self._written_bytes + len(self._held) - self.head_bytes
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take the next piece of the data set.
+
+        Raises:
+            DiskFullError, StorageError: the disk refused; the temporary file is gone then.
+        """
+        if len(self._held) + len(data) > _HELD_BYTES:
+            self.write_held()
+        self._held += data
+        if self.data_set_bytes - self._space_checked_at >= _CHECK_SPACE_EVERY_BYTES:
+            self._space_checked_at = self.data_set_bytes
+            try:
+                self._check_space()
+            except StorageError:
+                self.discard()
+                raise
+
+    def write_held(self) -> None:
+        """Give what is held in memory to the system.
+
+        Raises:
+            DiskFullError, StorageError: as in :meth:`write`.
+        """
+        try:
+            self._disk.write(self.descriptor, self._held)
+        except OSError as error:
+            self.discard()
+            raise storage_error(error, "a received instance cannot be written") from error
+        self._written_bytes += len(self._held)
+        self._held.clear()
+
+    def keep(self) -> Kept:
+        """Make the instance durable under its SOP Instance UID; when this returns it may be acknowledged.
+
+        The same data set again changes nothing. Another data set under a known UID goes to quarantine, once.
+
+        Raises:
+            InputError: the SOP Instance UID is not legal.
+            DiskFullError, StorageError: the disk refused; nothing is left behind.
+        """
+        try:
+            kept = self._keep(self)
+            self._has_name = kept is not Kept.KNOWN
+            return kept
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Close and remove the temporary file; nothing happens to an instance that was kept."""
+        if self.descriptor < 0:
+            return
+        os.close(self.descriptor)
+        self.descriptor = -1
+        if not self._has_name:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+
+    @contextlib.contextmanager
+    def contents(self) -> Iterator[EncodedDataSet]:
+        """The whole file, head included; its data set starts at ``head_bytes``.
+
+        Raises:
+            DiskFullError, StorageError: as in :meth:`write`.
+        """
+        if self._written_bytes == 0:
+            yield self._held
+            return
+        if self._held:
+            self.write_held()
+        with mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ) as memory:
+            yield memory
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of transfer syntax and data set, without file meta information."""
+        with self.contents() as memory:
+            state = hashlib.sha256(self.meta.transfer_syntax_uid.encode())
+            for start in range(self.head_bytes, len(memory), _COMPARE_BYTES):
+                state.update(memory[start : start + _COMPARE_BYTES])
+            return state.hexdigest()
+
+    def same_data_set(self, path: Path) -> bool:
+        """Whether a stored file holds the same data set bytes in the same transfer syntax."""
+        with path.open("rb") as file, self.contents() as ours:
+            try:
+                meta, start = decode_file_meta(file.read(head_bytes()), path.name)
+            except InputError:
+                return False
+            size = os.fstat(file.fileno()).st_size - start
+            if meta.transfer_syntax_uid != self.meta.transfer_syntax_uid or size != self.data_set_bytes:
+                return False
+            file.seek(start)
+            return all(
+                file.read(_COMPARE_BYTES) == ours[position : position + _COMPARE_BYTES]
+                for position in range(self.head_bytes, len(ours), _COMPARE_BYTES)
+            )
