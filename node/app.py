@@ -258,7 +258,7 @@ class Node:
 
         Raises:
             InputError: no job, or several, begin so; it is not the latest of its acquisition, or not done; its images
-                are gone; or neither software nor settings have changed since.
+                are gone; or neither software nor settings have changed since, and no map of the scanner's own has come.
         """
         return self._again(self.show(job_id).job)
 
@@ -273,23 +273,25 @@ class Node:
             raise InputError(f"job {job.job_id} is not the latest of its acquisition: that is {related[-1].job_id}")
         if job.state != JobState.DONE:
             raise InputError(f"job {job.job_id} is {job.state}, not done")
-        gone = [uid for uid in job.sop_instance_uids if self.spool.find(uid) is None]
+        uids = tuple(sorted({*job.sop_instance_uids, *self._maps_of_scanner(job)}))
+        gone = [uid for uid in uids if self.spool.find(uid) is None]
         if gone:
             self.ledger.removals.refuse_removed_image(gone[0])
             raise InputError(f"job {job.job_id}: {len(gone)} of its images are no longer in the spool; send them again")
         digest = self.config.method_digest()
+        same_method = self.ledger.find(derive_job_id(job.sop_instance_uids, digest, METHOD_VERSION)) is not None
         manifest = JobManifest(
-            job_id=derive_job_id(job.sop_instance_uids, digest, METHOD_VERSION),
+            job_id=derive_job_id(uids, digest, METHOD_VERSION),
             acquisition_key=job.acquisition_key,
             study_instance_uid=job.study_instance_uid,
-            sop_instance_uids=job.sop_instance_uids,
+            sop_instance_uids=uids,
             accepted_at=self.clock(),
             revision=job.revision + 1,
             predecessor_job_id=job.job_id,
             missing=job.missing,
             method_version=METHOD_VERSION,
             settings_digest=digest,
-            cause=Cause.SETTINGS,
+            cause=Cause.SCANNER_MAP if same_method else Cause.SETTINGS,
             region_uid=job.region_uid,
             self_test=job.self_test,
             destinations=job.destinations,
@@ -298,6 +300,10 @@ class Node:
             raise InputError(f"job {job.job_id}: neither the method nor the settings have changed since a result of it")
         self.ledger.add(self.manifests.keep(manifest), self.clock())
         return f"job {manifest.job_id} is queued: revision {manifest.revision}, replaces {job.job_id}"
+
+    def _maps_of_scanner(self, job: Job) -> list[str]:
+        """Maps of the scanner's own in the study of a job, also those that came after it was made."""
+        return [h.sop_instance_uid for h in self.ledger.studies.headers(job.study_instance_uid) if h.map_of]
 
     def send_again(self, job_id: str) -> str:
         """Send all objects of a finished job once more (the same bytes); a sentence that says what will happen.

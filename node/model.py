@@ -76,6 +76,7 @@ class Cause(StrEnum):
     LATE_IMAGES = "late_images"  # more images of it came
     READER_REGION = "reader_region"  # somebody drew the region
     SETTINGS = "settings"  # an operator had it measured again, by other software or settings
+    SCANNER_MAP = "scanner_map"  # an operator had it compared with a map of the scanner's own that came after it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ _WHY = {
     Cause.LATE_IMAGES: "more images of the acquisition came after the earlier report",
     Cause.READER_REGION: "a reader drew the region",
     Cause.SETTINGS: "the images were measured again with other software or settings",
+    Cause.SCANNER_MAP: "the scanner's own map came after the earlier report and is compared",
 }
 
 
