@@ -78,6 +78,7 @@ class Cause(StrEnum):
     REGION_REFUSED = "region_refused"  # the region drawn last cannot be used, and nothing was measured without it yet
     SETTINGS = "settings"  # an operator had it measured again, by other software or settings
     OPERATOR = "operator"  # an operator chose another region or indication
+    SCANNER_MAP = "scanner_map"  # an operator had it compared with a map of the scanner's own that came after it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -220,7 +220,8 @@ def retry(job: str, config_path: Path | None) -> None:
 def remeasure(
     job: str | None, outdated: bool, region: str | None, indication: str | None, config_path: Path | None
 ) -> None:
-    """Measure the images of a JOB again with this software and these settings.
+    """Measure the images of a JOB again with this software and these settings, and compare the result with the
+    scanner's own R2*, T2* or fat-fraction map if one has come since.
 
     The result is a new revision: its report names the one that it replaces as predecessor, and destinations that take
     rejection notes are told to withdraw the replaced objects. A region that a reader drew is kept, unless --region

@@ -26,7 +26,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from node.intake.planes import MULTI_FRAME, Plane, is_multi_frame
+from node.intake.planes import CONTRADICTORY_KIND, MULTI_FRAME, Plane, is_multi_frame
 from node.intake.tags import items, number, text, whole, words
 from node.intake.vendors import UNKNOWN_KIND, b_value, made_by_ironnode, map_quantity, single_channel
 
@@ -61,11 +61,14 @@ _MAP_WORDS = frozenset(
     {
         *("STAR MAP", "R2 MAP", "R2_MAP", "R2STAR", "R2_STAR_MAP", "T2 MAP", "T2_MAP", "T2STAR", "T2_STAR_MAP"),
         *("T1 MAP", "T1_MAP", "B0 MAP", "B0", "B1 MAP", "ADC", "FA", "FAT_FRACTION", "FAT FRACTION", "FF", "QUANT"),
-        *("FIELD_MAP", "FIELD MAP", "FIELDMAP"),
+        *("FIELD_MAP", "FIELD MAP", "FIELDMAP", "R1 MAP", "R1_MAP", "R1MAP", "R2MAP", "T1MAP", "T2MAP", "RHO MAP"),
         *("WATER", "FAT", "IN_PHASE", "OUT_PHASE", "OPP_PHASE", "OPPOSED_PHASE", "IP", "OP", "W", "F", "DIXON"),
     }
 )
 """Image and frame type words of maps and separated images (seen: Siemens, Philips; PS3.3 C.8.13.3.1.1)."""
+
+_QUANTITIES = frozenset({"R1", "R2", "T1", "T2", "RHO"})
+"""Philips' fourth value of a map's type (``R2_UNSPECIFIED\\R2``, ``T2 MAP\\T2``); as a third one, it is a contrast."""
 
 _FIELD_MAP_WORDS = frozenset({"FIELD_MAP", "FIELD MAP", "FIELDMAP", "B0 MAP", "B0"})
 _MAP_UNITS = frozenset(
@@ -132,6 +135,10 @@ def decline_plane(plane: Plane) -> Reason | None:
         return "derived_map", f"Its values are in {plane.units}; this is a map, not a signal."
     if plane.rescale_type.lower() in _MAP_UNITS:
         return "derived_map", f"Rescale Type (0028,1054) is {plane.rescale_type}; this is a map, not a signal."
+    if plane.kind == CONTRADICTORY_KIND:
+        written = "\\".join(plane.image_type)
+        words = "Complex Image Component (0008,9208) and the image or frame type name different kinds of image"
+        return "unknown_kind", f"{words} ({written})."
     if plane.kind == UNKNOWN_KIND:
         return "unknown_kind", "A private element names a kind of image that is not known."
     if plane.echo_time_s is None:
@@ -176,9 +183,13 @@ def _type_words(image_type: tuple[str, ...], *, lossy: bool) -> Reason | None:
         ("derived_map", _PROJECTION_WORDS, "a projection or other computed image"),
         ("derived_image", frozenset({"DERIVED"}), "an image that was computed from others"),
     ):
-        if told & listed or (listed is _MAP_WORDS and map_quantity(image_type)):
+        if told & listed or (listed is _MAP_WORDS and _names_map(image_type)):
             return code, f"Image type {written} is {meaning}, not a measured echo."
     return None
+
+
+def _names_map(image_type: tuple[str, ...]) -> bool:
+    return bool(map_quantity(image_type)) or not _QUANTITIES.isdisjoint(image_type[3:])
 
 
 def _own_result(ds: Dataset) -> Reason | None:

@@ -34,6 +34,9 @@ _KIND_WORDS = {
 """Words of Complex Image Component (PS3.3 C.8.13.3.1.2), Frame Type and Image Type that name a kind; the
 ``_FFE`` forms are Philips' (reference: dcm_qa_philips_enh, dcm2niix #194)."""
 
+CONTRADICTORY_KIND = "contradictory"
+"""Two elements name different kinds: to be turned down."""
+
 _MAX_ECHO_TIME_MS = 1000.0  # no gradient echo is read out later; larger values are another unit or nonsense
 _MIN_ECHO_TIME_MS = 0.025  # no read-out begins earlier; smaller values are seconds
 _MAX_COORDINATE_MM = 1e5  # no scanner table reaches further
@@ -181,13 +184,17 @@ def _image_type(layers: Layers) -> tuple[str, ...]:
 
 
 def _kind(layers: Layers, image_type: tuple[str, ...]) -> str | None:
-    """Kind by Complex Image Component, then the letters of the type, then the vendors' private elements."""
-    candidates = chain(
-        (_KIND_WORDS.get(text(layer, "ComplexImageComponent").upper()) for layer in layers),
-        (_KIND_WORDS.get(word) for word in image_type[2:]),
-        (_vendor_kind(layer) for layer in layers),
-    )
-    return next((kind for kind in candidates if kind is not None), None)
+    """Kind by Complex Image Component, then the letters of the type, then the vendors' private elements; of no use when
+    the first two contradict each other."""
+    component = next((kind for layer in layers if (kind := _component(layer)) is not None), None)
+    letter = next((kind for word in image_type[2:] if (kind := _KIND_WORDS.get(word)) is not None), None)
+    if component is not None and letter is not None and component != letter:
+        return CONTRADICTORY_KIND
+    return component or letter or next((kind for layer in layers if (kind := _vendor_kind(layer)) is not None), None)
+
+
+def _component(layer: Dataset) -> str | None:
+    return _KIND_WORDS.get(text(layer, "ComplexImageComponent").upper())
 
 
 def _vendor_kind(layer: Dataset) -> str | None:

@@ -218,7 +218,7 @@ def vendor_kind(ds: Dataset) -> str | None:
 _MAPS = {
     "r2star": re.compile(r"\bR2 ?(STAR|\*)"),
     "fat_fraction": re.compile(r"\bFAT ?FRAC|\bPDFF\b|\bFF\b"),
-    "t2star": re.compile(r"\bT2 ?(STAR|\*)(?= (MAP|UNSPEC))"),
+    "t2star": re.compile(r"\bT2 ?(STAR|\*)(?= (MAP|UNSPEC))|\bT2STAR\b"),
 }
 """Words of the scanner's own maps (seen: Siemens ``R2\\STAR MAP``, UKRIN-MAPS/ukat; T2_STAR alone is a contrast)."""
 

@@ -1,5 +1,6 @@
 """An operator has an acquisition measured again: other software or settings, or another region or indication."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -38,11 +39,12 @@ def standing_choice(job: Job, ledger: Ledger) -> Choice:
 def manifest_again(
     job: Job, choice: Choice | None, *, ledger: Ledger, spool: Spool, digest: str, method_version: str, now: datetime
 ) -> JobManifest:
-    """The next revision of a job's acquisition; without a ``choice`` its region and indication stay.
+    """The next revision of a job's acquisition; without a ``choice`` its region and indication stay. Maps of the
+    scanner's own that came since are compared.
 
     Raises:
         InputError: the job is not the latest of its acquisition, not done, or a self-test; its images are gone; the
-            region is none of its; or nothing has changed since.
+            region is none of its; or nothing has changed since, and no map has come.
     """
     related = ledger.related_jobs(job.study_instance_uid, job.sop_instance_uids)
     if related[-1].job_id != job.job_id:
@@ -54,19 +56,30 @@ def manifest_again(
     if choice is not None:
         _check(job, choice, ledger)
     images = {uid for uid in job.sop_instance_uids if uid != job.region_uid}
-    uids = tuple(sorted(images if wanted.region_uid is None else {*images, wanted.region_uid}))
+    if wanted.region_uid is not None:
+        images.add(wanted.region_uid)
+    maps = {h.sop_instance_uid for h in ledger.studies.headers(job.study_instance_uid) if h.map_of}
+    uids = tuple(sorted(images | maps))
     gone = [uid for uid in uids if spool.find(uid) is None]
     if gone:
         ledger.removals.refuse_removed_image(gone[0])
         raise InputError(f"job {job.job_id}: {len(gone)} of its images are no longer in the spool; send them again")
     chosen = wanted != standing
-    job_id = derive_job_id(
-        uids, digest, method_version, indication=wanted.indication, after=job.job_id if chosen else None
-    )
+    after = job.job_id if chosen else None
+
+    def id_of(uids: Iterable[str]) -> str:
+        return derive_job_id(uids, digest, method_version, indication=wanted.indication, after=after)
+
+    job_id = id_of(uids)
     if ledger.find(job_id) is not None:
         raise InputError(
-            f"job {job.job_id}: neither method, settings, region nor indication have changed since a result of it"
+            f"job {job.job_id}: neither method, settings, region nor indication have changed since a result of it, "
+            "and no map of the scanner's own has come"
         )
+    if chosen:
+        cause = Cause.OPERATOR
+    else:
+        cause = Cause.SETTINGS if ledger.find(id_of(job.sop_instance_uids)) is None else Cause.SCANNER_MAP
     return JobManifest(
         job_id=job_id,
         acquisition_key=job.acquisition_key,
@@ -78,7 +91,7 @@ def manifest_again(
         missing=job.missing,
         method_version=method_version,
         settings_digest=digest,
-        cause=Cause.OPERATOR if chosen else Cause.SETTINGS,
+        cause=cause,
         region_uid=wanted.region_uid,
         indication=wanted.indication,
         self_test=job.self_test,

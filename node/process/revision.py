@@ -21,6 +21,7 @@ _WHY = {
     Cause.REGION_REFUSED: "the region that a reader drew last cannot be used, and the images are measured without it",
     Cause.SETTINGS: "the images were measured again with other software or settings",
     Cause.OPERATOR: "an operator chose another region or another indication",
+    Cause.SCANNER_MAP: "the scanner's own map came after the earlier report and is compared",
 }
 
 

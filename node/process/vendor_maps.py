@@ -28,6 +28,7 @@ _DIFFERS_PERCENT = 5.0  # points of fat fraction
 _IN_PLANE_TOLERANCE_MM = 0.5
 _PER_S = {"": 1.0, "1": 1.0, "1/s": 1.0, "/s": 1.0, "s-1": 1.0, "Hz": 1.0, "1/ms": 1000.0, "/ms": 1000.0}
 _MS = {"": 1.0, "1": 1.0, "ms": 1.0, "s": 1000.0}
+_UNITS = frozenset({*_PER_S, *_MS, "%"}) - {"", "1"}
 _WORDS = {"r2star": "R2*", "t2star": "T2*", "fat_fraction": "fat fraction"}
 
 
@@ -66,12 +67,12 @@ def _quantity(source: SourceFile, plane: Plane) -> str:
 
 def _laid_over(quantity: str, planes: list[_MapPlane], geometry: Geometry, shape: Sequence[int]) -> VendorMap:
     values = np.full(tuple(shape), np.nan, dtype=np.float32)
-    told = all(entry.plane.units not in ("", "1") for entry in planes)
+    told = all(_unit(entry.plane) not in ("", "1") for entry in planes)
     for entry in planes:
         z = _slice_of(entry, geometry, shape)
         scale = _scale(entry)
         if z is None or scale is None:
-            why = "it lies on another grid" if z is None else f"its unit ({entry.plane.units or 'none'}) is not known"
+            why = "it lies on another grid" if z is None else f"its unit ({_unit(entry.plane) or 'none'}) is not known"
             return VendorMap(quantity=quantity, values=None, unit_told=told, why_not=why)
         try:
             (stored,) = read_planes(entry.source.path, entry.source.header, [entry.plane.frame_number or 0])
@@ -90,7 +91,12 @@ def _quantities(scaled: npt.NDArray[np.float32], quantity: str) -> npt.NDArray[n
 def _scale(entry: _MapPlane) -> float | None:
     """What makes 1/s, ms or percent of the map's modality values; fat fractions without a unit mean anything."""
     known = {"r2star": _PER_S, "t2star": _MS, "fat_fraction": {"%": 1.0}}[entry.quantity]
-    return known.get(entry.plane.units)
+    return known.get(_unit(entry.plane))
+
+
+def _unit(plane: Plane) -> str:
+    """By UCUM code, else by Rescale Type where that names a unit (Philips classic writes ms, Hz or %)."""
+    return plane.units or next((unit for unit in _UNITS if unit.lower() == plane.rescale_type.lower()), "")
 
 
 def _slice_of(entry: _MapPlane, geometry: Geometry, shape: Sequence[int]) -> int | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
 from node.app import Node, open_node, rebuild
 from node.config import Config, DestinationConfig, StorageConfig
@@ -149,6 +150,28 @@ def test_another_method_version_makes_a_new_revision(worked, node) -> None:
     assert node.measure_outdated() == []
     with pytest.raises(InputError, match="neither method, settings, region nor indication"):
         node.measure_again(second.job_id)
+
+
+def test_a_map_of_the_scanner_that_came_later_is_compared_when_asked_for(worked, node, tmp_path) -> None:
+    node.measure_outdated()
+    worked.settle()
+    (latest,) = (job for job in worked.jobs() if job.revision == 2)
+    before = node.ledger.find(latest.job_id)
+    assert before is not None
+    ds = dcmread(node.spool.find(before.sop_instance_uids[0]))
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.9"
+    ds.SeriesInstanceUID, ds.ImageType = "1.2.9.1", ["DERIVED", "PRIMARY", "R2", "STAR MAP"]
+    ds.save_as(tmp_path / "map.dcm")
+    worked.receive([tmp_path / "map.dcm"])
+    worked.settle()
+    assert len(worked.jobs()) == 2  # not by itself
+    assert "revision 3" in node.measure_again(latest.job_id)
+    job = node.ledger.find(next(j.job_id for j in worked.jobs() if j.revision == 3))
+    assert job is not None
+    assert (job.cause, job.predecessor_job_id) == (Cause.SCANNER_MAP, latest.job_id)
+    assert set(job.sop_instance_uids) - set(before.sop_instance_uids) == {"1.2.9"}
+    worked.settle()  # the assembler makes no fourth one of the same images
+    assert len(worked.jobs()) == 3
 
 
 def test_images_that_are_gone_are_not_measured_again(node) -> None:

@@ -67,6 +67,30 @@ def test_maps_are_read_on_our_grid_and_never_as_an_echo(
         assert_allclose(found.values, value)
 
 
+@pytest.mark.parametrize(
+    ("image_type", "unit", "stored", "value"),
+    [
+        (["ORIGINAL", "PRIMARY", "T2_STAR_UNSPECI", "T2_STAR", "UNSPECIFIED"], "ms", 20, 50.0),
+        (["ORIGINAL", "PRIMARY", "R2_STAR_UNSPECI", "R2_STAR", "UNSPECIFIED"], "Hz", 50, 50.0),
+        (["DERIVED", "PRIMARY", "FAT_FRACTION"], "%", 7, 7.0),
+    ],
+)
+def test_unit_that_only_the_rescale_type_tells(
+    tmp_path: Path, image_type: list[str], unit: str, stored: int, value: float
+) -> None:
+    scan = Scan()
+    changes: dict[str, Any] = {
+        "ImageType": image_type,
+        "RescaleType": unit,
+        "RescaleSlope": "1",
+        "RescaleIntercept": "0",
+    }
+    images = [vendor_map(scan, z, plane(scan, stored), **changes) for z in range(scan.n_slices)]
+    (found,) = read_acquisition(save_all([*classics(scan), *images], tmp_path)).vendor_maps
+    assert found.unit_told
+    assert_allclose(found.values, value)
+
+
 def test_map_of_another_geometry_is_not_laid_over(tmp_path: Path) -> None:
     scan = Scan()
     elsewhere = vendor_map(scan, 0, plane(scan, 50), ImagePositionPatient=[0.0, 0.0, 31.5])
