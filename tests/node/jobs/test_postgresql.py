@@ -75,7 +75,10 @@ def test_an_older_ledger_is_refused_and_then_migrated(node: QuietNode) -> None:
     with database.writing() as connection:
         connection.execute(text("DROP TABLE duty"))
         connection.execute(
-            text("ALTER TABLE job DROP COLUMN indication, DROP COLUMN destinations, DROP COLUMN self_test")
+            text(
+                "ALTER TABLE job DROP COLUMN indication, DROP COLUMN excused, "
+                "DROP COLUMN destinations, DROP COLUMN self_test"
+            )
         )
         connection.execute(text("UPDATE meta SET value = '3' WHERE key = 'ledger_version'"))
     database.close()
