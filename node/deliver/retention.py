@@ -94,6 +94,8 @@ class Retention:
     def _prove(self, candidate: Candidate, *, ask: bool) -> str:
         if candidate.proved:
             return "its images were sent again after its delivery had been proved"
+        if candidate.self_test:
+            return "the node's own test, which nobody is sent"
         sent: dict[str, list[Delivery]] = {}
         for delivery in self.deliveries.of_job(candidate.job_id):
             if delivery.state == DeliveryState.SENT and delivery.destination not in self.message_receivers:

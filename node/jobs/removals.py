@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, or_, select, update
 
 from node.errors import InputError
 from node.jobs import schema, trail
@@ -47,11 +47,13 @@ class Removal:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A delivered job whose time is over; ``proved``: its delivery was proved before, its images came again."""
+    """A delivered job whose time is over; ``proved``: its delivery was proved before, its images came again;
+    ``self_test``: of the node's own images, which nobody is sent."""
 
     job_id: str
     study_instance_uid: str
     proved: bool
+    self_test: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +75,13 @@ class RemovalBook:
     def due(
         self, now: datetime, *, measured_before: datetime | None, refused_before: datetime | None
     ) -> list[Candidate]:
-        """Delivered jobs that were last sent from before these moments (``None``: none of the kind), oldest first."""
+        """Delivered jobs that were last sent from (self-tests: that were done) before these moments (``None``: none of
+        the kind), oldest first."""
         job, sent, removal = schema.job.c, schema.delivery.c, schema.removal.c
-        last_sent = select(func.max(sent.sent_at)).where(sent.job_id == job.job_id).scalar_subquery()
+        last_sent = func.coalesce(
+            select(func.max(sent.sent_at)).where(sent.job_id == job.job_id).scalar_subquery(),
+            case((job.self_test, job.finished_at)),
+        )
         pending = select(sent.job_id).where(sent.job_id == job.job_id, sent.state == DeliveryState.PENDING.value)
         measured = job.outcome == "measured"
         came_again = removal.state == RemovalState.RETURNED.value
@@ -88,7 +94,7 @@ class RemovalBook:
             return []
         unproved = and_(removal.state == RemovalState.UNPROVED.value, removal.next_try_at <= now)
         query = (
-            select(job.job_id, job.study_instance_uid, removal.state)
+            select(job.job_id, job.study_instance_uid, job.self_test, removal.state)
             .select_from(schema.job.outerjoin(schema.removal, removal.job_id == job.job_id))
             .where(job.state == JobState.DONE.value, ~pending.exists(), or_(*kinds))
             .where(or_(removal.job_id.is_(None), unproved, came_again))
@@ -100,6 +106,7 @@ class RemovalBook:
                     job_id=row.job_id,
                     study_instance_uid=row.study_instance_uid,
                     proved=row.state == RemovalState.RETURNED.value,
+                    self_test=row.self_test,
                 )
                 for row in connection.execute(query)
             ]

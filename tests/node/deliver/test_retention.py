@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
 from node.app import open_node
 from node.config import Config, DestinationConfig, Hl7Receiver, RetentionConfig, StorageConfig
 from node.deliver.retention import Retention
 from node.errors import InputError, PeerError, StorageError
+from node.intake.headers import SELF_TEST_PATIENT_ID
 from node.jobs.deliveries import PlannedDelivery
 from node.jobs.rebuild import rebuild_ledger
 from node.jobs.removals import Removal
@@ -303,3 +305,24 @@ def test_refused_jobs_and_images_of_no_job_have_times_of_their_own(make, tmp_pat
     bench.retention.step()
     assert bench.node.ledger.studies.headers("1.2.826.0.1.3680043.10.999.3") == []
     assert bench.is_whole()
+
+
+def test_self_tests_which_nobody_is_sent_go_after_their_time(make, tmp_path) -> None:
+    bench = make(keep_refused_days=7)
+    bench.node.dispatcher.deliver_due(PACS)
+    study = write_study(tmp_path / "test", 7)
+    for path in study:
+        image = dcmread(path)
+        image.PatientID = SELF_TEST_PATIENT_ID
+        image.save_as(path)
+    bench.node.receive(study)
+    bench.node.clock.pass_s(DAY_S)
+    bench.node.settle()
+    (test,) = (job.job_id for job in bench.node.jobs() if job.self_test)
+    bench.node.clock.pass_s(6.5 * DAY_S)
+    assert bench.retention.step() == 1
+    assert bench.node.ledger.removals.of_job(test) is None
+    bench.node.clock.pass_s(DAY_S)
+    assert bench.retention.step() == 1
+    assert bench.node.ledger.removals.of_job(test).state == RemovalState.REMOVED
+    assert bench.spooled() == 0
