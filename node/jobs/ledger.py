@@ -404,7 +404,7 @@ def _give_back(
 ) -> JobState | None:
     state = JobState.PARKED if retry_at is None else JobState.QUEUED
     values = {"state": state.value, "error": error, "not_before": retry_at, "last_rung_at": None, **_NO_LEASE}
-    values["excused"] = schema.job.c.excused + excused
+    values["excused"] = schema.job.c.excused + int(excused)  # PostgreSQL adds no truth value to a number
     return state if _move(connection, job_id, JobState.RUNNING, values, condition) else None
 
 
