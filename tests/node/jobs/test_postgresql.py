@@ -15,6 +15,7 @@ from node.errors import ConfigError, StorageError
 from node.jobs import schema
 from node.jobs.database import Database
 from node.jobs.duties import Duty
+from node.jobs.figures import Figures
 from node.jobs.ledger import Ledger
 from node.model import JobState
 from tests.conftest import lacking
