@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # More than cores: tests of whole nodes wait much.
 WORKERS ?= 3
 
-.PHONY: help install demo test check serve bench bench-fit fuzz header-defects crash several-hosts throughput hostile pixelmed lock peers install-check image-check release conformance docs clean
+.PHONY: help install demo test check serve bench bench-fit fuzz header-defects crash several-hosts throughput hostile pixelmed lock peers install-check image-check alerts-check guide-commands release conformance docs clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -56,6 +56,12 @@ header-defects: $(STAMP)  ## header defects of real senders, alone and in pairs,
 
 install-check:   ## the guides' commands on an empty Debian root, booted, up to a delivered report (root; minutes)
 	rm -rf build/install-check && $(PYTHON) deploy/checks/install_check.py --work build/install-check
+
+guide-commands: $(STAMP)  ## every command of the guides that need no machine of their own (minutes)
+	rm -rf build/guide-commands && $(BIN)/python deploy/checks/guide_commands.py --work build/guide-commands docs/operations.md docs/validation.md docs/translating.md
+
+alerts-check: $(STAMP) peers  ## an outage of a real node, watched by a real Prometheus: which alerts fire (minutes)
+	rm -rf build/alerts-check && $(BIN)/python deploy/checks/alerts_check.py --work build/alerts-check --ironnode $(BIN)/ironnode
 
 image-check:     ## the Dockerfile's steps in empty Debian roots, and the node from them (root; minutes)
 	rm -rf build/image-check && $(PYTHON) deploy/checks/image_check.py --work build/image-check

@@ -92,6 +92,7 @@ class JobDetails:
     """Everything the ledger knows of one job."""
 
     job: Job
+    gone_receivers: tuple[str, ...]
     line: JobLine
     record: dict[str, object] | None
     deliveries: tuple[Delivery, ...]
@@ -104,7 +105,10 @@ class JobDetails:
     def route(self) -> str | None:
         """Where a rule sends the results, in words; ``None`` when they go everywhere."""
         named = self.job.destinations
-        return None if named is None else f"a rule sends its results to {', '.join(named)} only"
+        if named is None:
+            return None
+        gone = f"; the configuration no longer names {', '.join(self.gone_receivers)}" if self.gone_receivers else ""
+        return f"a rule sends its results to {', '.join(named)} only{gone}"
 
 
 class Node:
@@ -221,6 +225,7 @@ class Node:
         folder = self.outbox.path(full)
         return JobDetails(
             job=job,
+            gone_receivers=self.config.gone_receivers(job.destinations),
             line=self.overview.job(full),
             record=self.overview.record(full),
             deliveries=tuple(self.ledger.deliveries.of_job(full)),

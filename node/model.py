@@ -191,6 +191,7 @@ class Job:
     revision: int
     state: JobState
     attempts: int
+    excused: int  # attempts that an outage of disk, ledger or broker ended; they do not count against it
     accepted_at: datetime  # frozen: every date and time in the result objects comes from it
     sop_instance_uids: tuple[str, ...]  # the instances to measure, sorted; the spool knows where they lie
     missing: tuple[str, ...] = ()  # grid cells that never came, in words

@@ -37,7 +37,8 @@ def reread(now: Config, path: Path | None) -> Config | None:
         emit(Event.CONFIG_REFUSED, logging.ERROR, error=str(error))
         return None
     changed = [name for name in Config.model_fields if getattr(now, name) != getattr(found, name)]
-    emit(Event.CONFIG_RELOADED, sections=changed)
+    gone = found.gone_receivers(tuple(receiver.name for receiver in now.receivers))
+    emit(Event.CONFIG_RELOADED, logging.WARNING if gone else logging.INFO, sections=changed, receivers_gone=gone)
     return found if changed else None
 
 

@@ -1,8 +1,10 @@
 """The ``run`` folder: who runs on this storage root, and where it can be reached."""
 
+import contextlib
 import fcntl
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from node.intake.durable_io import storage_error
 
 _CANNOT_RUN = frozenset("ZXT")
 """States of proc(5): dead and not waited for by its parent, dead, stopped by a signal."""
+_SWEEP_AFTER_S = 86400.0  # one that is just being made is not locked yet
 
 
 class RunFolder:
@@ -66,6 +69,16 @@ class RunFolder:
 def gateway_name(config: Config) -> str | None:
     """This machine's name among the gateways that share the storage root; ``None`` where there is one gateway."""
     return socket.gethostname() if config.shared else None
+
+
+def sweep_run_folders(root: Path, now_s: float) -> None:
+    """Remove the run folders of gateways and workers that share the storage ``root`` and ended without doing so
+    themselves: untouched for a day, and nobody holds their lock."""
+    for folder in (*root.glob("run/gateways/*"), *root.glob("run/workers/*")):
+        with contextlib.suppress(ConfigError, StorageError, OSError, ValueError):
+            if max(path.stat().st_mtime for path in folder.iterdir()) < now_s - _SWEEP_AFTER_S:
+                with exclusive(folder):
+                    shutil.rmtree(folder)
 
 
 def gateway_run(config: Config) -> RunFolder:

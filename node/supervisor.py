@@ -18,6 +18,7 @@ No child outlives the supervisor (``node.ops.lifeline``). Children read the conf
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -29,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from node.app import open_node
+from node.app import open_node, wall_clock
 from node.config import Config
 from node.deliver.backoff import doubled_s
 from node.errors import ConfigError, IronnodeError
@@ -38,7 +39,7 @@ from node.ops.audit import audit_events
 from node.ops.events import Event, emit
 from node.ops.service_manager import READY, STOPPING, tell_service_manager
 from node.reload import KEPT_ROLES, reread
-from node.runtime import RunFolder, exclusive, gateway_run
+from node.runtime import RunFolder, exclusive, gateway_run, sweep_run_folders
 
 GATEWAY_ROLES = ("broker", "listener", "assembler", "deliverer", "web", "notifier", "auditor", "selftest")
 ROLES_OF: Mapping[str, tuple[str, ...]] = {
@@ -260,9 +261,11 @@ def run_node(
             if config.shared:  # nobody migrates or restores below them
                 stack.enter_context(exclusive(root / "run", beside_others=True))
             run = RunFolder(root / "run" / "workers" / f"{socket.gethostname()}-{os.getpid()}")
+            stack.enter_context(exclusive(run.folder))
         with open_node(config):
             pass  # made and checked once, before several processes open it
         _forget_earlier_run(run)
+        sweep_run_folders(root, wall_clock().timestamp())
         stop = threading.Event()
         _stop_on_signals(stop)
         supervisor = Supervisor(programs, run, _freeze_config(config, run))
@@ -283,6 +286,8 @@ def run_node(
 
         supervisor.run(stop, lambda facts: _announce(run, config_path, facts), look)
         _forget_earlier_run(run)
+        if run.folder != root / "run":  # one of several on this root: nobody else looks into its folder
+            shutil.rmtree(run.folder, ignore_errors=True)
     emit(Event.NODE_STOPPED)
     return 0
 

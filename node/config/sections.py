@@ -381,6 +381,11 @@ class Config(Section):
             raise ConfigError(f"a rule sent this to {', '.join(names)}, which the configuration no longer names")
         return found
 
+    def gone_receivers(self, names: tuple[str, ...] | None) -> tuple[str, ...]:
+        """Those of the ``names`` a rule sent a result to that the configuration no longer knows."""
+        known = {receiver.name for receiver in self.receivers}
+        return tuple(name for name in names or () if name not in known)
+
     def method_digest(self) -> str:
         """Digest (hex) of every setting that can change a result's content; part of the job key."""
         parts = {name: getattr(self, name).model_dump(mode="json") for name in _METHOD_SECTIONS}

@@ -228,24 +228,29 @@ class Ledger:
             reopen_after_refusal(connection, job_id, record)
             _trail(connection, now, Event.JOB_DONE, job_id, outcome=record["status"], deliveries=len(deliveries))
 
-    def fail(self, job_id: str, owner: str, now: datetime, error: str, retry_at: datetime | None) -> JobState:
-        """A run failed: wait until ``retry_at``, or park the job when that is ``None``.
+    def fail(
+        self, job_id: str, owner: str, now: datetime, error: str, retry_at: datetime | None, *, excused: bool = False
+    ) -> JobState:
+        """A run failed: wait until ``retry_at``, or park the job when that is ``None``; ``excused``: by no fault of it.
 
         Raises:
             LeaseLostError: the job is no longer this owner's; nothing was changed.
         """
         with self.database.writing() as connection:
-            state = _give_back(connection, job_id, error, retry_at, _owned(owner))
+            state = _give_back(connection, job_id, error, retry_at, _owned(owner), excused=excused)
             _require(state is not None, job_id)
             name = Event.JOB_PARKED if state == JobState.PARKED else Event.JOB_FAILED
             _trail(connection, now, name, job_id, error=error)
         assert state is not None
         return state
 
-    def expire(self, now: datetime, max_attempts: int) -> list[tuple[str, JobState]]:
-        """Queue again (or park) jobs whose worker went silent."""
+    def expire(
+        self, now: datetime, max_attempts: int, excused_until: datetime | None = None
+    ) -> list[tuple[str, JobState]]:
+        """Queue again (or park) jobs whose worker went silent; a lease that ran out before ``excused_until``, when an
+        outage was over, costs no attempt."""
         job = schema.job.c
-        gone = select(job.job_id, job.lease_owner, job.attempts, job.lease_until).where(
+        gone = select(job.job_id, job.lease_owner, job.attempts, job.excused, job.lease_until).where(
             job.state == JobState.RUNNING.value, job.lease_until < now
         )
         with self.database.reading() as connection:
@@ -258,8 +263,10 @@ class Ledger:
                     f"the worker {row.lease_owner} went silent during attempt {row.attempts}: its process was killed, "
                     "crashed, ran out of memory or went beyond queue.time_limit_s, or its machine stopped"
                 )
-                retry_at = None if row.attempts >= max_attempts else now
-                state = _give_back(connection, row.job_id, error, retry_at, job.lease_until < now)
+                excused = excused_until is not None and row.lease_until < excused_until
+                counted = row.attempts - row.excused - excused
+                retry_at = None if counted >= max_attempts else now
+                state = _give_back(connection, row.job_id, error, retry_at, job.lease_until < now, excused=excused)
                 if state is not None:
                     _trail(connection, now, Event.LEASE_EXPIRED, row.job_id, owner=row.lease_owner, state=state.value)
                     expired.append((row.job_id, state))
@@ -267,7 +274,13 @@ class Ledger:
 
     def requeue(self, job_id: str, now: datetime) -> bool:
         """An operator's retry of a parked or waiting job: it starts with fresh attempts, now."""
-        values = {"state": JobState.QUEUED.value, "attempts": 0, "not_before": None, "last_rung_at": None}
+        values = {
+            "state": JobState.QUEUED.value,
+            "attempts": 0,
+            "excused": 0,
+            "not_before": None,
+            "last_rung_at": None,
+        }
         with self.database.writing() as connection:
             moved = any(_move(connection, job_id, state, values) for state in (JobState.PARKED, JobState.QUEUED))
             if moved:
@@ -338,6 +351,7 @@ def _job(connection: Connection, row: Row[Any]) -> Job:
         revision=row.revision,
         state=JobState(row.state),
         attempts=row.attempts,
+        excused=row.excused,
         accepted_at=row.accepted_at,
         sop_instance_uids=tuple(uids),
         missing=tuple(row.missing),
@@ -380,10 +394,17 @@ def _move(
 
 
 def _give_back(
-    connection: Connection, job_id: str, error: str, retry_at: datetime | None, condition: ColumnElement[bool]
+    connection: Connection,
+    job_id: str,
+    error: str,
+    retry_at: datetime | None,
+    condition: ColumnElement[bool],
+    *,
+    excused: bool,
 ) -> JobState | None:
     state = JobState.PARKED if retry_at is None else JobState.QUEUED
     values = {"state": state.value, "error": error, "not_before": retry_at, "last_rung_at": None, **_NO_LEASE}
+    values["excused"] = schema.job.c.excused + int(excused)  # PostgreSQL adds no truth value to a number
     return state if _move(connection, job_id, JobState.RUNNING, values, condition) else None
 
 
@@ -410,6 +431,7 @@ def _new_row(manifest: JobManifest) -> dict[str, Any]:
         "missing": list(manifest.missing),
         "state": JobState.QUEUED.value,
         "attempts": 0,
+        "excused": 0,
     }
 
 

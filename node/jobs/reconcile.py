@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from node.config import Config
-from node.errors import BrokerError
+from node.errors import BrokerError, StorageError
 from node.jobs.ahead import LongestWaits, bring_back
 from node.jobs.ledger import DueJob, Ledger
 from node.jobs.work import RETRY_MAX_S
@@ -42,6 +42,8 @@ class Reconciler:
         )
         self._clock = clock
         self._away = False
+        self._outage = False  # ledger or broker did not answer at the last look
+        self._excused_until: datetime | None = None
 
     def step(self) -> int:
         """Look once; how many jobs were announced.
@@ -49,13 +51,17 @@ class Reconciler:
         Raises:
             StorageError: the ledger refused.
         """
+        try:
+            return self._step()
+        except StorageError:
+            self._outage = True
+            raise
+
+    def _step(self) -> int:
         now = self._clock()
         if moved := bring_back(self._ledger.database, now, self._waits):
             emit(Event.CLOCK_WAS_AHEAD, logging.WARNING, times=moved)
-        for job_id, state in self._ledger.expire(now, self._queue.max_attempts):
-            emit(Event.LEASE_EXPIRED, job_id=job_id, state=state.value)
-            if state == JobState.PARKED:
-                emit(Event.JOB_PARKED, job_id=job_id)
+        self._expire(now)
         patience_s = min(_PATIENCE_S, self._queue.ring_again_s)
         if not self._due(now, patience_s, 1):
             return 0
@@ -67,12 +73,25 @@ class Reconciler:
         except BrokerError as error:
             if not self._away:
                 emit(Event.BROKER_AWAY, error=str(error))
-            self._away = True
+            self._away = self._outage = True
             return 0
         if self._away:
             emit(Event.BROKER_BACK)
         self._away = False
         return len(due)
+
+    def _expire(self, now: datetime) -> None:
+        """Leases that ran out. After an outage workers have one lease's time to renew theirs, and what ran out
+        meanwhile is not held against the job: a worker may not have been able to renew, or have died of the same."""
+        if self._outage:
+            self._outage = False
+            self._excused_until = now + timedelta(seconds=self._queue.lease_s)
+        if self._excused_until is not None and now < self._excused_until:
+            return
+        for job_id, state in self._ledger.expire(now, self._queue.max_attempts, self._excused_until):
+            emit(Event.LEASE_EXPIRED, job_id=job_id, state=state.value)
+            if state == JobState.PARKED:
+                emit(Event.JOB_PARKED, job_id=job_id)
 
     def _due(self, now: datetime, again_s: float, limit: int) -> list[DueJob]:
         if limit <= 0:

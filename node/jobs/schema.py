@@ -27,7 +27,10 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     3: ("ALTER TABLE job ADD COLUMN self_test BOOLEAN NOT NULL DEFAULT FALSE",),  # nobody tested itself before 4
     4: ("ALTER TABLE job ADD COLUMN destinations JSON",),  # before there were rules, results went everywhere
     5: (),  # version 6 has one more table, duty: nobody holds any
-    6: ("ALTER TABLE job ADD COLUMN indication VARCHAR(64)",),  # nobody could choose one before 7
+    6: (
+        "ALTER TABLE job ADD COLUMN indication VARCHAR(64)",  # nobody could choose one before 7
+        "ALTER TABLE job ADD COLUMN excused INTEGER NOT NULL DEFAULT 0",  # every attempt counted before 7
+    ),
 }
 """What leads from a version to the next, beside tables that are new. Version 1 is not here: a job of it has no method
 version, and one must not be invented; `ironnode rebuild` reads it from the files."""
@@ -110,6 +113,7 @@ job = Table(
     Column("missing", JSON, nullable=False),
     Column("state", String(16), nullable=False),  # node.model.JobState
     Column("attempts", Integer, nullable=False),
+    Column("excused", Integer, nullable=False),  # of these the ones that an outage ended: no fault of the job
     Column("lease_owner", String(255)),
     Column("lease_until", UtcTime),
     Column("heartbeat_at", UtcTime),

@@ -4,6 +4,7 @@ Knows nothing of Celery. Every step may be cut off and repeated: a result set th
 again, and the ledger takes the outcome only from the holder of the lease.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -107,6 +108,8 @@ class Workshop:
         record = self.outbox.record(job_id)
         if record is None:
             raise StorageError(f"{self.outbox.path(job_id)}: the result set is gone")
+        if gone := self.config.gone_receivers(job.destinations):
+            emit(Event.RECEIVERS_GONE, logging.WARNING, job_id=job_id, receivers=gone)
         deliveries = [] if job.self_test else plan_deliveries(record, self.config.receivers_of(job.destinations))
         self.ledger.finish(job_id, owner, self.clock(), record, deliveries)
         emit(Event.JOB_DONE, job_id=job_id, outcome=record["status"], deliveries=len(deliveries))
@@ -117,11 +120,11 @@ class Workshop:
         now = self.clock()
         retry_at = None
         patient = isinstance(error, StorageError)  # a disk that is away or full comes back; no job is given up for it
-        if patient or (not hopeless and job.attempts < self.config.queue.max_attempts):
+        if patient or (not hopeless and job.attempts - job.excused < self.config.queue.max_attempts):
             retry_at = now + timedelta(seconds=doubled_s(job.attempts, self.config.queue.retry_base_s, RETRY_MAX_S))
         text = str(error) if isinstance(error, IronnodeError) else f"{type(error).__name__}: {error}"
         try:
-            state = self.ledger.fail(job.job_id, owner, now, text, retry_at)
+            state = self.ledger.fail(job.job_id, owner, now, text, retry_at, excused=patient)
         except LeaseLostError as lost:
             emit(Event.LEASE_EXPIRED, job_id=job.job_id, error=str(lost))
             return None

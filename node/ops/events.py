@@ -50,6 +50,7 @@ class Event(StrEnum):
     HEARTBEAT_MISSED = "heartbeat_missed"  # a worker could not renew its lease; it tries again
     WORKER_DEAF = "worker_deaf"  # a worker took no message although some waited; it is started afresh
     LEASE_EXPIRED = "lease_expired"  # a worker went silent; its job is queued again
+    RECEIVERS_GONE = "receivers_gone"  # a rule sent a job also to somebody whom the configuration no longer names
     DELIVERY_SENT = "delivery_sent"  # a destination has objects of a job
     DELIVERY_UNSUPPORTED = "delivery_unsupported"  # a destination does not take a SOP class; the rest is delivered
     DELIVERY_FAILED = "delivery_failed"  # a destination did not take objects; tried again later
@@ -109,7 +110,7 @@ def configure_logging(level: int = logging.INFO) -> None:
 
 _WARNINGS = frozenset(
     {
-        *(Event.ROLE_DIED, Event.JOB_FAILED, Event.DELIVERY_FAILED, Event.DELIVERY_UNSUPPORTED),
+        *(Event.RECEIVERS_GONE, Event.ROLE_DIED, Event.JOB_FAILED, Event.DELIVERY_FAILED, Event.DELIVERY_UNSUPPORTED),
         Event.DISK_LOW,
         *(Event.COMMITMENT_REFUSED, Event.COMMITMENT_FAILED, Event.REPORT_NOT_TAKEN),
         *(Event.BROKER_AWAY, Event.LEASE_EXPIRED, Event.TLS_FAILED, Event.PRIORS_NOT_CHECKED),

@@ -40,7 +40,7 @@ class _NodeCollector(Collector):
         status = self._node.status()
         jobs = self._node.figures.jobs()
         yield from _roles_and_disk(status, self._node.config.storage)
-        yield from _self_test(status)
+        yield from _self_test(status, self._node.config.selftest.every_h)
         yield from self._peers()
         yield from self._stages(status, jobs, wall_clock())
         yield from _latencies(jobs)
@@ -130,17 +130,20 @@ def _roles_and_disk(status: NodeStatus, storage: StorageConfig) -> Iterator[Metr
         yield GaugeMetricFamily(f"ironnode_disk_{name}_free_bytes", f"storage.{name}_free_mib in bytes", mib * _MIB)
 
 
-def _self_test(status: NodeStatus) -> Iterator[Metric]:
+def _self_test(status: NodeStatus, every_h: float | None) -> Iterator[Metric]:
     test = status.self_test
     passed = GaugeMetricFamily("ironnode_self_test_passed", "1 when the last self-test passed")
     when = GaugeMetricFamily("ironnode_self_test_timestamp_seconds", "When it was")
     deviation = GaugeMetricFamily("ironnode_self_test_deviation_percent", "Its LIC against the truth")
+    every = GaugeMetricFamily("ironnode_self_test_every_seconds", "selftest.every_h in seconds, where there is one")
+    if every_h is not None:
+        every.add_metric([], every_h * 3600.0)
     if test is not None:
         passed.add_metric([], test.verdict == Verdict.PASSED)
         when.add_metric([], test.at.timestamp())
     if test is not None and test.deviation_percent is not None:
         deviation.add_metric([], test.deviation_percent)
-    yield from (passed, when, deviation)
+    yield from (passed, when, deviation, every)
 
 
 def _latencies(jobs: list[JobFigures]) -> Iterator[Metric]:

@@ -30,7 +30,8 @@ from node.web.rendering import page
 from node.web.statistics import as_csv, by_day
 
 _SELF_TESTS_SHOWN = 5
-_PICTURES = {"map.png": "Map", "anatomy.png": "Region on the first echo", "decay.png": "Decay"}
+PICTURES = {"map.png": "Map", "anatomy.png": "Region on the first echo", "decay.png": "Decay"}
+"""Pictures of a result folder, and what they show."""
 _WITH_IDENTITY = {"report.html": "text/html; charset=utf-8", "report.pdf": "application/pdf"}
 _SECRET = "(hidden)"  # noqa: S105 - what is shown instead
 
@@ -72,7 +73,7 @@ def job(request: Request) -> Response:
         refused=any(c.state == CommitmentState.REFUSED for c in details.commitments),
         events=_events(details.trail),
         timeline=_timeline(details.line, figures.last_received_at, figures.last_sent_at),
-        pictures={n: t for n, t in _PICTURES.items() if folder and (folder / n).is_file()},
+        pictures={n: t for n, t in PICTURES.items() if folder and (folder / n).is_file()},
         reports=[n for n in _WITH_IDENTITY if _shows_identity(node) and folder and (folder / n).is_file()],
         report_text=_text(folder),
     )
@@ -154,7 +155,7 @@ def job_file(request: Request) -> Response:
     node = node_of(request)
     name = request.path_params["name"]
     folder = _details(request).result_folder
-    media = "image/png" if name in _PICTURES else _WITH_IDENTITY.get(name) if _shows_identity(node) else None
+    media = "image/png" if name in PICTURES else _WITH_IDENTITY.get(name) if _shows_identity(node) else None
     if folder is None or media is None or not (folder / name).is_file():
         raise HTTPException(404, "there is no such file")
     return FileResponse(folder / name, media_type=media, headers={"Content-Security-Policy": REPORT_POLICY})

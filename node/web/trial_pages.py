@@ -8,7 +8,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 
 from node.errors import IronnodeError
 from node.web.guard import REPORT_POLICY, require_same_origin, require_token, session_of
-from node.web.pages import node_of
+from node.web.pages import PICTURES, node_of
 from node.web.rendering import page
 from node.web.trial import MAX_FILES, SHOWN, Trials
 
@@ -58,7 +58,7 @@ def outcome(request: Request) -> Response:
     shown = [[file for file in SHOWN if (folder / file).is_file()] for folder in results]
     if not node_of(request).config.web.show_identity:
         shown = [[file for file in files if file != "report.html"] for files in shown]
-    return page(request, "trial.html", name=name, said=said, results=shown)
+    return page(request, "trial.html", name=name, said=said, results=shown, pictures=PICTURES)
 
 
 def file(request: Request) -> Response:

@@ -9,7 +9,7 @@ import pytest
 
 from node.config import Config, StorageConfig
 from node.errors import ConfigError, StorageError
-from node.runtime import RunFolder, exclusive, gateway_run
+from node.runtime import RunFolder, exclusive, gateway_run, sweep_run_folders
 
 HOLD = """
 import sys
@@ -83,3 +83,17 @@ def test_each_gateway_has_its_own_run_folder_only_where_ledger_and_broker_are_sh
         }
     )
     assert gateway_run(shared).folder == tmp_path / "run" / "gateways" / socket.gethostname()
+
+
+def test_run_folders_that_nobody_holds_any_more_are_swept(tmp_path) -> None:
+    now, day = 1.8e9, 86400.0
+    folders = {
+        name: tmp_path / "run" / name for name in ("gateways/old", "gateways/held", "workers/new", "workers/old")
+    }
+    for name, folder in folders.items():
+        RunFolder(folder).announce("web")
+        os.utime(folder / "web.json", (now - 2 * day, now - (day / 2 if name == "workers/new" else 2 * day)))
+    with exclusive(folders["gateways/held"]):
+        os.utime(folders["gateways/held"] / "lock", (now - 2 * day, now - 2 * day))
+        sweep_run_folders(tmp_path, now)
+    assert {name for name, folder in folders.items() if folder.exists()} == {"gateways/held", "workers/new"}

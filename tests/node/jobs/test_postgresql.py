@@ -15,6 +15,7 @@ from node.errors import ConfigError, StorageError
 from node.jobs import schema
 from node.jobs.database import Database
 from node.jobs.duties import Duty
+from node.jobs.figures import Figures
 from node.jobs.ledger import Ledger
 from node.model import JobState
 from tests.conftest import lacking
@@ -69,13 +70,41 @@ def test_of_several_machines_one_gets_the_job(server: Server, tmp_path: Path, ma
         ledger.close()
 
 
+def test_attempts_that_an_outage_ended_are_excused(server: Server, tmp_path: Path, make_manifest, clock) -> None:
+    ledger, job_id = Ledger(tmp_path, server.new_database()), make_manifest().job_id
+    ledger.add(make_manifest(), clock())
+    ledger.claim(job_id, "one", clock(), 30)
+    ledger.fail(job_id, "one", clock(), "the disk is away", clock(), excused=True)
+    for excused, outage in ((2, True), (2, False)):
+        ledger.claim(job_id, "one", clock.pass_s(1), 30)
+        now = clock.pass_s(31)
+        assert ledger.expire(now, 5, now if outage else None) == [(job_id, JobState.QUEUED)]
+        found = ledger.find(job_id)
+        assert found is not None
+        assert found.excused == excused
+    ledger.close()
+
+
+def test_statistics_and_retention_ask_what_the_server_understands(node: QuietNode) -> None:
+    ledger, figures = node.ledger, Figures(node.ledger.database)
+    (job,) = figures.jobs(committing=["pacs"])
+    assert (job.delivered, job.committed, job.n_to_commit) == (True, False, job.n_deliveries)
+    (line,) = node.jobs()
+    assert set(figures.senders([line.study_instance_uid])) == {line.study_instance_uid}
+    (due,) = ledger.removals.due(node.clock.pass_s(9e5), measured_before=node.clock(), refused_before=None)
+    assert (due.job_id, due.self_test) == (line.job_id, False)
+
+
 def test_an_older_ledger_is_refused_and_then_migrated(node: QuietNode) -> None:
     url = node.config.database.url
     database = Database(node.root, url)
     with database.writing() as connection:
         connection.execute(text("DROP TABLE duty"))
         connection.execute(
-            text("ALTER TABLE job DROP COLUMN indication, DROP COLUMN destinations, DROP COLUMN self_test")
+            text(
+                "ALTER TABLE job DROP COLUMN indication, DROP COLUMN excused, "
+                "DROP COLUMN destinations, DROP COLUMN self_test"
+            )
         )
         connection.execute(text("UPDATE meta SET value = '3' WHERE key = 'ledger_version'"))
     database.close()

@@ -3,7 +3,7 @@
 import pytest
 
 from node.config import Config
-from node.errors import BrokerError
+from node.errors import BrokerError, StorageError
 from node.jobs.reconcile import MAX_WAITING, Reconciler
 from node.model import JobState
 from tests.nodekit.quiet_node import Bell
@@ -78,3 +78,52 @@ def test_a_silent_workers_job_is_queued_and_announced_in_one_step(
     clock.pass_s(2)
     assert reconciler.step() == 1
     assert ledger.find(job_id).state == JobState.QUEUED
+
+
+@pytest.mark.parametrize("part", ["ledger", "broker"])
+def test_outages_cost_a_job_no_attempt_and_its_own_deaths_do(
+    ledger, bell, clock, make_manifest, reconciler, monkeypatch, part: str
+) -> None:
+    """Twice as many outages as attempts, each while a worker has the job; then as many deaths as it has attempts."""
+
+    def away(*_):
+        raise StorageError("the database is away")
+
+    most, job_id = Config().queue.max_attempts, make_manifest().job_id
+    ledger.add(make_manifest(), clock())
+    for _ in range(2 * most):
+        assert ledger.claim(job_id, "worker", clock(), 30) is not None
+        ledger.add(make_manifest(("1.2.9",)), clock())  # something to announce
+        with monkeypatch.context() as outage:
+            if part == "ledger":
+                outage.setattr(ledger, "expire", away)
+                with pytest.raises(StorageError):
+                    reconciler.step()
+            else:
+                bell.away = BrokerError("nobody there")
+                reconciler.step()
+        bell.away = None
+        clock.pass_s(60)
+        reconciler.step()
+        assert ledger.find(job_id).state == JobState.RUNNING  # its worker may renew the lease yet
+        clock.pass_s(31)
+        reconciler.step()
+        assert ledger.find(job_id).state == JobState.QUEUED
+    for _ in range(most):
+        assert ledger.claim(job_id, "worker", clock(), 30) is not None
+        clock.pass_s(31)
+        reconciler.step()
+    assert ledger.find(job_id).state == JobState.PARKED
+
+
+def test_a_worker_that_lives_through_an_outage_keeps_its_job(ledger, clock, make_manifest, reconciler) -> None:
+    job_id = make_manifest().job_id
+    ledger.add(make_manifest(), clock())
+    ledger.claim(job_id, "worker", clock(), 30)
+    reconciler._outage = True
+    clock.pass_s(3600)
+    reconciler.step()
+    ledger.heartbeat(job_id, "worker", clock.pass_s(7), 30)
+    clock.pass_s(25)
+    reconciler.step()
+    assert ledger.find(job_id).state == JobState.RUNNING

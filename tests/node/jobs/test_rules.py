@@ -106,7 +106,25 @@ def test_a_job_tells_where_a_rule_sends_it_and_is_sent_nowhere_else_by_hand(make
     parts.send_again(job.job_id)
     node.settle()
     assert {d.destination for d in parts.show(job.job_id).deliveries} == {"liver"}
+    parts.config = parts.config.model_copy(update={"destinations": parts.config.destinations[:1]})
+    told = "a rule sends its results to liver only; the configuration no longer names liver"
+    assert parts.show(job.job_id).route == told
     parts.close()
+
+
+def test_a_job_that_loses_a_part_of_its_receivers_says_so_and_goes_to_the_others(make: Make, study, caplog) -> None:
+    caplog.set_level("WARNING", logger="ironnode")
+    node = make({**TO_LIVER, "destinations": ["pacs", "liver"]})
+    node.receive(study)
+    node.clock.pass_s(40)
+    node.assembler.step()
+    (job,) = node.jobs()
+    left = node.config.model_copy(update={"destinations": node.config.destinations[:1], "rules": ()})
+    object.__setattr__(node.workshop, "config", left)
+    node.workshop.do(job.job_id, "one")
+    assert {d.destination for d in node.ledger.deliveries.of_job(job.job_id)} == {left.destinations[0].name}
+    (told,) = (r.fields for r in caplog.records if r.message == "receivers_gone")
+    assert told["receivers"] == ("liver",)
 
 
 def test_a_rebuilt_ledger_sends_nowhere_else(make: Make, study, tmp_path: Path) -> None:

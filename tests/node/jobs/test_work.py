@@ -120,3 +120,18 @@ def test_the_lease_is_renewed_while_a_job_runs(quiet_node, job_id, config) -> No
     short = config.model_copy(update={"queue": config.queue.model_copy(update={"lease_s": 0.4})})
     object.__setattr__(quiet_node.workshop, "config", short)
     assert quiet_node.workshop.do(job_id, "one") == JobState.DONE
+
+
+def test_runs_that_the_disk_ended_do_not_count_against_a_job(quiet_node, job_id, config) -> None:
+    most = config.queue.max_attempts
+    failures = iter([*[StorageError("full")] * (most + 2), *[ValueError("odd")] * most])
+
+    def run(job):
+        raise next(failures)
+
+    quiet_node.run = run
+    for _ in range(2 * most + 2):
+        assert quiet_node.jobs()[0].state == JobState.QUEUED
+        quiet_node.clock.pass_s(4000)
+        quiet_node.workshop.do(job_id, "one")
+    assert quiet_node.jobs()[0].state == JobState.PARKED

@@ -76,6 +76,7 @@ def test_pages_in_a_browser(browser, address, worked) -> None:
         page, errors = open_page(browser, width)
         for path in (*PAGES[:2], *PAGES[3:], f"/jobs/{job.job_id}"):
             page.goto(address + path)
+            page.evaluate("document.querySelectorAll('details').forEach((box) => (box.open = true))")
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
             assert page.evaluate(CONTRAST) == [], path
             assert page.locator("h1").count() == 1
@@ -98,6 +99,20 @@ def test_a_job_is_sent_again_by_keyboard_alone(browser, address, worked) -> None
     page.get_by_role("button", name="Send again").focus()
     page.keyboard.press("Enter")
     page.get_by_text("3 objects are sent again").wait_for()
+    assert errors == []
+
+
+@pytest.mark.peer
+def test_an_indication_is_chosen_by_keyboard_alone(browser, address, worked) -> None:
+    (job,) = worked.jobs()
+    page, errors = open_page(browser, 390)
+    page.goto(f"{address}/jobs/{job.job_id}")
+    page.get_by_text("Measure with another region or indication").focus()
+    for key in ("Enter", "Tab", "Tab", "ArrowDown", "ArrowDown", "Tab", "Enter"):
+        page.keyboard.press(key)
+    page.get_by_text("is queued: revision 2").wait_for()
+    latest = worked.ledger.find(worked.jobs()[-1].job_id)
+    assert (latest.region_uid, latest.indication) == (None, "scd-chronic-transfusion")
     assert errors == []
 
 

@@ -88,6 +88,7 @@ def test_the_dashboard_covers_every_family(client) -> None:
     not_drawn = {"ironnode_disk_warn_free_bytes", "ironnode_disk_min_free_bytes",
                  "ironnode_events", "ironnode_destination_oldest_age_seconds",
                  "ironnode_self_test_passed", "ironnode_self_test_timestamp_seconds",
+                 "ironnode_self_test_every_seconds",
                  "ironnode_peer_refused_instances"}  # fmt: skip
     assert {f for f in families if f not in queries} == not_drawn
 
@@ -114,7 +115,15 @@ tests:
     input_series:
       - {{series: 'ironnode_role_alive{{role="worker"}}', values: '1 1 0x20'}}
       - {{series: 'ironnode_destination_oldest_age_seconds{{destination="pacs"}}', values: '0+300x20'}}
+      - {{series: 'ironnode_self_test_timestamp_seconds', values: '0x20'}}
+      - {{series: 'ironnode_self_test_every_seconds', values: '300x20'}}
     alert_rule_test:
+      - {{eval_time: 10m, alertname: IronnodeSelfTestMissing, exp_alerts: []}}
+      - eval_time: 11m
+        alertname: IronnodeSelfTestMissing
+        exp_alerts:
+          - exp_labels: {{severity: warning}}
+            exp_annotations: {{summary: The scheduled self-test did not run; ironnode selftest runs one}}
       - {{eval_time: 1m, alertname: IronnodeRoleDown, exp_alerts: []}}
       - eval_time: 5m
         alertname: IronnodeRoleDown

@@ -23,7 +23,7 @@ def token(text: str) -> str:
 
 PAGES = (
     "/", "/?state=parked", "/?part=list", "/dead-letters", "/destinations", "/receivers", "/statistics", "/system",
-    "/configuration", "/try",
+    "/configuration", "/try", "/?state=declined",
 )  # fmt: skip
 
 
