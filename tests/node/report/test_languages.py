@@ -230,8 +230,8 @@ def test_why_images_are_declined_is_said(language: str) -> None:
         "Modality is CT, not MR.",
         "CT Image Storage is not an MR image.",
         "Image type ORIGINAL\\PRIMARY\\LOCALIZER is a localiser, not a measured echo.",
-        "Image type DERIVED\\PRIMARY\\P is the scanner's field map, not a measured echo, with 2 echo time(s) beside it; "
-        "R2* needs at least 3.",
+        "Image type DERIVED\\PRIMARY\\P is the scanner's field map, not a measured echo, with 2 echo time(s) beside "
+        "it; R2* needs at least 3.",
         "The sequence is SE\\IR; R2* needs gradient echoes, and spin echoes measure R2.",
         "Image Position (0020,0032) and Image Orientation (0020,0037) missing or impossible.",
         "The images of this study carry 2 different Patient IDs (0010,0020); whose they are is not told.",
