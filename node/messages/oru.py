@@ -17,6 +17,7 @@ from hl7apy.parser import parse_message
 from node.config import Hl7Receiver
 from node.errors import InputError, PeerError
 from node.messages.content import CONCLUSION, GRADE, Code, Number, ResultMessage
+from sr_templates.envelope import ascii_text
 
 _VERSION = "2.5.1"
 _CONTROL_ID_LENGTH = 20  # MSH-10
@@ -140,7 +141,8 @@ def _observations(result: ResultMessage) -> list[tuple[dict[int, str], str]]:
 
 
 def _text_line(concept: str, number: int, line: str) -> tuple[dict[int, str], str]:
-    return {2: "TX", 3: concept, 4: str(number), 5: _escaped(line)}, ""
+    """In ASCII where that can say it (umol/g): some receivers take nothing else, whatever MSH-18 says."""
+    return {2: "TX", 3: concept, 4: str(number), 5: _escaped(ascii_text(line))}, ""
 
 
 def _number_line(number: Number) -> tuple[dict[int, str], str]:

@@ -59,9 +59,10 @@ class OtherLic:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportContent:
-    """Everything a report says. Rows are (label, value)."""
+    """Everything a report says. Rows are (label, value); ``revision`` is empty for a first result."""
 
     title: str
+    revision: str
     labels: tuple[str, ...]
     headline: Headline
     statements: tuple[Statement, ...]
@@ -87,6 +88,7 @@ def report_content(result: LiverIronResult) -> ReportContent:
     why = tuple(reason.text for reason in result.reasons)  # said once
     return ReportContent(
         title=TITLE,
+        revision=_revision(result),
         labels=(*((RESEARCH_ONLY,) if result.research_use_only else ()), DECISION_SUPPORT),
         headline=_headline(result),
         statements=_statements(result),
@@ -100,15 +102,15 @@ def report_content(result: LiverIronResult) -> ReportContent:
         follow_up_text=follow_up_text,
         prior="" if result.prior_check is None else result.prior_check.text,
         warnings=tuple(line.text for line in result.qc if line.severity != "info" and line.text not in why),
-        notes=(*_revision(result), *(q.text for q in result.qc if q.severity == "info" and _says_something(q))),
+        notes=tuple(q.text for q in result.qc if q.severity == "info" and _says_something(q)),
         scanner=_scanner(result),
         method=f"ironnode {result.software_version}, method {result.method_version}",
     )
 
 
-def _revision(result: LiverIronResult) -> tuple[str, ...]:
-    """Why there is a later result than the first."""
-    return () if result.revision is None or result.revision.number == 1 else (result.revision.text,)
+def _revision(result: LiverIronResult) -> str:
+    """Why there is a later result than the first, and what it replaces; empty for the first."""
+    return "" if result.revision is None or result.revision.number == 1 else result.revision.text
 
 
 def _says_something(note: QcLine) -> bool:

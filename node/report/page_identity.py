@@ -6,7 +6,7 @@ from dataclasses import replace
 from node.report.content import ReportContent
 from node.report.flow import Sheet, Style, drawable
 from node.report.language import ENGLISH, Catalogue
-from node.report.page_style import INK, LABEL, MARGIN, SMALLEST_PT, STRONG, WIDTH
+from node.report.page_style import INK, LABEL, MARGIN, SMALLEST_PT, STRONG, WARNING, WIDTH
 from node.report.pictures import PagePictures, PatientLines
 
 ELSEWHERE = "see study"
@@ -28,6 +28,8 @@ def draw_identity(sheet: Sheet, content: ReportContent, pictures: PagePictures, 
         top = _row(sheet, row, top)
     for label, value in _scanner(sheet, content, pictures):
         top = _cell(sheet, (label, value), MARGIN, top, WIDTH, Style(size_pt=9)) + 1
+    if content.revision:
+        top = sheet.paragraph(content.revision, MARGIN, top, WIDTH, WARNING) + 1
     return top + 9
 
 

@@ -37,6 +37,7 @@ VOXELS_TITLE = "Voxels of the region"
 _BAND_PX = 26
 _SCALE_ENDS = (0.4, 50.0)
 _VOXEL_BINS = 120
+_SHORT_IN = 1.0  # height of the decay's axes in inches below which the names of its lines are smaller
 _VOXELS, _LIMIT = "#8a97a3", "#9c3d00"
 
 
@@ -203,9 +204,11 @@ def draw_decay(ax: Axes, decay: PooledDecay, size_pt: float, words: Catalogue = 
         label.set_fontfamily(FAMILY)
         label.set_fontsize(size_pt)
     slow = decay.curve[len(decay.curve) // 2] > 0.5 * decay.curve[0]
-    anchor = ("lower left", (0.0, 0.08)) if slow else ("upper right", (1.0, 1.0))
-    style: Any = {"prop": {"family": FAMILY, "size": size_pt}, "loc": anchor[0], "bbox_to_anchor": anchor[1]}
-    ax.legend(frameon=False, handlelength=1.4, borderpad=0.1, **style)
+    anchor = ("lower left", (0.0, 0.05)) if slow else ("upper right", (1.0, 1.0))
+    short = ax.get_position().height * ax.figure.get_figheight() < _SHORT_IN
+    legend_pt = min(size_pt, 8.0) if short else size_pt
+    style: Any = {"prop": {"family": FAMILY, "size": legend_pt}, "loc": anchor[0], "bbox_to_anchor": anchor[1]}
+    ax.legend(frameon=False, handlelength=1.4, borderpad=0.1, labelspacing=0.2, **style)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
 

@@ -13,7 +13,7 @@ _INDENT = "  "
 def render_text(result: LiverIronResult) -> str:
     """The report of ``result``, ending with a newline."""
     content = report_content(result)
-    parts = [_title(content), _headline(content.headline)]
+    parts = [_title(content), textwrap.fill(content.revision, _WIDTH), _headline(content.headline)]
     parts += [_section(f"{s.question}: {s.answer}", [s.text]) for s in content.statements]
     parts.append(_section("Why there is no number", content.reasons))
     parts.append(_section("What to do", content.advice))

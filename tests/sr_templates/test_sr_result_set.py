@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from matplotlib.path import Path
 from pydicom.dataset import Dataset
 
 from quant.acquisition import Geometry
-from sr_templates.check import encode
 from sr_templates.presentation import outlines
 from sr_templates.result_set import BuiltSet, ResultIdentity, ResultMaps
 from tests.sr_templates.sr_sources import (
@@ -82,14 +82,24 @@ def test_one_series_per_role_after_the_scanners_own(measured: BuiltSet) -> None:
 
 
 def test_built_twice_the_bytes_are_the_same() -> None:
-    sets = [build(make_enhanced(make_geometry("oblique", 2))) for _ in range(2)]
-    first, second = ([encode(item.dataset) for item in built.objects] for built in sets)
+    sets = [build_two_maps(make_enhanced(make_geometry("oblique", 2))) for _ in range(2)]
+    first, second = ([item.content for item in built.objects] for built in sets)
     assert first == second
 
 
+@cache
+def revision(number: int) -> BuiltSet:
+    """The result of one slice, or a later revision of it; only read."""
+    source = make_classic(make_geometry(n_slices=1))
+    if number == 1:
+        return build_two_maps(source)
+    identity = make_identity(job_id=f"job-{number}", revision=number)
+    earlier = as_earlier(revision(number - 1), number - 1, f"job-{number - 1}")
+    return build_two_maps(source, identity=identity, replaces=[earlier])
+
+
 def test_another_job_has_other_uids_and_the_same_tracking() -> None:
-    source = make_classic(make_geometry(n_slices=2))
-    one, other = build_two_maps(source), build_two_maps(source, identity=make_identity(job_id="job-2"))
+    one, other = revision(1), revision(2)
     uids = [
         {item.dataset.SOPInstanceUID for item in built.objects}
         | {item.dataset.SeriesInstanceUID for item in built.objects}
@@ -114,9 +124,7 @@ def test_every_time_comes_from_the_frozen_one() -> None:
 
 
 def test_a_revision_names_its_predecessors_and_itself() -> None:
-    source = make_classic(make_geometry(n_slices=1))
-    first = build_two_maps(source)
-    second = build_two_maps(source, identity=make_identity(job_id="job-2", revision=2), replaces=[as_earlier(first)])
+    first, second = revision(1), revision(2)
     (report,) = of_role(second, "sr")
     (study,) = report.PredecessorDocumentsSequence
     named = {i.ReferencedSOPInstanceUID for s in study.ReferencedSeriesSequence for i in s.ReferencedSOPSequence}
@@ -126,12 +134,7 @@ def test_a_revision_names_its_predecessors_and_itself() -> None:
 
 
 def test_a_revision_rejects_every_object_of_what_it_replaces() -> None:
-    source = make_classic(make_geometry(n_slices=2))
-    first = build_two_maps(source)
-    second = build_two_maps(source, identity=make_identity(job_id="job-2", revision=2), replaces=[as_earlier(first)])
-    third = build_two_maps(
-        source, identity=make_identity(job_id="job-3", revision=3), replaces=[as_earlier(second, 2, "job-2")]
-    )
+    first, second, third = (revision(number) for number in (1, 2, 3))
     assert not of_role(first, "rejection")
     for later, earlier in ((second, first), (third, second)):
         (note,) = of_role(later, "rejection")
@@ -166,7 +169,7 @@ def test_outlines_follow_the_pixels_edges() -> None:
 
 def test_descriptions_carry_unit_and_research_label_until_signed() -> None:
     source, maps, mask = make_classic(make_geometry(n_slices=1)), make_maps(1), make_mask(1)
-    research = build_two_maps(source)
+    research = revision(1)
     product = build(source, replace(make_result(maps, mask), research_use_only=False))
     assert of_role(research, "map.lic")[0].SeriesDescription == "LIC map [ug/g dry weight] - research use only"
     assert of_role(product, "map.lic")[0].SeriesDescription == "LIC map [ug/g dry weight]"

@@ -113,6 +113,7 @@ def test_hl7_says_the_numbers_in_ucum_and_whose_they_are(measured: Path) -> None
     assert str(obr[25]) == "P"
     assert str(obr[22]).endswith("+0100")
     assert "For research use only" in message
+    assert all(str(segment).isascii() for segment in parsed.segments("OBX"))  # umol/g: for receivers of ASCII only
 
 
 def test_a_repeat_is_the_same_message(measured: Path) -> None:

@@ -19,11 +19,12 @@ from tests.node.printed_text import text_of_html, text_of_pdf
 from tests.node.process.test_outputs import measured, objects_of
 
 PRINTED = {  # without white space, which a PDF file does not keep
-    "r2star": r"R2\*(\d+\.?\d*)/s",
-    "t2star": r"T2\*(\d+\.?\d*)ms",
-    "lic": r"(?:LIC,dryweight|Liverironconcentration)(\d+\.?\d*)mg/g",
-    "pdff": r"Fatfraction(\d+\.?\d*)%",
+    "r2star": r"R2\*(atleast|)(\d+\.?\d*)/s",
+    "t2star": r"T2\*(atmost|)(\d+\.?\d*)ms",
+    "lic": r"(?:LIC,dryweight|Liverironconcentration)(atleast|)(\d+\.?\d*)mg/g",
+    "pdff": r"Fatfraction()(\d+\.?\d*)%",
 }
+SIGNS = {None: "", "at_least": ">=", "at_most": "<="}
 RECORD = {"r2star": "r2star_per_s", "t2star": "t2star_ms", "lic": "lic_mg_per_g", "pdff": "pdff_percent"}
 
 
@@ -46,21 +47,34 @@ WORDS: dict[str, Callable[[PipelineOutput], str]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def output(tmp_path_factory: pytest.TempPathFactory) -> PipelineOutput:
-    return measured(tmp_path_factory.mktemp("study"), 200.0, 1.5)
+@pytest.fixture(scope="module", params=[200.0, 1500.0], ids=["value", "at least"])
+def output(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PipelineOutput:
+    output = measured(tmp_path_factory.mktemp("study"), request.param, 1.5)
+    assert output.record["lic_mg_per_g"]["bound"] == (None if request.param == 200.0 else "at_least")
+    return output
+
+
+def stated_in(output: PipelineOutput) -> dict[str, tuple[float, str | None]]:
+    """Median and bound of every quantity of the record, by the quantity's key."""
+    found = {key: output.record[name] for key, name in RECORD.items()}
+    return {key: (value["median"], value.get("bound")) for key, value in found.items() if value is not None}
 
 
 @pytest.mark.parametrize("form", WORDS)
 def test_printed_numbers_are_those_of_the_record(output: PipelineOutput, form: str) -> None:
     """The half of the last printed digit is all that may lie between them."""
     words = re.sub(r"\s+", "", WORDS[form](output))
+    stated_by_key = stated_in(output)
     for quantity, pattern in PRINTED.items():
         printed = set(re.findall(pattern, words))
+        if quantity not in stated_by_key:
+            assert printed == set(), quantity
+            continue
         assert len(printed) == 1, (quantity, printed)
-        (number,) = printed
+        ((sign, number),) = printed
         decimals = len(number.partition(".")[2])
-        stated = output.record[RECORD[quantity]]["median"]
+        stated, bound = stated_by_key[quantity]
+        assert sign == (bound or "").replace("_", "")
         assert float(number) == pytest.approx(stated, abs=0.5001 * 10.0**-decimals), quantity
 
 
@@ -70,16 +84,20 @@ def test_report_and_maps_under_the_region_state_the_record(output: PipelineOutpu
     assert len(reports) == 3
     (region,) = [segment_planes(ds) for role, ds in objects if role == "seg"]
     floats = {role.partition(".")[2]: ds for role, ds in objects if ds.SOPClassUID == ParametricMapStorage}
-    assert floats.keys() == RECORD.keys()
+    stated_by_key = stated_in(output)
+    assert floats.keys() == stated_by_key.keys()
     for quantity in QUANTITIES:
-        stated = output.record[RECORD[quantity.key]]["median"]
+        if quantity.key not in stated_by_key:
+            continue
+        stated, _ = stated_by_key[quantity.key]
         half_digit = 0.5001 * 10.0**-quantity.decimals
         for report in reports:
             assert median_in_report(report, quantity) == pytest.approx(stated, abs=half_digit), quantity.label
     for key, ds in floats.items():
         low, high = median_bounds(parametric_planes(ds), region)
-        stated = output.record[RECORD[key]]["median"]
-        assert low * (1 - 1e-6) <= stated <= high * (1 + 1e-6), key
+        stated, bound = stated_by_key[key]
+        assert bound == "at_least" or low * (1 - 1e-6) <= stated, key
+        assert bound == "at_most" or stated <= high * (1 + 1e-6), key
 
 
 def test_messages_state_the_record(output: PipelineOutput, tmp_path: Path) -> None:
@@ -95,11 +113,16 @@ def test_messages_state_the_record(output: PipelineOutput, tmp_path: Path) -> No
         entry["resource"]["code"]["coding"][0]["code"]: entry["resource"]["valueQuantity"]
         for entry in fhir["entry"][1:]
     }
-    assert len(quantities) == len(QUANTITIES) == sum(row[2] == "NM" for row in rows)
+    stated_by_key = stated_in(output)
+    assert len(quantities) == len(stated_by_key) == sum(row[2] in ("NM", "SN") for row in rows)
     for quantity in QUANTITIES:
-        stated = output.record[RECORD[quantity.key]]["median"]
+        if quantity.key not in stated_by_key:
+            continue
+        stated, bound = stated_by_key[quantity.key]
         half_digit = 0.5001 * 10.0**-quantity.decimals
         (row,) = [row for row in rows if row[3].startswith(f"{quantity.concept.value}^")]
-        assert float(row[5]) == pytest.approx(stated, abs=half_digit), quantity.label
+        sign, _, number = row[5].rpartition("^")
+        assert sign == quantities[quantity.concept.value].get("comparator", "") == SIGNS[bound]
+        assert float(number) == pytest.approx(stated, abs=half_digit), quantity.label
         assert quantities[quantity.concept.value]["value"] == pytest.approx(stated, abs=half_digit), quantity.label
         assert row[6] == f"{quantities[quantity.concept.value]['code']}^^UCUM" == f"{quantity.unit.value}^^UCUM"

@@ -221,3 +221,23 @@ def test_a_site_has_the_last_word(tmp_path: Path) -> None:
     own.write_text('language: de-AT\ntexts: {"mild": "gering"}')
     words = catalogue("de", own)
     assert (words.language, words("mild"), words("severe")) == ("de-AT", "gering", "schwer")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_why_images_are_declined_is_said(language: str) -> None:
+    words = catalogue(language)
+    for reason in (
+        "Modality is CT, not MR.",
+        "CT Image Storage is not an MR image.",
+        "Image type ORIGINAL\\PRIMARY\\LOCALIZER is a localiser, not a measured echo.",
+        "Image type DERIVED\\PRIMARY\\P is the scanner's field map, not a measured echo, with 2 echo time(s) beside "
+        "it; R2* needs at least 3.",
+        "The sequence is SE\\IR; R2* needs gradient echoes, and spin echoes measure R2.",
+        "Image Position (0020,0032) and Image Orientation (0020,0037) missing or impossible.",
+        "The images of this study carry 2 different Patient IDs (0010,0020); whose they are is not told.",
+        "Only 2 echo times (2.30, 4.60 ms); R2* needs at least 3.",
+        "The object was made by ironnode; own results are never measured again.",
+        'The rule "no-research" of this site\'s configuration declines it.',
+    ):
+        assert words.unknown(reason) == []
+        assert words(reason) != reason
