@@ -22,10 +22,12 @@ _LEAST_R2STAR_PER_S = DEFAULTS.left_lobe().min_candidate_r2star_per_s
 _AS_DARK = 0.6  # of the organ's R2*
 _SPLEEN_AND_SPINE = 0.42  # of the torso's width and depth: left of it and behind it these may be as dark as the liver
 _SPLEEN = 0.62  # of the torso's width: left of it and behind lies the spleen alone
-# A left lobe lies more to the left than to the right (0.51 and more of the width from the right, in its middle); in
-# mirrored images it lies at 0.49 and less.
-_LEAST_MIDDLE, _MOST_MIDDLE = 0.50, 0.62
-# One slice shows less of what else there is: it must leave more room at the left and behind, and be clear of noise.
+# A left lobe lies more to the left than to the right, its middle at 0.515 of the width from the right and more; in
+# mirrored images it lies at 0.485 and less.
+_LEAST_MIDDLE, _MOST_MIDDLE = 0.51, 0.62
+# One slice shows less of what else there is: it must leave more room at the left and behind, and be clear of noise. The
+# tip of a lobe, narrower than this, may lie on either side.
+_ALONE_LEAST_WIDTH = 0.22
 _ALONE_LEFTMOST, _ALONE_ELSEWHERE, _ALONE_BEHIND, _ALONE_SNR = 0.78, 0.02, 0.10, 8.0
 
 
@@ -67,7 +69,7 @@ def measure_left_lobe(
 def _stands_alone(m: LeftLobeMeasures) -> bool:
     """Whether one slice shows well enough that the organ is no edge of a liver at the left."""
     room = m.leftmost < _ALONE_LEFTMOST and m.elsewhere < _ALONE_ELSEWHERE and m.behind_left < _ALONE_BEHIND
-    return room and m.first_echo_snr > _ALONE_SNR
+    return room and m.leftmost - m.rightmost > _ALONE_LEAST_WIDTH and m.first_echo_snr > _ALONE_SNR
 
 
 LEFT_LOBE_CHECKS: tuple[Check[LeftLobeMeasures], ...] = (
