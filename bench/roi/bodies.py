@@ -97,7 +97,7 @@ def impossible(seed: int) -> tuple[Phantom, str]:
 
 
 def mirrored_hard(seed: int) -> tuple[Phantom, str]:
-    """The hard case of the same seed in mirrored images: small livers and left lobes alone are hardest to tell there."""
+    """The hard case of the same seed in mirrored images, where small livers and left lobes alone are hard to tell."""
     return mirrored(hard(seed)[0]), "mirrored"
 
 
