@@ -27,8 +27,9 @@ _CLEARLY_RIGHT, _PER_FORWARD, _FORWARD = 1.25, 3.0, (-0.3, 0.2)
 _ALIKE_FORWARD = 0.08  # of the torso's depth
 _REACHES_FORWARD = 0.30  # of the torso's depth: most livers do
 # Right over left, where both sides look alike: either may be the liver, the other its spleen. More of it where the
-# region lies in the back half, as spleens do.
-_ALIKE_CLEARLY_RIGHT, _FAIRLY_ALIKE, _BACK_HALF, _ALIKE_BEHIND_CLEARLY_RIGHT = 2.0, 0.30, 0.50, 3.0
+# region lies in the back half, as spleens do, less (but not below the second) where it reaches further forward.
+_ALIKE_CLEARLY_RIGHT, _ALIKE_LEAST_RIGHT = 2.0, 1.5
+_FAIRLY_ALIKE, _BACK_HALF, _ALIKE_BEHIND_CLEARLY_RIGHT = 2.0, 0.30, 0.50, 3.0
 _BEHIND, _BEHIND_CLEARLY_RIGHT = 0.57, 4.0  # a region as far back as a spleen, and what then tells that it is none
 # One liver across the midline (the organ opposite is part of the one found) belongs to the side that holds clearly more
 # of it; a region towards the middle may be the left lobe of a liver at the left, which reaches over.
@@ -55,7 +56,8 @@ def _other_side(m: Measures) -> bool:
     if m.front_back > _BEHIND and m.right_over_left < _BEHIND_CLEARLY_RIGHT:
         return True
     forward = float(np.clip(m.opposite_front - m.front, *_FORWARD))
-    if m.mirror_likeness > _ALIKE_PAIR and m.right_over_left < _needed(_ALIKE_CLEARLY_RIGHT, max(forward, 0.0)):
+    alike_needed = max(_needed(_ALIKE_CLEARLY_RIGHT, max(forward, 0.0)), _ALIKE_LEAST_RIGHT)
+    if m.mirror_likeness > _ALIKE_PAIR and m.right_over_left < alike_needed:
         return True
     alike_behind = m.mirror_likeness > _FAIRLY_ALIKE and m.front_back > _BACK_HALF
     if alike_behind and m.right_over_left < _ALIKE_BEHIND_CLEARLY_RIGHT:
