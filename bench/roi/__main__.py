@@ -1,6 +1,6 @@
 """Evaluate the automatic region; exit 1 when a target is missed (a wrong organ anywhere is one).
 
-    python -m bench.roi                                # the test seeds: 100 plain, 60 hard and mirrored, 77 impossible
+    python -m bench.roi                                   # 100 plain, 60 hard, 77 impossible, 60 mirrored hard
     python -m bench.roi --labels DIR                      # and the label maps (*.npz) in DIR, 20 draws each
     python -m bench.roi --sets plain --count 30 --first-seed 5000 --out cases.jsonl
 

@@ -29,7 +29,7 @@ _REACHES_FORWARD = 0.30  # of the torso's depth: most livers do
 # Right over left, where both sides look alike: either may be the liver, the other its spleen. More of it where the
 # region lies in the back half, as spleens do, less (but not below the second) where it reaches further forward.
 _ALIKE_CLEARLY_RIGHT, _ALIKE_LEAST_RIGHT = 2.0, 1.5
-_FAIRLY_ALIKE, _BACK_HALF, _ALIKE_BEHIND_CLEARLY_RIGHT = 2.0, 0.30, 0.50, 3.0
+_FAIRLY_ALIKE, _BACK_HALF, _ALIKE_BEHIND_CLEARLY_RIGHT = 0.30, 0.50, 3.0
 _BEHIND, _BEHIND_CLEARLY_RIGHT = 0.57, 4.0  # a region as far back as a spleen, and what then tells that it is none
 # One liver across the midline (the organ opposite is part of the one found) belongs to the side that holds clearly more
 # of it; a region towards the middle may be the left lobe of a liver at the left, which reaches over.
