@@ -112,9 +112,37 @@ class ReaderRegion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartSummary:
+    """R2* of a part of the region; ``None`` for a median or quartile beyond the measurable limit."""
+
+    n_voxels: int
+    volume_ml: float
+    r2star_median_per_s: float | None
+    r2star_q1_per_s: float | None
+    r2star_q3_per_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceSummary(PartSummary):
+    """The part in one slice; ``slice_index`` counts from 0 along the normal of the slices, as the maps' frames do."""
+
+    slice_index: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LobesSummary:
+    """Lobes of an automatic region, parted at 0.40 of the body's width, where the middle hepatic vein lies in most; a
+    lobe is ``None`` where the region holds less than 5 cm2 of it."""
+
+    right: PartSummary | None
+    left: PartSummary | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RoiSummary:
     """The region that carries the statistics; ``excluded`` counts voxels by reason. ``reader`` is there when the region
-    was drawn by somebody ("seg", "rtstruct")."""
+    was drawn by somebody ("seg", "rtstruct"), ``lobes`` when it was found automatically. ``slices`` counts voxels that
+    have an R2* or lie beyond the measurable limit."""
 
     source: Literal["automatic", "seg", "rtstruct"]
     n_voxels: int
@@ -122,6 +150,8 @@ class RoiSummary:
     n_slices: int
     excluded: dict[str, int]
     reader: ReaderRegion | None = None
+    slices: tuple[SliceSummary, ...] = ()
+    lobes: LobesSummary | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Evaluate the automatic region; exit 1 when a target is missed (a wrong organ anywhere is one).
 
-    python -m bench.roi                                   # the test seeds: 100 plain, 60 hard, 77 impossible
+    python -m bench.roi                                   # 100 plain, 60 hard, 77 impossible, 60 mirrored hard
     python -m bench.roi --labels DIR                      # and the label maps (*.npz) in DIR, 20 draws each
     python -m bench.roi --sets plain --count 30 --first-seed 5000 --out cases.jsonl
 
@@ -16,20 +16,21 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from bench.roi.bodies import NEVER_REPORTED, hard, impossible, plain
+from bench.roi.bodies import NEVER_REPORTED, hard, impossible, mirrored_hard, plain
 from bench.roi.label_maps import LabelMap, mapped, mapped_impossible
 from bench.roi.scores import Outcome, Target, check_table, quality_targets, refusal_targets, score, speed_targets, table
 from quant.phantom import Phantom
 
 Draw = Callable[[int], tuple[Phantom, str]]
-COUNTS = {"plain": 100, "hard": 60, "impossible": 77, "labels": 20, "labels-impossible": 12}
+COUNTS = {"plain": 100, "hard": 60, "impossible": 77, "mirrored-impossible": 60, "labels": 20, "labels-impossible": 12}
 
 
 def draws(name: str, maps: list[LabelMap]) -> list[Draw]:
     """The simulators of one set: one, or one per label map."""
     if name in ("labels", "labels-impossible"):
         return [partial(mapped if name == "labels" else mapped_impossible, source=source) for source in maps]
-    return [{"plain": plain, "hard": hard, "impossible": impossible}[name]]
+    bodies = {"plain": plain, "hard": hard, "impossible": impossible, "mirrored-impossible": mirrored_hard}
+    return [bodies[name]]
 
 
 def targets(name: str, outcomes: list[Outcome]) -> list[Target]:
@@ -62,7 +63,9 @@ def line(o: Outcome) -> str:
 def main() -> int:
     """Runs the sets, prints cases, tables and targets."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sets", default="plain,hard,impossible", help=f"of {', '.join(COUNTS)}, with commas")
+    parser.add_argument(
+        "--sets", default="plain,hard,impossible,mirrored-impossible", help=f"of {', '.join(COUNTS)}, with commas"
+    )
     parser.add_argument("--count", type=int, help="seeds per set (and label map)")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--labels", type=Path, help="folder of label maps: adds the sets labels, labels-impossible")

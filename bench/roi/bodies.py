@@ -96,6 +96,11 @@ def impossible(seed: int) -> tuple[Phantom, str]:
     return (mirrored(phantom) if kind == "mirrored" else phantom), kind
 
 
+def mirrored_hard(seed: int) -> tuple[Phantom, str]:
+    """The hard case of the same seed in mirrored images, where small livers and left lobes alone are hard to tell."""
+    return mirrored(hard(seed)[0]), "mirrored"
+
+
 def mirrored(phantom: Phantom) -> Phantom:
     """Left and right exchanged in the pixels but not in the geometry, as wrong software would."""
     row = phantom.acquisition.geometry.row_direction

@@ -23,6 +23,7 @@ from node.process.overrule import compared, overruled
 from node.process.pixels import LoadedAcquisition, read_acquisition
 from node.process.refusal import refusal_reason, study_of_headers
 from node.process.revision import with_revision
+from node.process.roi_summary import roi_summary
 from node.process.segmenter import find_region
 from node.process.settings import known_indication, settings_of
 from node.process.vendor_maps import comparison_lines
@@ -36,7 +37,7 @@ from quant.noise import NoiseModel
 from quant.prior import with_priors
 from quant.quality import phase_line
 from quant.region import RegionMeasurement, measure_region
-from quant.result import FitSummary, LiverIronResult, QcLine, Reason, RoiSummary
+from quant.result import FitSummary, LiverIronResult, QcLine, Reason
 from quant.settings import AssessmentSettings
 
 Tell = Callable[[str], None]
@@ -205,7 +206,7 @@ def _assessed(
         base,
         status="measured",
         reasons=(),
-        roi=_roi_summary(measured, measurement),
+        roi=roi_summary(measured, measured.fit, measurement),
         r2star_per_s=assessment.r2star_per_s,
         t2star_ms=assessment.t2star_ms,
         pdff_percent=assessment.pdff_percent,
@@ -255,20 +256,6 @@ def _fit_summary(measured: Measured) -> FitSummary | None:
         measurable_limit_per_s=fit.measurable_limit_per_s,
         fraction_at_limit=at_limit,
         fraction_failed=failed,
-    )
-
-
-def _roi_summary(measured: Measured, measurement: RegionMeasurement) -> RoiSummary:
-    assert measured.region is not None  # there is a measurement
-    mask = measured.region.mask
-    assert mask is not None
-    geometry = measured.loaded.acquisition.geometry
-    return RoiSummary(
-        source="automatic" if measured.drawn is None else measured.drawn.kind,
-        n_voxels=measurement.n_voxels,
-        volume_ml=measurement.n_voxels * geometry.voxel_volume_ml,
-        n_slices=int(mask.any(axis=(1, 2)).sum()),
-        excluded=dict(measured.region.excluded),
     )
 
 

@@ -27,12 +27,15 @@ _CLEARLY_RIGHT, _PER_FORWARD, _FORWARD = 1.25, 3.0, (-0.3, 0.2)
 _ALIKE_FORWARD = 0.08  # of the torso's depth
 _REACHES_FORWARD = 0.30  # of the torso's depth: most livers do
 # Right over left, where both sides look alike: either may be the liver, the other its spleen. More of it where the
-# region lies in the back half, as spleens do.
-_ALIKE_CLEARLY_RIGHT, _FAIRLY_ALIKE, _BACK_HALF, _ALIKE_BEHIND_CLEARLY_RIGHT = 2.0, 0.30, 0.50, 3.0
+# region lies in the back half, as spleens do, less (but not below the second) where it reaches further forward.
+_ALIKE_CLEARLY_RIGHT, _ALIKE_LEAST_RIGHT = 2.0, 1.5
+_FAIRLY_ALIKE, _BACK_HALF, _ALIKE_BEHIND_CLEARLY_RIGHT = 0.30, 0.50, 3.0
 _BEHIND, _BEHIND_CLEARLY_RIGHT = 0.57, 4.0  # a region as far back as a spleen, and what then tells that it is none
 # One liver across the midline (the organ opposite is part of the one found) belongs to the side that holds clearly more
 # of it; a region towards the middle may be the left lobe of a liver at the left, which reaches over.
 _ONE_ORGAN, _ONE_ORGAN_CLEARLY_RIGHT, _MIDDLE_CLEARLY_RIGHT = 0.5, 1.5, 2.0
+_SPLEEN_ALONE_FRONT = 0.39  # of the torso's depth: organs that begin behind it may be a spleen with nothing opposite
+_LOBE_MIDDLE, _LOBE_FRONT = 0.32, 0.36  # a region further to the middle and the front: a left lobe, mirrored
 _OWN_LEFT_PART = 0.10  # of the torso's depth: the left part of a liver reaches about as far forward as the right one
 _FURTHER_FORWARD = 0.03  # of the torso's depth, by which an organ in the liver's place exceeds a spleen opposite
 _NO_LIVER_OPPOSITE = 4.5  # right over left from which the organ opposite is too small for the liver
@@ -52,7 +55,9 @@ def _other_side(m: Measures) -> bool:
     """Whether the organ opposite is rather the liver than the one found."""
     if m.front_back > _BEHIND and m.right_over_left < _BEHIND_CLEARLY_RIGHT:
         return True
-    if m.mirror_likeness > _ALIKE_PAIR and m.right_over_left < _ALIKE_CLEARLY_RIGHT:
+    forward = float(np.clip(m.opposite_front - m.front, *_FORWARD))
+    alike_needed = max(_needed(_ALIKE_CLEARLY_RIGHT, max(forward, 0.0)), _ALIKE_LEAST_RIGHT)
+    if m.mirror_likeness > _ALIKE_PAIR and m.right_over_left < alike_needed:
         return True
     alike_behind = m.mirror_likeness > _FAIRLY_ALIKE and m.front_back > _BACK_HALF
     if alike_behind and m.right_over_left < _ALIKE_BEHIND_CLEARLY_RIGHT:
@@ -61,8 +66,14 @@ def _other_side(m: Measures) -> bool:
         return True
     if m.right_left > _MIDDLE and m.right_over_left < _MIDDLE_CLEARLY_RIGHT:
         return True
-    forward = float(np.clip(m.opposite_front - m.front, *_FORWARD))
-    return m.right_over_left < _CLEARLY_RIGHT * float(np.exp(-_PER_FORWARD * forward))
+    if m.right_left > _LOBE_MIDDLE and m.front_back < _LOBE_FRONT:
+        return True
+    return m.right_over_left < _needed(_CLEARLY_RIGHT, forward)
+
+
+def _needed(right_over_left: float, forward: float) -> float:
+    """Right over left that an organ needs which reaches ``forward`` beyond the one opposite."""
+    return right_over_left * float(np.exp(-_PER_FORWARD * forward))
 
 
 def _own_left_part(m: Measures) -> bool:
@@ -169,6 +180,13 @@ CHECKS: tuple[Check[Measures], ...] = (
         hit=_as_a_spleen,
         text="The region lies behind as in a spleen, and the organ opposite reaches as far forward: mirrored images or "
         "situs inversus.",
+    ),
+    Check(
+        code="roi_wrong_side",
+        shown="front",
+        limit=_SPLEEN_ALONE_FRONT,
+        hit=lambda m: m.front > _SPLEEN_ALONE_FRONT,
+        text="The organ found begins as far behind as a spleen: mirrored images, or the lower end of a liver.",
     ),
     Check(
         code="roi_wrong_side",

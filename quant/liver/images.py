@@ -97,6 +97,7 @@ def prepare(
     blocks = rows, columns
     used = _echoes_used(len(acquisition.echo_times_s), parameters.max_echoes)
     magnitude = acquisition.signal if _is_plain_magnitude(acquisition.signal) else acquisition.magnitude
+    magnitude = np.ascontiguousarray(magnitude, np.float32)  # the magnitude keeps the signal's order in memory
     turned = axes.view(magnitude)
     sigma = _in_steps(max(noise[0], _NOISE_FLOOR_OF_P99 * float(np.percentile(turned[..., 0], 99))))
     echoes = _block_averages(magnitude, turned, used, blocks)

@@ -22,6 +22,13 @@ _LEAST_R2STAR_PER_S = DEFAULTS.left_lobe().min_candidate_r2star_per_s
 _AS_DARK = 0.6  # of the organ's R2*
 _SPLEEN_AND_SPINE = 0.42  # of the torso's width and depth: left of it and behind it these may be as dark as the liver
 _SPLEEN = 0.62  # of the torso's width: left of it and behind lies the spleen alone
+# A left lobe lies more to the left than to the right, its middle at 0.515 of the width from the right and more; in
+# mirrored images it lies at 0.485 and less.
+_LEAST_MIDDLE, _MOST_MIDDLE = 0.51, 0.62
+# One slice shows less of what else there is: it must leave more room at the left and behind, and be clear of noise. The
+# tip of a lobe, narrower than this, may lie on either side.
+_ALONE_LEAST_WIDTH = 0.22
+_ALONE_LEFTMOST, _ALONE_ELSEWHERE, _ALONE_BEHIND, _ALONE_SNR = 0.78, 0.02, 0.10, 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +66,20 @@ def measure_left_lobe(
     )
 
 
+def _stands_alone(m: LeftLobeMeasures) -> bool:
+    """Whether one slice shows well enough that the organ is no edge of a liver at the left."""
+    room = m.leftmost < _ALONE_LEFTMOST and m.elsewhere < _ALONE_ELSEWHERE and m.behind_left < _ALONE_BEHIND
+    return room and m.leftmost - m.rightmost > _ALONE_LEAST_WIDTH and m.first_echo_snr > _ALONE_SNR
+
+
 LEFT_LOBE_CHECKS: tuple[Check[LeftLobeMeasures], ...] = (
     *(check for check in CHECKS if check.anywhere),
     Check(
         code="roi_position",
         shown="middle",
-        limit=0.62,
-        hit=lambda m: not 0.42 < m.middle < 0.62 or m.rightmost < 0.22,
-        text="The organ found does not lie about the midline as a left lobe does.",
+        limit=_MOST_MIDDLE,
+        hit=lambda m: not _LEAST_MIDDLE < m.middle < _MOST_MIDDLE or m.rightmost < 0.22,
+        text="The organ found does not lie about the midline, more to the left, as a left lobe does.",
     ),
     Check(
         code="roi_wrong_side",
@@ -107,8 +120,8 @@ LEFT_LOBE_CHECKS: tuple[Check[LeftLobeMeasures], ...] = (
         code="roi_wrong_side",
         shown="slices",
         limit=2.0,
-        hit=lambda m: m.slices < 2,
-        text="One slice does not tell a left lobe from the edge of a liver with situs inversus.",
+        hit=lambda m: m.slices < 2 and not _stands_alone(m),
+        text="This one slice does not tell a left lobe from the edge of a liver with situs inversus.",
     ),
     Check(
         code="roi_rival",

@@ -1,4 +1,4 @@
-"""R2* of the region's parts: slice by slice, and in discs placed as a reader would place them.
+"""R2* of the region's parts: slice by slice, lobe by lobe, and in discs placed as a reader would place them.
 
 Guidelines ask for three or more regions away from vessels and edges, in the right lobe. The discs lie inside the
 region, which keeps away from both, so they show how much the answer depends on the choice of voxels: a consistency line
@@ -6,6 +6,7 @@ beside the median of the whole region, never the reported value.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +21,16 @@ DISC_RADII_MM = (12.0, 10.0, 8.0, 6.5)  # the largest of which enough fit: areas
 FEWEST_DISCS, MOST_DISCS = 3, 6
 _GAP_MM = 2.0  # between discs of one slice
 _INCONSISTENT = 0.10  # of the region's median; the spread of discs by noise and texture is far below
+_LEAST_LOBE_MM2 = 500.0  # of a lobe's share of the region, summed over slices: as the region as a whole needs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """R2* (1/s) of some voxels: median and quartiles, infinite where that share lies beyond the measurable limit.
 
-    ``slice_index`` counts in stored order; ``volume_ml`` includes slice gaps.
+    ``volume_ml`` includes slice gaps.
     """
 
-    slice_index: int
     n_voxels: int
     volume_ml: float
     median_per_s: float
@@ -38,10 +39,17 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SlicePart(Part):
+    """The part in one slice; ``slice_index`` counts in stored order."""
+
+    slice_index: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Disc:
     """A round part; ``row`` and ``column`` are its centre in stored order."""
 
-    part: Part
+    part: SlicePart
     row: int
     column: int
     radius_mm: float
@@ -49,9 +57,14 @@ class Disc:
 
 @dataclass(frozen=True, kw_only=True)
 class RegionParts:
-    """Slices of the region, and its discs (fewer than three where they do not fit)."""
+    """Slices and lobes of the region, and its discs (fewer than three where they do not fit).
 
-    slices: tuple[Part, ...]
+    A lobe is ``None`` where the region holds too little of it for a value of its own.
+    """
+
+    slices: tuple[SlicePart, ...]
+    right_lobe: Part | None
+    left_lobe: Part | None
     discs: tuple[Disc, ...]
     median_per_s: float
 
@@ -84,29 +97,52 @@ class RegionParts:
 
 def measure_parts(mask: BoolArray, right: BoolArray, fit: R2StarMap, geometry: Geometry) -> RegionParts:
     """Parts of the region ``mask``; discs lie where ``right`` (the side of the right lobe) holds, all (z, y, x)."""
-    beyond = (fit.flags & FitFlag.AT_LIMIT != 0) & ~np.isfinite(fit.r2star_per_s)
-    rates = np.where(beyond, np.inf, fit.r2star_per_s)
-    voxel_ml = geometry.voxel_volume_ml
-
-    def part(z: int, chosen: BoolArray) -> Part:
-        values = rates[z][chosen & ~np.isnan(rates[z])]
-        return Part(
-            slice_index=z,
-            n_voxels=len(values),
-            volume_ml=len(values) * voxel_ml,
-            median_per_s=_quantile(values, 0.5),
-            q1_per_s=_quantile(values, 0.25),
-            q3_per_s=_quantile(values, 0.75),
-        )
-
+    rates = _ranked_rates(fit)
     spacing = geometry.spacing_mm[1:]
-    slices = tuple(part(int(z), mask[z]) for z in np.flatnonzero(mask.any((1, 2))))
-    discs = tuple(
-        Disc(part=part(z, disc_mask(mask.shape[1:], (y, x), radius, spacing)), row=y, column=x, radius_mm=radius)
-        for z, y, x, radius in place_discs(mask & right, spacing)
+
+    def lobe(where: BoolArray) -> Part | None:
+        values = rates[where & ~np.isnan(rates)]
+        enough = len(values) * spacing[0] * spacing[1] >= _LEAST_LOBE_MM2
+        return Part(**_values(values, geometry)) if enough else None
+
+    discs = []
+    for z, y, x, radius in place_discs(mask & right, spacing):
+        part = _in_slice(z, disc_mask(mask.shape[1:], (y, x), radius, spacing), rates, geometry)
+        discs.append(Disc(part=part, row=y, column=x, radius_mm=radius))
+    return RegionParts(
+        slices=slice_parts(mask, fit, geometry),
+        right_lobe=lobe(mask & right),
+        left_lobe=lobe(mask & ~right),
+        discs=tuple(discs),
+        median_per_s=_quantile(rates[mask & ~np.isnan(rates)], 0.5),
     )
-    values = rates[mask & ~np.isnan(rates)]
-    return RegionParts(slices=slices, discs=discs, median_per_s=_quantile(values, 0.5))
+
+
+def slice_parts(mask: BoolArray, fit: R2StarMap, geometry: Geometry) -> tuple[SlicePart, ...]:
+    """The slices that ``mask`` (z, y, x) reaches, in stored order."""
+    rates = _ranked_rates(fit)
+    return tuple(_in_slice(int(z), mask[z], rates, geometry) for z in np.flatnonzero(mask.any((1, 2))))
+
+
+def _ranked_rates(fit: R2StarMap) -> FloatArray:
+    """R2* with voxels beyond the measurable limit as infinite."""
+    beyond = (fit.flags & FitFlag.AT_LIMIT != 0) & ~np.isfinite(fit.r2star_per_s)
+    return np.where(beyond, np.inf, fit.r2star_per_s)
+
+
+def _in_slice(z: int, chosen: BoolArray, rates: FloatArray, geometry: Geometry) -> SlicePart:
+    return SlicePart(slice_index=z, **_values(rates[z][chosen & ~np.isnan(rates[z])], geometry))
+
+
+def _values(values: FloatArray, geometry: Geometry) -> dict[str, Any]:
+    """Fields of a part that holds ``values`` (n,)."""
+    return {
+        "n_voxels": len(values),
+        "volume_ml": len(values) * geometry.voxel_volume_ml,
+        "median_per_s": _quantile(values, 0.5),
+        "q1_per_s": _quantile(values, 0.25),
+        "q3_per_s": _quantile(values, 0.75),
+    }
 
 
 def _quantile(values: FloatArray, share: float) -> float:

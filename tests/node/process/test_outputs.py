@@ -70,6 +70,12 @@ def test_the_region_of_every_map_reads_what_the_record_states(
     record = output.record
     assert record["status"] == "measured"
     assert record["lic_mg_per_g"]["bound"] == bound
+    roi = record["roi"]
+    assert [part["slice_index"] for part in roi["slices"]] == [0, 1, 2][: roi["n_slices"]]
+    assert sum(part["n_voxels"] for part in roi["slices"]) == roi["n_voxels"]
+    assert sum(lobe["n_voxels"] for lobe in roi["lobes"].values() if lobe) <= roi["n_voxels"]
+    if bound is None:
+        assert roi["lobes"]["right"]["r2star_median_per_s"] == pytest.approx(r2star_per_s, rel=0.1)
     for name, per_unit in STORED_PER_UNIT.items():
         statistics = record[name]
         mapped = any(item["role"] == f"map.{ROLES[name]}" for item in record["objects"])

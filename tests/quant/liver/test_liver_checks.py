@@ -67,6 +67,12 @@ def test_a_good_region_passes() -> None:
         ({"region_front": 0.36, "front": 0.35, "opposite_front": 0.36, "darker_in_front": 0}, "roi_wrong_side"),
         ({"region_front": 0.36, "front": 0.22, "opposite_front": 0.37}, "roi_wrong_side"),
         ({"region_behind": 0.2, "opposite_front": 0.35}, "roi_wrong_side"),
+        ({"front": 0.41, "region_front": 0.43, "right_over_left": 9, "darker_in_front": 0}, "roi_wrong_side"),
+        ({"right_left": 0.34, "front_back": 0.33}, "roi_wrong_side"),
+        (
+            {"right_over_left": 1.3, "mirror_likeness": 0.47, "opposite_front": 0.31, "r2star_per_s": 280},
+            "roi_wrong_side",
+        ),
         ({"explained": 0.15}, "roi_position"),
         ({"explained": 0.25, "right_left": 0.35}, "roi_position"),
         ({"body_share": 0.6}, "roi_position"),

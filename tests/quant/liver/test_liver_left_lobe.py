@@ -37,6 +37,10 @@ def test_a_good_left_lobe_passes() -> None:
     assert refused_by(LOBE, LEFT_LOBE_CHECKS) == ((), ())
 
 
+def test_one_slice_is_enough_for_a_lobe_that_stands_alone() -> None:
+    assert refused_by(replace(LOBE, slices=1, behind_left=0.0), LEFT_LOBE_CHECKS) == ((), ())
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -49,7 +53,11 @@ def test_a_good_left_lobe_passes() -> None:
         ({"r2star_per_s": 120, "pooled_r2star_per_s": 120}, "roi_no_liver"),
         ({"elsewhere": 0.1}, "roi_rival"),
         ({"behind_left": 0.4}, "roi_wrong_side"),
+        ({"middle": 0.47}, "roi_position"),  # as in mirrored images
         ({"slices": 1}, "roi_wrong_side"),
+        ({"slices": 1, "behind_left": 0.0, "leftmost": 0.8}, "roi_wrong_side"),
+        ({"slices": 1, "behind_left": 0.0, "first_echo_snr": 6}, "roi_wrong_side"),
+        ({"slices": 1, "behind_left": 0.0, "rightmost": 0.43, "leftmost": 0.59}, "roi_wrong_side"),
         ({"ghosts": 0.4}, "roi_ghosts"),
         ({"density": 0.5}, "roi_low_density"),
     ],

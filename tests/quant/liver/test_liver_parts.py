@@ -116,3 +116,17 @@ def test_a_found_region_brings_its_parts() -> None:
         pixels = disc_mask(truth.shape[1:], (disc.row, disc.column), disc.radius_mm, spacing)
         assert truth[disc.part.slice_index][pixels].all()
     assert [line.code for line in region.qc].count("roi_discs") == 1
+
+
+def test_lobes_are_parted_and_a_small_one_has_no_value() -> None:
+    rates = np.where(np.arange(60)[None, None, :] < 30, 50.0, 70.0) + np.zeros((3, 60, 60))
+    right = np.zeros((3, 60, 60), bool)
+    right[:, :, :30] = True
+    parts = measure_parts(_box(), right, _fit(rates), GEOMETRY)
+    assert parts.right_lobe is not None
+    assert parts.left_lobe is not None
+    assert (parts.right_lobe.median_per_s, parts.left_lobe.median_per_s) == (50, 70)
+    assert parts.right_lobe.n_voxels + parts.left_lobe.n_voxels == _box().sum()
+    right[:, :, :49] = True  # 3 slices x 40 x 1 pixels of 4 mm2: just below 5 cm2
+    parts = measure_parts(_box(), right, _fit(rates), GEOMETRY)
+    assert parts.left_lobe is None

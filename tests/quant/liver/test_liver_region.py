@@ -69,6 +69,15 @@ def test_scaling_the_signal_does_not_move_the_region(phantom: Phantom) -> None:
     np.testing.assert_array_equal(one, two)
 
 
+def test_order_in_memory_does_not_move_the_region(phantom: Phantom) -> None:
+    acquisition = phantom.acquisition
+    mixed = replace(acquisition, signal=np.asfortranarray(acquisition.signal.astype(np.complex64)))
+    one, two = (find_liver(a, flagged_fit(acquisition)).mask for a in (acquisition, mixed))
+    assert one is not None
+    assert two is not None
+    np.testing.assert_array_equal(one, two)
+
+
 def test_complex_input_gives_the_region_of_its_magnitude() -> None:
     phantom = make_abdomen(seed=904, n_slices=2, matrix=128, kind="complex")
     magnitude = replace(phantom.acquisition, signal=phantom.acquisition.magnitude)
