@@ -1,7 +1,7 @@
 """The records that travel between the stages. All frozen; states are enums whose meaning is one line each."""
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -106,7 +106,7 @@ class GroupFacts:
 
     def differences(self, other: "GroupFacts") -> dict[str, tuple[str, str]]:
         """The facts that differ, by their name in words, with both values."""
-        pairs = zip(_FACTS_IN_WORDS, astuple(self), astuple(other), strict=True)
+        pairs = zip(_FACTS_IN_WORDS, vars(self).values(), vars(other).values(), strict=True)
         return {name: (here, there) for name, here, there in pairs if here != there}
 
 

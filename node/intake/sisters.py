@@ -6,8 +6,9 @@ Siemens XA may export every volume into a study or a series of its own, or with 
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from node.intake.grid import ECHO_TIME_TOLERANCE_S, POSITION_TOLERANCE_MM, along_normal, cluster, normal_of
+from node.intake.grid import ECHO_TIME_TOLERANCE_S, POSITION_TOLERANCE_MM, along_normal, cluster, nearest, normal_of
 from node.intake.stacks import same_frame
 from node.model import InstanceHeader
 
@@ -27,7 +28,8 @@ def sisters(ours: Headers, others: Iterable[InstanceHeader], *, of_result: bool)
     are none. ``of_result``: ours will be measured, and only images that study or frame of reference alone keep
     from it are of interest; of a refused group those of another pulse sequence timing as well.
     """
-    found = [other for other in others if _is_sister(ours, other, of_result)]
+    here = _here(ours)
+    found = [other for other in others if _is_sister(here, other, of_result)]
     if not found:
         return ""
     kinds = ", ".join(sorted({plane.kind for header in found for plane in header.planes}))
@@ -39,8 +41,31 @@ def sisters(ours: Headers, others: Iterable[InstanceHeader], *, of_result: bool)
     )
 
 
-def _is_sister(ours: Headers, other: InstanceHeader, of_result: bool) -> bool:
-    first = ours[0]
+@dataclass(frozen=True, kw_only=True)
+class _Here:
+    """What a group shows, each thing once and in ascending order: a study holds thousands of candidates."""
+
+    first: InstanceHeader
+    normal: tuple[float, float, float]
+    heights_mm: tuple[float, ...]
+    moments_s: tuple[float, ...]
+    cells: frozenset[tuple[str, float]]
+
+
+def _here(ours: Headers) -> _Here:
+    normal = normal_of(ours[0].planes[0])
+    planes = [plane for header in ours for plane in header.planes]
+    return _Here(
+        first=ours[0],
+        normal=normal,
+        heights_mm=cluster((along_normal(plane, normal) for plane in planes), POSITION_TOLERANCE_MM),
+        moments_s=tuple(sorted({header.acquired_s for header in ours if header.acquired_s is not None})),
+        cells=frozenset((plane.kind, plane.echo_time_s) for plane in planes),
+    )
+
+
+def _is_sister(here: _Here, other: InstanceHeader, of_result: bool) -> bool:
+    first = here.first
     if not other.planes or other.group_key == first.group_key or not _same_patient(first, other):
         return False
     a, b = first.group_facts, other.group_facts
@@ -48,7 +73,7 @@ def _is_sister(ours: Headers, other: InstanceHeader, of_result: bool) -> bool:
         return False
     if of_result and not a.differences(b).keys() <= _PLACES:
         return False
-    return same_frame(first, other) and _near_in_time(ours, other) and _same_slices(ours, other) and _new(ours, other)
+    return same_frame(first, other) and _near_in_time(here, other) and _same_slices(here, other) and _new(here, other)
 
 
 def _same_patient(a: InstanceHeader, b: InstanceHeader) -> bool:
@@ -58,25 +83,22 @@ def _same_patient(a: InstanceHeader, b: InstanceHeader) -> bool:
     )
 
 
-def _near_in_time(ours: Headers, other: InstanceHeader) -> bool:
-    moments = [header.acquired_s for header in ours if header.acquired_s is not None]
-    if not moments or other.acquired_s is None:
+def _near_in_time(here: _Here, other: InstanceHeader) -> bool:
+    if not here.moments_s or other.acquired_s is None:
         return True
-    return min(abs(moment - other.acquired_s) for moment in moments) <= SISTERS_WITHIN_S
+    closest = here.moments_s[nearest(here.moments_s, other.acquired_s)]
+    return abs(closest - other.acquired_s) <= SISTERS_WITHIN_S
 
 
-def _same_slices(ours: Headers, other: InstanceHeader) -> bool:
-    normal = normal_of(ours[0].planes[0])
-    here = {along_normal(plane, normal) for header in ours for plane in header.planes}
-    there = (along_normal(plane, normal) for plane in other.planes)
-    return any(abs(position - known) <= POSITION_TOLERANCE_MM for position in there for known in here)
+def _same_slices(here: _Here, other: InstanceHeader) -> bool:
+    heights = (along_normal(plane, here.normal) for plane in other.planes)
+    return any(abs(here.heights_mm[nearest(here.heights_mm, z)] - z) <= POSITION_TOLERANCE_MM for z in heights)
 
 
-def _new(ours: Headers, other: InstanceHeader) -> bool:
+def _new(here: _Here, other: InstanceHeader) -> bool:
     """Whether it shows an echo time or a kind that is not here."""
-    known = [(plane.kind, plane.echo_time_s) for header in ours for plane in header.planes]
     return any(
-        all(plane.kind != kind or abs(plane.echo_time_s - time) > ECHO_TIME_TOLERANCE_S for kind, time in known)
+        all(plane.kind != kind or abs(plane.echo_time_s - time) > ECHO_TIME_TOLERANCE_S for kind, time in here.cells)
         for plane in other.planes
     )
 
