@@ -205,7 +205,7 @@ def draw_decay(ax: Axes, decay: PooledDecay, size_pt: float, words: Catalogue = 
         label.set_fontsize(size_pt)
     slow = decay.curve[len(decay.curve) // 2] > 0.5 * decay.curve[0]
     anchor = ("lower left", (0.0, 0.05)) if slow else ("upper right", (1.0, 1.0))
-    short = ax.bbox.height < _SHORT_IN * ax.figure.dpi
+    short = ax.bbox.height / ax.figure.dpi < _SHORT_IN
     legend_pt = min(size_pt, 8.0) if short else size_pt
     style: Any = {"prop": {"family": FAMILY, "size": legend_pt}, "loc": anchor[0], "bbox_to_anchor": anchor[1]}
     ax.legend(frameon=False, handlelength=1.4, borderpad=0.1, labelspacing=0.2, **style)
