@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # More than cores: tests of whole nodes wait much.
 WORKERS ?= 3
 
-.PHONY: help install demo test check serve bench bench-fit fuzz header-defects crash several-hosts throughput hostile pixelmed lock peers install-check image-check alerts-check guide-commands release conformance docs clean
+.PHONY: help install demo test check audit serve bench bench-fit fuzz fuzz-coverage header-defects crash soak several-hosts throughput hostile pixelmed lock peers install-check image-check alerts-check guide-commands release conformance docs clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -36,6 +36,9 @@ check: $(STAMP)  ## format, lint and strict types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+audit:           ## known vulnerabilities of the locked dependencies; says so when nobody can be asked (REQUIRED=1: an error)
+	$(PYTHON) deploy/checks/audit.py --work build/audit-venv $(if $(REQUIRED),--required) requirements.lock requirements-dev.lock
+
 serve: $(STAMP)  ## the node, with config.yaml when there is one
 	$(BIN)/ironnode serve $(if $(wildcard config.yaml),--config config.yaml)
 
@@ -50,6 +53,9 @@ bench-fit: $(STAMP)  ## tables of the R2* fits beside scipy, ukat and mri-fatwat
 fuzz: $(STAMP)   ## thousands of header edits: a result or a refusal, no number that moves unsaid
 	$(BIN)/python -W ignore -m bench.fuzz_headers --edits $(or $(EDITS),4000)
 	$(BIN)/python -W ignore -m bench.fuzz_pipeline --edits $(or $(PIPELINE_EDITS),400)
+
+fuzz-coverage: $(STAMP)  ## coverage-guided fuzzing of all that reads foreign bytes, each target for SECONDS= (docs/fuzzing.md)
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),300)
 
 header-defects: $(STAMP)  ## header defects of real senders, alone and in pairs, through to checked objects (PAIRS=; all take an hour)
 	$(BIN)/python -W ignore -m bench.header_defects $(if $(PAIRS),--pairs $(PAIRS))
@@ -71,6 +77,10 @@ release:         ## the archive that docs/installation.md unpacks
 
 crash: $(STAMP) peers  ## kills, full disks and bad destinations while acquisitions flow: what was lost (ACQUISITIONS= KILLS= SEED= MINUTES=)
 	$(BIN)/python -m tests.crash --acquisitions $(or $(ACQUISITIONS),200) --kills $(or $(KILLS),50) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+soak: $(STAMP) peers  ## an hour of steady work: are memory, threads and descriptors flat? (MINUTES=; docs/soak.md)
+	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60)
 
 several-hosts: $(STAMP) peers  ## kill or cut off gateways, workers, database, archive as hosts of their own (root; SEED= MINUTES=)
 	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm

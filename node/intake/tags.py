@@ -6,6 +6,7 @@ Scanners, archives and de-identification tools write nonsense into typed fields;
 import math
 import re
 import struct
+import zlib
 from collections.abc import Iterable
 from datetime import date
 from typing import Any
@@ -27,6 +28,7 @@ ODD_DATA = (
     OSError,  # a sequence that ends early; includes nothing of the file system, values are in memory
     EOFError,
     struct.error,
+    zlib.error,  # of a deflated data set
 )
 """What pydicom raises on elements whose bytes do not fit their value representation (pydicom 3.0)."""
 
