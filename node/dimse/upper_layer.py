@@ -35,6 +35,7 @@ _LARGEST_OTHER_DATA_BYTES = 4 << 20  # of a data set that is not for storage; th
 _MOST_UNANSWERED = 16  # without an asynchronous operations window it is 1 (PS3.7 D.3.3.3)
 _IDLE_POLL_MS = 500
 _PDV_COMMAND, _PDV_LAST = 1, 2
+_A_ABORT, _ABORT_SOURCES, _LAST_ABORT_REASON = 0x07, (0, 2), 6  # PS3.8 9.3.8
 _ESTABLISHED, _AWAITING_CLOSE = "Sta6", "Sta13"
 _EVT_CLOSED, _EVT_INVALID_PDU = "Evt17", "Evt19"
 
@@ -251,6 +252,10 @@ class StreamingProvider(DULServiceProvider):
 
     def _hand_over(self, kind: int, body: memoryview) -> None:
         """Let pynetdicom deal with a PDU that is not P-DATA."""
+        if kind == _A_ABORT and len(body) == 4 and (body[2] not in _ABORT_SOURCES or body[3] > _LAST_ABORT_REASON):
+            body = memoryview(
+                bytes(4)
+            )  # an abort all the same; pynetdicom raises on a source or reason it has no name for
         head = bytes((kind, 0)) + len(body).to_bytes(4, "big")
         try:
             pdu, event = self._decode_pdu(bytearray(head + body))

@@ -8,7 +8,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import RTStructureSetStorage
 
-from node.intake.tags import items, text, value
+from node.intake.tags import ODD_DATA, items, text, value
 from node.model import RegionReference
 
 _DEEPEST = 12  # items within items; the Standard nests seven
@@ -45,7 +45,10 @@ def _frame_of_reference(ds: Dataset) -> str:
 
 
 def _is_sequence(ds: Dataset, tag: BaseTag) -> bool:
-    written = ds.get_item(tag).VR
+    try:
+        written = ds.get_item(tag).VR
+    except ODD_DATA:  # a VR that does not exist
+        return False
     return (written or (dictionary_VR(tag) if dictionary_has_tag(tag) else "")) == "SQ"
 
 

@@ -107,6 +107,13 @@ def test_what_breaks_the_protocol_is_aborted(
     still_serves(listener, associate)
 
 
+def test_an_abort_of_a_source_that_does_not_exist_is_an_abort(listener: Listener, associate: Associate) -> None:
+    connection = established(associate, listener)
+    connection.sendall(struct.pack(">BBL", ABORT, 0, 4) + bytes((0, 0, 4, 9)))
+    assert connection.recv(1) == b""
+    still_serves(listener, associate)
+
+
 def test_a_huge_length_costs_no_memory(listener: Listener, associate: Associate) -> None:
     def resident_kib() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
