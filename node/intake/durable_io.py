@@ -18,7 +18,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _START_AND_WAIT = 7  # all flags of sync_file_range(2): what is being written, start the rest, wait for it
 _SYNCFS_TELLS = (5, 8)  # the first Linux whose syncfs(2) reports that something could not be written
 # statfs(2), f_type: ext4 (and ext2, ext3), XFS, tmpfs: where a name cannot become durable before the content that was
-# written out before it. btrfs and F2FS keep no such order, FUSE and NFS have others behind them: flushes of single files.
+# written out before it. btrfs and F2FS keep no such order, FUSE and NFS have others behind them: single flushes.
 _KNOWN_FILE_SYSTEMS = frozenset({0xEF53, 0x58465342, 0x01021994})
 
 
