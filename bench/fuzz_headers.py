@@ -361,13 +361,14 @@ def try_edit(case: Case, edit: Edit, folder: Path) -> Outcome:
         return Outcome(kind="traceback", finding=f"{type(error).__name__}: {error}")
     if not found:
         return Outcome(kind="declined")
-    return _judged(case.truth, found, edit)
+    truth = case.truth
+    return judged([(what, n.said - truth.said) for n in found if (what := moved(truth, n))], edit)
 
 
-def _judged(truth: Number, found: list[Number], edit: Edit) -> Outcome:
-    changes = [(what, number.said - truth.said) for number in found if (what := moved(truth, number))]
+def judged(changes: Sequence[tuple[str, frozenset[str]]], edit: Edit) -> Outcome:
+    """The outcome of an edit from what moved, each with the quality lines that came with it."""
     if not changes:
-        return Outcome(kind="same number")
+        return Outcome(kind="same value")
     unsaid = [what for what, said in changes if not said]
     if not unsaid:
         return Outcome(kind="moved and said")

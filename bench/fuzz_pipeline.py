@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from pydicom.config import IGNORE, settings
 
-from bench.fuzz_headers import ANOTHER_SCAN, Case, Edit, Outcome, edited, make_case, random_edit, write
+from bench.fuzz_headers import Case, Edit, Outcome, edited, judged, make_case, random_edit, write
 from node.config import Config, load_config
 from node.errors import InputError
 from node.intake.headers import quiet_pydicom
@@ -32,8 +32,9 @@ from node.model import JobInput
 from node.process.batch import process_files
 from node.process.found import read_headers
 from node.process.measured import Measured
-from node.process.pipeline import measure, result_of, settings_of
+from node.process.pipeline import measure, result_of
 from node.process.pixels import LoadedAcquisition, read_acquisition
+from node.process.settings import settings_of
 from node.simulate import DIALECTS
 
 MOVED = 0.01  # of R2* and LIC: a tenth of what repeated scans differ by
@@ -129,15 +130,7 @@ def try_edit(case: Case, truth: Value, edit: Edit, scratch: Path, config: Config
         return Outcome(kind="traceback", finding=f"{type(error).__name__}: {error}")
     if not found:
         return Outcome(kind="not measured")
-    changes = [(what, value.said - truth.said) for value in found if (what := moved(truth, value))]
-    if not changes:
-        return Outcome(kind="same value")
-    unsaid = [what for what, said in changes if not said]
-    if not unsaid:
-        return Outcome(kind="moved and said")
-    if edit.scope == "every" and edit.operation in ANOTHER_SCAN:
-        return Outcome(kind="another scan")
-    return Outcome(kind="moved unsaid", finding="; ".join(unsaid))
+    return judged([(what, v.said - truth.said) for v in found if (what := moved(truth, v))], edit)
 
 
 def run(
