@@ -30,6 +30,12 @@ class ConfigError(IronnodeError):
     hint = "Correct the named key; `ironnode config schema` prints every key."
 
 
+class LedgerVersionError(ConfigError):
+    """The ledger is one of another version of ironnode; the text says what to do."""
+
+    hint = "docs/upgrade.md tells how to go up and how to go back."
+
+
 class InputError(IronnodeError):
     """A file or data set cannot be read or used; the text names the file and the tag."""
 

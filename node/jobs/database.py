@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.exc import NoSuchModuleError as UnknownDialectError
 
-from node.errors import ConfigError, StorageError
+from node.errors import ConfigError, LedgerVersionError, StorageError
 from node.intake.durable_io import storage_error
 from node.jobs import schema
 
@@ -80,7 +80,7 @@ class Database:
                 row = {"key": "ledger_version", "value": str(schema.LEDGER_VERSION)}
                 connection.execute(self.insert_new(schema.meta), [row])
             elif found != str(schema.LEDGER_VERSION):
-                raise ConfigError(version_refusal(self._name, int(found)))
+                raise LedgerVersionError(version_refusal(self._name, int(found)))
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

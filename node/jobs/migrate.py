@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from node.errors import ConfigError, InputError, StorageError
+from node.errors import InputError, LedgerVersionError, StorageError
 from node.intake.durable_io import storage_error
 from node.jobs import schema
 from node.jobs.database import LEDGER_FILE, copy_sqlite, make_engine, version_refusal
@@ -46,7 +46,7 @@ def migrate_ledger(root: Path, url: str | None, now: datetime) -> Migrated:
             if found == schema.LEDGER_VERSION:
                 return Migrated(version_before=found, copy=None)
             if found not in schema.MIGRATIONS:
-                raise ConfigError(version_refusal(name, found))
+                raise LedgerVersionError(version_refusal(name, found))
             copy = _copy(root, now) if url is None else None  # under the lock: nobody writes between copy and change
             for version in range(found, schema.LEDGER_VERSION):
                 for statement in schema.MIGRATIONS[version]:
