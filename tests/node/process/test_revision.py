@@ -10,7 +10,7 @@ from node.model import Cause, JobInput
 from node.process.revision import with_revision
 from node.report.content import report_content
 from quant.result import Reason
-from sr_templates.evidence import EarlierResult
+from sr_templates.predecessor import EarlierResult
 from tests.node.report.report_cases import refused
 
 JOB = JobInput(
