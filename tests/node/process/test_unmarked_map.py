@@ -9,8 +9,8 @@ from pydicom import dcmread
 from node.config import Config
 from node.model import JobInput
 from node.process.pipeline import measure, result_of
-from node.process.settings import settings_of
 from node.process.pixels import read_acquisition
+from node.process.settings import settings_of
 from node.simulate import write_phantom
 from quant.phantom import default_echo_times_s, make_abdomen
 from tests.node.mr_images import save_all, set_pixels
