@@ -19,7 +19,7 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -334,6 +334,10 @@ def _raw(tag: BaseTag, content: bytes, old: Any) -> RawDataElement:
     return RawDataElement(tag, vr, len(content), content, 0, False, True)
 
 
+Change = tuple[str, frozenset[str]]
+"""What moved, and the quality lines that came with it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What an edit led to; ``finding`` is empty when that is as it should be."""
@@ -342,9 +346,8 @@ class Outcome:
     finding: str = ""
 
 
-def try_edit(case: Case, edit: Edit, folder: Path) -> Outcome:
-    """Write the edited set, read it, and judge what comes out."""
-    assert case.truth is not None
+def try_edit(case: Case, edit: Edit, folder: Path, read: Callable[[list[Path]], list[Change] | None]) -> Outcome:
+    """Write the edited set to ``folder``, and judge what ``read`` finds moved in it (``None``: it measures nothing)."""
     datasets, changed = edited(case, edit)
     if not changed:
         return Outcome(kind="nothing changed")
@@ -354,18 +357,26 @@ def try_edit(case: Case, edit: Edit, folder: Path) -> Outcome:
         return Outcome(kind=f"cannot be written: {type(error).__name__}")
     try:
         with quiet_pydicom():
-            found = numbers_of(paths)
+            changes = read(paths)
     except InputError:
         return Outcome(kind="refused")
     except Exception as error:  # noqa: BLE001 - this is what the run is looking for
         return Outcome(kind="traceback", finding=f"{type(error).__name__}: {error}")
-    if not found:
-        return Outcome(kind="declined")
-    truth = case.truth
-    return judged([(what, n.said - truth.said) for n in found if (what := moved(truth, n))], edit)
+    return Outcome(kind="not measured") if changes is None else judged(changes, edit)
 
 
-def judged(changes: Sequence[tuple[str, frozenset[str]]], edit: Edit) -> Outcome:
+def try_reading(case: Case, edit: Edit, folder: Path) -> Outcome:
+    """``try_edit`` as far as the reader, which writes down the numbers that would be measured."""
+
+    def read(paths: list[Path]) -> list[Change] | None:
+        truth, found = case.truth, numbers_of(paths)
+        assert truth is not None
+        return [(what, n.said - truth.said) for n in found if (what := moved(truth, n))] if found else None
+
+    return try_edit(case, edit, folder, read)
+
+
+def judged(changes: Sequence[Change], edit: Edit) -> Outcome:
     """The outcome of an edit from what moved, each with the quality lines that came with it."""
     if not changes:
         return Outcome(kind="same value")
@@ -388,35 +399,57 @@ def write(datasets: Sequence[Dataset], folder: Path) -> list[Path]:
     return paths
 
 
-def run(cases: Sequence[Case], edits: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]:
-    """Counts of outcomes, and every finding in words."""
+def run(
+    cases: Sequence[Case], edits: int, seed: int, attempt: Callable[[int, Case, Edit], Outcome]
+) -> tuple[Counter[str], list[str]]:
+    """Counts of outcomes, and every finding in words; ``attempt`` gets the number of the edit too."""
     settings.writing_validation_mode = settings.reading_validation_mode = IGNORE
     chance, counts, findings = random.Random(seed), Counter[str](), []
     for number in range(edits):
         case = cases[number % len(cases)]
         edit = random_edit(case, chance)
-        outcome = try_edit(case, edit, folder)
+        outcome = attempt(number, case, edit)
         counts[outcome.kind] += 1
         if outcome.finding:
-            findings.append(
-                f"{outcome.kind}: {case.name}, {edit.operation} {edit.place} in {edit.scope}: {outcome.finding}"
-            )
+            where = f"{case.name}, {edit.operation} {edit.place} in {edit.scope} ({edit.pick})"
+            findings.append(f"{outcome.kind}: {where}: {outcome.finding}")
+            print(findings[-1], file=sys.stderr, flush=True)
+        if number % 100 == 99:
+            print(f"{number + 1} edits, {len(findings)} findings", file=sys.stderr, flush=True)
     return counts, findings
+
+
+def parser_of(description: str | None, edits: int) -> argparse.ArgumentParser:
+    """The options that both fuzzers have."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--edits", type=int, default=edits)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--case", default="", help="only cases whose name contains this")
+    return parser
+
+
+def names_of(part: str) -> list[tuple[str, str]]:
+    """Dialect and kind of the cases whose name contains ``part``."""
+    return [(d, k) for d in DIALECTS for k in ("magnitude", "complex") if part in f"{d} {k}"]
+
+
+def tell(counts: Counter[str], findings: list[str]) -> None:
+    """Print the record of a run; exit 1 when there is a finding."""
+    record = {"edits": counts.total(), "outcomes": dict(counts.most_common()), "findings": findings}
+    print(json.dumps(record, indent=1))
+    sys.exit(1 if findings else 0)
 
 
 def main() -> None:
     """Print the record of a run; exit 1 when there is a finding."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--edits", type=int, default=4000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--case", help="only cases whose name contains this")
-    options = parser.parse_args()
+    options = parser_of(__doc__, 4000).parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        names = [(d, k) for d in DIALECTS for k in ("magnitude", "complex") if (options.case or "") in f"{d} {k}"]
-        cases = [make_case(d, k, Path(scratch) / f"{d}-{k}") for d, k in names]
-        counts, findings = run(cases, options.edits, options.seed, Path(scratch) / "edited")
-    print(json.dumps({"edits": options.edits, "outcomes": dict(counts.most_common()), "findings": findings}, indent=1))
-    sys.exit(1 if findings else 0)
+        cases = [make_case(d, k, Path(scratch) / f"{d}-{k}") for d, k in names_of(options.case)]
+        folder = Path(scratch) / "edited"
+        counts, findings = run(
+            cases, options.edits, options.seed, lambda _, case, edit: try_reading(case, edit, folder)
+        )
+    tell(counts, findings)
 
 
 if __name__ == "__main__":

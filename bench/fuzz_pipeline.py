@@ -8,26 +8,18 @@ objects. R2*, LIC and field strength of the record are compared with those of th
 exception that is no refusal, or a value that moved without a new quality line.
 """
 
-import argparse
 import hashlib
-import json
-import random
-import sys
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom.config import IGNORE, settings
 
-from bench.fuzz_headers import Case, Edit, Outcome, edited, judged, make_case, random_edit, write
+from bench.fuzz_headers import Case, Change, Edit, Outcome, make_case, names_of, parser_of, run, tell, try_edit
 from node.config import Config, load_config
-from node.errors import InputError
-from node.intake.headers import quiet_pydicom
 from node.model import JobInput
 from node.process.batch import process_files
 from node.process.found import read_headers
@@ -35,7 +27,6 @@ from node.process.measured import Measured
 from node.process.pipeline import measure, result_of
 from node.process.pixels import LoadedAcquisition, read_acquisition
 from node.process.settings import settings_of
-from node.simulate import DIALECTS
 
 MOVED = 0.01  # of R2* and LIC: a tenth of what repeated scans differ by
 _NO_DATE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -112,69 +103,31 @@ def moved(before: Value, after: Value) -> str:
     return ""
 
 
-def try_edit(case: Case, truth: Value, edit: Edit, scratch: Path, config: Config, *, whole: bool) -> Outcome:
-    """Write the edited set, measure it, and judge the records."""
-    datasets, changed = edited(case, edit)
-    if not changed:
-        return Outcome(kind="nothing changed")
-    try:
-        write(datasets, scratch / "in")
-    except Exception as error:  # noqa: BLE001 - pydicom does not write every nonsense; that is no finding
-        return Outcome(kind=f"cannot be written: {type(error).__name__}")
-    try:
-        with quiet_pydicom():
-            found = values_of(scratch / "in", config, scratch / "out" if whole else None)
-    except InputError:
-        return Outcome(kind="refused")
-    except Exception as error:  # noqa: BLE001 - this is what the run is looking for
-        return Outcome(kind="traceback", finding=f"{type(error).__name__}: {error}")
-    if not found:
-        return Outcome(kind="not measured")
-    return judged([(what, v.said - truth.said) for v in found if (what := moved(truth, v))], edit)
-
-
-def run(
-    names: Sequence[tuple[str, str]], edits: int, seed: int, whole_every: int, scratch: Path
-) -> tuple[Counter[str], list[str]]:
-    """Counts of outcomes, and every finding in words."""
-    settings.writing_validation_mode = settings.reading_validation_mode = IGNORE
-    config = load_config(None)
-    chance, counts, findings = random.Random(seed), Counter[str](), []
-    cases = []
-    for dialect, kind in names:
-        folder = scratch / f"{dialect}-{kind}"
-        case = make_case(dialect, kind, folder, matrix=48, echoes=6)
-        (truth,) = values_of(folder, config)
-        cases.append((case, truth))
-    for number in range(edits):
-        case, truth = cases[number % len(cases)]
-        edit = random_edit(case, chance)
-        whole = whole_every > 0 and (number // len(cases)) % whole_every == number % whole_every
-        outcome = try_edit(case, truth, edit, scratch, config, whole=whole)
-        counts[outcome.kind] += 1
-        counts["(of these through to the objects)"] += whole
-        if number % 100 == 99:
-            print(f"{number + 1} edits, {len(findings)} findings", file=sys.stderr, flush=True)
-        if outcome.finding:
-            words = f"{case.name}, {edit.operation} {edit.place} in {edit.scope} ({edit.pick}): {outcome.finding}"
-            findings.append(f"{outcome.kind}: {words}")
-            print(findings[-1], file=sys.stderr, flush=True)
-    return counts, findings
-
-
 def main() -> None:
     """Print the record of a run; exit 1 when there is a finding."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--edits", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--case", help="only cases whose name contains this")
+    parser = parser_of(__doc__, 400)
     parser.add_argument("--whole-every", type=int, default=10)
     options = parser.parse_args()
-    names = [(d, k) for d in DIALECTS for k in ("magnitude", "complex") if (options.case or "") in f"{d} {k}"]
+    config, cases, truths = load_config(None), [], {}
     with tempfile.TemporaryDirectory() as scratch:
-        counts, findings = run(names, options.edits, options.seed, options.whole_every, Path(scratch))
-    print(json.dumps({"edits": options.edits, "outcomes": dict(counts.most_common()), "findings": findings}, indent=1))
-    sys.exit(1 if findings else 0)
+        for dialect, kind in names_of(options.case):
+            folder = Path(scratch) / f"{dialect}-{kind}"
+            cases.append(make_case(dialect, kind, folder, matrix=48, echoes=6))
+            (truths[cases[-1].name],) = values_of(folder, config)
+
+        def attempt(number: int, case: Case, edit: Edit) -> Outcome:
+            every = options.whole_every
+            whole = every > 0 and (number // len(cases)) % every == number % every
+            truth, out = truths[case.name], Path(scratch) / "out" if whole else None
+
+            def read(paths: list[Path]) -> list[Change] | None:
+                found = values_of(paths[0].parent, config, out)
+                return [(what, v.said - truth.said) for v in found if (what := moved(truth, v))] if found else None
+
+            return try_edit(case, edit, Path(scratch) / "in", read)
+
+        counts, findings = run(cases, options.edits, options.seed, attempt)
+    tell(counts, findings)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def element_of(tag: str, creator: str | None) -> Element:
     Raises:
         ElementError: there is none, or it is never read.
     """
-    from pydicom.datadict import dictionary_has_tag, keyword_for_tag, tag_for_keyword  # slow, and only rules need it
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag, tag_for_keyword  # slow to import
 
     written = _WRITTEN.fullmatch(tag)
     group = int(written[1], 16) if written else None
@@ -50,7 +50,7 @@ def element_of(tag: str, creator: str | None) -> Element:
     name = keyword_for_tag(found)
     if (number := found >> 16) in _NOT_READ:
         raise ElementError("tag", f"{name}: elements {_NOT_READ[number]} are not looked at")
-    return Element(name=name, tag=found, vr=_vr(found))
+    return Element(name=name, tag=found, vr=dictionary_VR(found))
 
 
 def _private(tag: str, group: int, element: str, creator: str | None) -> Element:
@@ -60,9 +60,3 @@ def _private(tag: str, group: int, element: str, creator: str | None) -> Element
         text = f"{tag}: the block of a private element differs from file to file, write it as {tag[:5]}xx{tag[-2:]}"
         raise ElementError("tag", text)
     return Element(name=f"({tag}) of {creator}", tag=group << 16 | int(element[2:], 16), vr=None, creator=creator)
-
-
-def _vr(tag: int) -> str:
-    from pydicom.datadict import dictionary_VR
-
-    return dictionary_VR(tag)

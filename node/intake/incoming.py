@@ -55,7 +55,6 @@ class IncomingInstance:
         self.head_bytes = len(self._held)
         self._written_bytes = 0
         self._space_checked_at = 0
-        self._has_name = False
 
     def __enter__(self) -> "IncomingInstance":
         return self
@@ -109,21 +108,18 @@ class IncomingInstance:
             DiskFullError, StorageError: the disk refused; nothing is left behind.
         """
         try:
-            kept = self._keep(self)
-            self._has_name = kept is not Kept.KNOWN
-            return kept
+            return self._keep(self)
         finally:
             self.discard()
 
     def discard(self) -> None:
-        """Close and remove the temporary file; nothing happens to an instance that was kept."""
+        """Close and remove the temporary file; an instance that was kept has another name by then."""
         if self.descriptor < 0:
             return
         os.close(self.descriptor)
         self.descriptor = -1
-        if not self._has_name:
-            with contextlib.suppress(OSError):
-                self.path.unlink()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
 
     @contextlib.contextmanager
     def contents(self) -> Iterator[EncodedDataSet]:

@@ -135,12 +135,22 @@ class Spool:
                 return Kept.STORED
             if known:
                 return Kept.KNOWN
-            target = self.quarantine_folder / f"{uid}.{incoming.digest()[:16]}.dcm"
-            incoming.write_held()
-            self._committer.publish(incoming.descriptor, incoming.path, target)
+            self._quarantine(uid, incoming)
             return Kept.CONFLICT
         finally:
             self._uids.release(uid)
+
+    def _quarantine(self, uid: str, incoming: IncomingInstance) -> None:
+        """Keep another data set under a known UID, once: the file that is there already is not touched."""
+        target = self.quarantine_folder / f"{uid}.{incoming.digest()[:16]}.dcm"
+        if not target.exists():
+            incoming.write_held()
+            self._committer.publish(incoming.descriptor, incoming.path, target)
+            return
+        try:
+            self._committer.flush(target.parent)
+        except OSError as error:
+            raise storage_error(error, f"{target.name} cannot be made durable") from error
 
     def _is_known(self, uid: str, incoming: IncomingInstance) -> bool | None:
         """None: a new UID. True: the same data set is here (and now surely durable). False: another one is."""

@@ -1,5 +1,6 @@
 """The spool: durable before acknowledged, one instance per UID, nothing half written."""
 
+import contextlib
 import errno
 import os
 import threading
@@ -215,6 +216,14 @@ class FailingDisk(DurableIo):
         self._count("rename")
         super().rename(source, target)
 
+    def flush_folder(self, folder: Path) -> None:
+        self._count("flush")
+        super().flush_folder(folder)
+
+    def flush_file_system(self, folder: Path) -> None:
+        self._count("flush")
+        super().flush_file_system(folder)
+
 
 @pytest.mark.parametrize(
     ("operation", "after", "number", "kind"),
@@ -235,6 +244,18 @@ def test_a_failing_disk_leaves_nothing_behind(
         arrive(spool, DATA).keep()
     assert type(caught.value) is kind
     assert everything_under(tmp_path) == []
+
+
+@pytest.mark.parametrize("operation", ["rename", "flush"])
+def test_a_disk_that_fails_takes_nothing_out_of_quarantine(tmp_path: Path, operation: str) -> None:
+    spool = Spool(tmp_path)
+    arrive(spool, DATA).keep()
+    assert arrive(spool, OTHER).keep() is Kept.CONFLICT
+    before = everything_under(tmp_path)
+    failing = Spool(tmp_path, disk=FailingDisk(operation, errno.EIO))
+    with contextlib.suppress(StorageError):  # of a flush; nothing is renamed, for the data set is there already
+        arrive(failing, OTHER).keep()
+    assert everything_under(tmp_path) == before
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
