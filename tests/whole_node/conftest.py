@@ -4,13 +4,14 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from node.cli import cli
 from tests.whole_node.harness import Orthanc, RunningNode, answers, free_port, node_settings
 
 
@@ -88,8 +89,8 @@ def phantom_files(tmp_path: Path) -> Callable[..., list[Path]]:
         options = {"slices": 3, "matrix": 128, **options}
         out = tmp_path / ("phantom-" + "-".join(f"{k}{v}" for k, v in sorted(options.items())))
         words = [word for k, v in options.items() for word in (f"--{k.replace('_', '-')}", str(v))]
-        command = [sys.executable, "-m", "node", "phantom", "--out", str(out), *words]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        answer = CliRunner().invoke(cli, ["phantom", "--out", str(out), *words])
+        assert answer.exit_code == 0, answer.output
         return sorted(out.rglob("*.dcm"))
 
     return make

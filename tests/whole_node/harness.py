@@ -121,6 +121,11 @@ class RunningNode:
         with self._opened() as opened:
             return [asdict(delivery) for delivery in opened.show(job_id).deliveries]
 
+    def committed(self, job_id: str) -> int:
+        """How many objects of one job a destination has committed to, as `ironnode show` tells."""
+        with self._opened() as opened:
+            return sum(commitment.committed_at is not None for commitment in opened.show(job_id).commitments)
+
     def acquisitions(self) -> list[dict[str, Any]]:
         """What became of each group of images, as `ironnode status --json` prints it."""
         with self._opened() as opened:

@@ -79,9 +79,11 @@ def test_phantom_push_ends_in_a_report_in_the_pacs(
         assert not re.search(r"^Error", verdict.stderr + verdict.stdout, re.MULTILINE), verdict.stderr
     _report_prints_the_numbers(stored, record, peer("dsrdump"), tmp_path)
     _lic_map_agrees_with_the_record(stored, record)
-    committed = f"storage commitment: {len(stored)} committed, 0 asked for, 0 refused"
-    wait_until(lambda: committed in node.command("status").stdout, "the PACS commits to all of it")
+    (job,) = node.jobs()
+    wait_until(lambda: node.committed(job["job_id"]) == len(stored), "the PACS commits to all of it")
+    assert f"storage commitment: {len(stored)} committed, 0 asked for, 0 refused" in node.command("status").stdout
     _self_test_stays_at_home(node, orthanc, record)
+    _what_comes_back_is_declined_quietly(node, orthanc, storescu, tmp_path / "returned")
 
 
 def _self_test_stays_at_home(node: RunningNode, orthanc: Orthanc, record: dict[str, Any]) -> None:
@@ -134,42 +136,52 @@ def _lic_map_agrees_with_the_record(stored: list[pydicom.Dataset], record: dict[
     assert np.median(values[values > 0]) == pytest.approx(record["lic_mg_per_g"]["median"] * 1000, abs=2)
 
 
-def test_results_coming_back_and_other_series_are_declined_quietly(
-    make_node: MakeNode, orthanc: Orthanc, storescu: Push, phantom_files: Callable[..., list[Path]], tmp_path: Path
-) -> None:
-    node = make_node(destinations=[pacs_destination(orthanc)])
-    assert storescu(node.port, phantom_files()).returncode == 0
-    delivered(node, orthanc)
-    returned = tmp_path / "returned"
-    returned.mkdir()
+def _what_comes_back_is_declined_quietly(node: RunningNode, orthanc: Orthanc, storescu: Push, folder: Path) -> None:
+    """A router sends our own results to us: no new measurement, and the reason is told."""
+    folder.mkdir()
     for instance in orthanc.instances():
         dataset = pydicom.dcmread(io.BytesIO(orthanc.file(instance["ID"])))
         if dataset.Modality in {"MR", "SR", "SEG"}:
-            dataset.save_as(returned / f"{dataset.SOPInstanceUID}.dcm")
-    answer = storescu(node.port, sorted(returned.iterdir()), "-R")
+            dataset.save_as(folder / f"{dataset.SOPInstanceUID}.dcm")
+    jobs = node.jobs()
+    answer = storescu(node.port, sorted(folder.iterdir()), "-R")
     assert answer.returncode == 0, answer.stderr
     wait_until(
         lambda: any(a["code"] == "own_result" for a in node.acquisitions()), "our own results are declined as such"
     )
-    assert len(node.jobs()) == 1
+    assert len(node.jobs()) == len(jobs)
 
 
-def test_late_slices_make_a_new_revision(
-    make_node: MakeNode, orthanc: Orthanc, storescu: Push, phantom_files: Callable[..., list[Path]]
+def test_late_slices_then_a_reader_make_new_revisions_while_another_destination_is_away(
+    make_node: MakeNode, orthanc: Orthanc, storescu: Push, phantom_files: Callable[..., list[Path]], tmp_path: Path
 ) -> None:
-    node = make_node(destinations=[pacs_destination(orthanc, objects=["sr"])])
+    objects = ["sr", "seg", "rejection"]
+    refuses = {**pacs_destination(orthanc, objects=objects), "name": "wrong", "ae_title": "NOTPACS"}
+    node = make_node(destinations=[refuses, pacs_destination(orthanc, objects=objects)])
     files = phantom_files(slices=4)
-    by_position: dict[float, list[Path]] = {}
-    for file in files:
-        header = pydicom.dcmread(file, stop_before_pixels=True)
-        by_position.setdefault(float(header.ImagePositionPatient[2]), []).append(file)
-    late = by_position.pop(max(by_position))
-    first = [f for group in by_position.values() for f in group]
+    echoes = {file: pydicom.dcmread(file) for file in files}
+    last = max(float(echo.ImagePositionPatient[2]) for echo in echoes.values())
+    late = [file for file, echo in echoes.items() if float(echo.ImagePositionPatient[2]) == last]
+    first = [file for file in files if file not in late]
     assert storescu(node.port, first).returncode == 0
-    wait_until(lambda: len(orthanc.instances()) == 1, "the first report")
+    wait_until(lambda: len(orthanc.instances()) == 2, "the first report and its region")
+    (job,) = node.jobs()
+    wait_until(lambda: _failed_deliveries(node, job["job_id"]), "the refusing destination's failures are visible")
+    assert len(_failed_deliveries(node, job["job_id"])) == 2
     assert storescu(node.port, late + first).returncode == 0
-    wait_until(lambda: len(orthanc.instances()) == 2, "the second report")
-    reports = [pydicom.dcmread(io.BytesIO(orthanc.file(i["ID"]))) for i in orthanc.instances()]
+    wait_until(lambda: len(orthanc.instances()) == 5, "the second report, its region and the rejection note")
+    _second_report_names_the_first(orthanc)
+    assert sorted(j["revision"] for j in node.jobs()) == [1, 2]
+    automatic = outbox_record(node, next(j["job_id"] for j in node.jobs() if j["revision"] == 2))
+    assert automatic["status"] == "measured", automatic["reasons"]
+    drawn = _draw_the_inner_slices(tmp_path / "drawn.dcm", list(echoes.values()), files[0].parent)
+    assert storescu(node.port, [drawn[0]], "-R").returncode == 0
+    wait_until(lambda: len(orthanc.instances()) == 8, "the third report, its region and the rejection note")
+    _reader_overruled(node, orthanc, automatic, drawn[1])
+
+
+def _second_report_names_the_first(orthanc: Orthanc) -> None:
+    reports = [d for d in _stored(orthanc) if d.Modality == "SR"]
     predecessors = {
         ref.ReferencedSOPInstanceUID
         for report in reports
@@ -178,21 +190,10 @@ def test_late_slices_make_a_new_revision(
         for ref in series.ReferencedSOPSequence
     }
     assert len(predecessors & {r.SOPInstanceUID for r in reports}) == 1
-    assert sorted(j["revision"] for j in node.jobs()) == [1, 2]
 
 
-def test_destination_away_is_waited_for(
-    make_node: MakeNode, orthanc: Orthanc, storescu: Push, phantom_files: Callable[..., list[Path]]
-) -> None:
-    refuses = {**pacs_destination(orthanc), "name": "wrong", "ae_title": "NOTPACS"}
-    node = make_node(destinations=[refuses, pacs_destination(orthanc)])
-    assert storescu(node.port, phantom_files()).returncode == 0
-    record = delivered(node, orthanc)
-    (job,) = node.jobs()
-    shown = wait_until(
-        lambda: _failed_deliveries(node, job["job_id"]), "the refusing destination's failures are visible"
-    )
-    assert len(shown) == len(sent_uids(record))
+def _stored(orthanc: Orthanc) -> list[pydicom.Dataset]:
+    return [pydicom.dcmread(io.BytesIO(orthanc.file(i["ID"]))) for i in orthanc.instances()]
 
 
 def _failed_deliveries(node: RunningNode, job_id: str) -> list[dict[str, Any]]:
@@ -201,43 +202,40 @@ def _failed_deliveries(node: RunningNode, job_id: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_reader_overrules(
-    make_node: MakeNode, orthanc: Orthanc, storescu: Push, phantom_files: Callable[..., list[Path]], tmp_path: Path
-) -> None:
-    """A region drawn on the first echo by another maker goes in through DCMTK; the new report and the note that rejects
-    the old objects come back."""
-    node = make_node(destinations=[pacs_destination(orthanc, objects=["sr", "seg", "rejection"])])
-    files = phantom_files(slices=4)
-    assert storescu(node.port, files).returncode == 0
-    wait_until(lambda: len(orthanc.instances()) == 2, "the first report and its region")
-    (first,) = node.jobs()
-    automatic = outbox_record(node, first["job_id"])
-    assert automatic["status"] == "measured", automatic["reasons"]
-    echoes = [pydicom.dcmread(file) for file in files]
+def _draw_the_inner_slices(path: Path, echoes: list[pydicom.Dataset], phantom: Path) -> tuple[Path, int]:
+    """A region drawn on the first echo by another maker, and how many voxels it has."""
     te1 = min(echo.EchoTime for echo in echoes)
     images = sorted((e for e in echoes if e.EchoTime == te1), key=lambda e: float(e.ImagePositionPatient[2]))
-    mask = np.load(next(files[0].parent.glob("truth_labels.npz")))["liver"] > 0
+    mask = np.load(next(phantom.glob("truth_labels.npz")))["liver"] > 0
     mask[0] = mask[-1] = False
-    drawn = write_seg(tmp_path / "drawn.dcm", images, mask)
-    assert storescu(node.port, [drawn], "-R").returncode == 0
-    wait_until(lambda: len(orthanc.instances()) == 5, "the second report, its region and the rejection note")
+    return write_seg(path, images, mask), int(mask.sum())
 
-    second = next(j for j in node.jobs() if j["revision"] == 2)
-    record = outbox_record(node, second["job_id"])
+
+def _reader_overruled(node: RunningNode, orthanc: Orthanc, automatic: dict[str, Any], drawn_voxels: int) -> None:
+    """The report inside the drawn region, and the note that rejects the objects which it replaces."""
+    third = next(j for j in node.jobs() if j["revision"] == 3)
+    record = outbox_record(node, third["job_id"])
     assert record["status"] == "measured", record["reasons"]
     assert (record["roi"]["source"], record["roi"]["n_slices"]) == ("seg", 2)
-    assert record["roi"]["n_voxels"] + sum(record["roi"]["excluded"].values()) == mask.sum()
+    assert record["roi"]["n_voxels"] + sum(record["roi"]["excluded"].values()) == drawn_voxels
     beside = record["roi"]["reader"]["automatic"]
     assert beside["r2star_per_s"] == pytest.approx(automatic["r2star_per_s"]["median"])
     assert record["r2star_per_s"]["median"] == pytest.approx(67.73, rel=0.1)
-    stored = [pydicom.dcmread(io.BytesIO(orthanc.file(i["ID"]))) for i in orthanc.instances()]
-    (note,) = [d for d in stored if d.Modality == "KO"]
     rejected = {
         ref.ReferencedSOPInstanceUID
+        for note in _stored(orthanc)
+        if note.Modality == "KO"
         for series in note.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
         for ref in series.ReferencedSOPSequence
     }
-    assert rejected == {item["sop_instance_uid"] for item in automatic["objects"]}
-    report = next(d for d in stored if d.Modality == "SR" and "PredecessorDocumentsSequence" in d)
-    texts = [element.value for element in report.iterall() if element.keyword == "TextValue"]
-    assert "Result 2 replaces result 1: a reader drew the region." in texts
+    replaced = {item["sop_instance_uid"] for item in automatic["objects"] if item["role"] != "rejection"}
+    assert rejected >= replaced  # its own rejection note stays true
+    assert not rejected & {item["sop_instance_uid"] for item in record["objects"]}
+    texts = [
+        element.value
+        for report in _stored(orthanc)
+        if report.Modality == "SR" and "PredecessorDocumentsSequence" in report
+        for element in report.iterall()
+        if element.keyword == "TextValue"
+    ]
+    assert "Result 3 replaces result 2: a reader drew the region." in texts
