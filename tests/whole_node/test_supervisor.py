@@ -210,8 +210,16 @@ def test_a_changed_configuration_drops_no_association(node, tmp_path: Path) -> N
         assert node.events("role_died") == []
 
 
-def test_the_whole_way_health_and_an_orderly_end(node) -> None:
-    node.start().send(1)
+def _a_second_node_on_the_same_storage_is_refused(node: FastNode) -> None:
+    second = subprocess.run(serve(node.config_file), capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 2
+    assert f"is in use by another ironnode (process {node.pid} on {socket.gethostname()})" in second.stderr
+
+
+def test_the_whole_way_alone_on_its_storage_health_and_an_orderly_end(node) -> None:
+    node.start()
+    _a_second_node_on_the_same_storage_is_refused(node)
+    node.send(1)
     node.delivered(1)
     port = node.pid_of("web", "port")
     answers = {}
@@ -264,7 +272,7 @@ def test_nobody_outlives_a_killed_supervisor_and_its_work_is_finished_by_the_nex
     assert len(node.runs()) == 2
 
 
-def test_a_worker_killed_in_the_middle_of_a_fit_does_no_harm(node) -> None:
+def test_a_worker_and_then_its_pool_process_killed_in_the_middle_of_a_fit_do_no_harm(node) -> None:
     node.hold_runs()
     node.start().send(1)
     (run,) = wait_until(node.runs, "the measurement runs")
@@ -275,14 +283,13 @@ def test_a_worker_killed_in_the_middle_of_a_fit_does_no_harm(node) -> None:
     node.delivered(1)
     assert [e["state"] for e in node.events("lease_expired")] == ["queued"]
 
-
-def test_a_pool_process_killed_in_the_middle_of_a_fit_does_no_harm(node) -> None:
     node.hold_runs()
-    node.start().send(1)
-    (run,) = wait_until(node.runs, "the measurement runs")
+    before = set(node.runs())
+    node.send(2)
+    (run,) = wait_until(lambda: set(node.runs()) - before, "the second measurement runs")
     node.kill(int(run.suffix[1:]))
     node.let_runs_end()
-    node.delivered(1)
+    node.delivered(2)
 
 
 def test_a_broker_killed_and_emptied_with_jobs_waiting_loses_nothing(node) -> None:
@@ -333,15 +340,6 @@ def test_acquisitions_that_end_their_worker_each_time_are_parked_and_the_others_
         for job in there.jobs(JobState.PARKED):
             there.retry(job.job_id)
     node.delivered(5)
-
-
-def test_a_second_node_on_the_same_storage_is_refused(node) -> None:
-    node.start()
-    second = subprocess.run(serve(node.config_file), capture_output=True, text=True, timeout=60, check=False)
-    assert second.returncode == 2
-    assert f"is in use by another ironnode (process {node.pid} on {socket.gethostname()})" in second.stderr
-    node.send(1)
-    node.delivered(1)
 
 
 def test_a_role_that_cannot_start_ends_the_node_with_its_reason(node) -> None:
