@@ -1,28 +1,52 @@
 """The command line as its users run it: a process, its exit status, its words, its files."""
 
+import io
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pydicom
 import pytest
 from click.testing import CliRunner
 
-from node.cli import cli
+from node.cli import cli, main
 
 REFUSAL_ROLES = ["ko", "page", "pdf", "sr", "sr.comprehensive", "sr.enhanced"]
 
 
-def ironnode(*words: object) -> subprocess.CompletedProcess[str]:
-    """Run the command; never a traceback."""
+@dataclass(frozen=True)
+class Answer:
+    """What a command said and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def ironnode(*words: object) -> Answer:
+    """The command in this process, where the libraries are loaded already."""
+    out, err = io.StringIO(), io.StringIO()
+    arguments = ["ironnode", *map(str, words)]
+    ended = pytest.raises(SystemExit)
+    with patch.object(sys, "argv", arguments), redirect_stdout(out), redirect_stderr(err), ended as end:
+        main()
+    assert "internal error" not in err.getvalue()
+    return Answer(int(end.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def ironnode_process(*words: object) -> Answer:
+    """The command as its users start it."""
     answer = subprocess.run(
         [sys.executable, "-m", "node", *map(str, words)], capture_output=True, text=True, timeout=240, check=False
     )
     assert "Traceback" not in answer.stderr + answer.stdout
-    return answer
+    return Answer(answer.returncode, answer.stdout, answer.stderr)
 
 
 def phantom(out: Path, **options: Any) -> Path:
@@ -33,9 +57,9 @@ def phantom(out: Path, **options: Any) -> Path:
     return out
 
 
-def processed(folder: Path, out: Path, *words: object) -> dict[str, Any]:
+def processed(folder: Path, out: Path, *words: object, command: Callable[..., Answer] = ironnode) -> dict[str, Any]:
     """result.json of a measured folder."""
-    answer = ironnode("process", folder, "--out", out, *words)
+    answer = command("process", folder, "--out", out, *words)
     assert answer.returncode == 0, answer.stderr + answer.stdout
     return json.loads((out / "result.json").read_text())
 
@@ -43,7 +67,7 @@ def processed(folder: Path, out: Path, *words: object) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A phantom of 67.73 /s at 1.5 T, to read only."""
-    return phantom(tmp_path_factory.mktemp("source"), r2star_per_s=67.73, field_t="1.5", matrix=192, slices=6)
+    return phantom(tmp_path_factory.mktemp("source"), r2star_per_s=67.73, field_t="1.5", slices=4)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +124,7 @@ def test_grades_over_the_range(tmp_path: Path, r2star_per_s: float, label: str) 
 
 
 def test_same_input_same_bytes(source: Path, measured: Path, tmp_path: Path) -> None:
-    processed(source, tmp_path)
+    processed(source, tmp_path, command=ironnode_process)
     names = sorted(p.relative_to(measured) for p in measured.rglob("*") if p.is_file())
     assert names == sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file())
     assert [n for n in names if (measured / n).read_bytes() != (tmp_path / n).read_bytes()] == []
@@ -156,7 +180,7 @@ def test_truncated_file_is_named(tmp_path: Path) -> None:
 
 def test_text_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not DICOM")
-    answer = ironnode("process", tmp_path / "notes.txt", "--out", tmp_path / "out")
+    answer = ironnode_process("process", tmp_path / "notes.txt", "--out", tmp_path / "out")
     assert answer.returncode == 2
     assert "notes.txt" in answer.stderr
 
@@ -175,7 +199,7 @@ def test_send_target_must_be_whole(tmp_path: Path, target: str) -> None:
 
 
 def test_every_command_explains_itself() -> None:
-    words = ironnode("--help").stdout
+    words = ironnode_process("--help").stdout
     for command in ("serve", "gateway", "worker", "process", "phantom", "demo", "send", "check", "status", "jobs",
                     "show", "retry", "rebuild", "migrate", "backup", "restore", "config"):  # fmt: skip
         assert command in words
@@ -183,7 +207,7 @@ def test_every_command_explains_itself() -> None:
 
 
 def test_schema_is_json() -> None:
-    assert json.loads(ironnode("config", "schema").stdout)["title"] == "ironnode configuration"
+    assert json.loads(ironnode_process("config", "schema").stdout)["title"] == "ironnode configuration"
 
 
 RULES = """
