@@ -105,9 +105,10 @@ def _folder_with_objects(
         ),
         replaces=job.replaces if result.revision is not None and result.revision.replaces else (),
     )
-    more = {"report.pdf": page.pdf, "page.png": page.png, **picture_files(built.result, pictures, words)}
+    drawn = picture_files(built.result, pictures, words)
+    more = {"report.pdf": page.pdf, "page.png": page.png, **drawn}
     more |= {f"dicom/{item.file}": item.content for item in built.objects}
-    return _folder(built.result, pictures, words, more)
+    return _folder(built.result, pictures, words, more, drawn)
 
 
 def folder_without_objects(result: LiverIronResult, report: ReportConfig) -> PipelineOutput:
@@ -116,13 +117,17 @@ def folder_without_objects(result: LiverIronResult, report: ReportConfig) -> Pip
 
 
 def _folder(
-    result: LiverIronResult, pictures: PagePictures | None, words: Catalogue, more: dict[str, bytes]
+    result: LiverIronResult,
+    pictures: PagePictures | None,
+    words: Catalogue,
+    more: dict[str, bytes],
+    drawn: dict[str, bytes] | None = None,
 ) -> PipelineOutput:
     record = result.to_record()
     texts = {
         "result.json": (json.dumps(record, indent=2, allow_nan=False) + "\n").encode(),
         "report.txt": render_text(result).encode(),
-        "report.html": render_html(result, pictures, words).encode(),
+        "report.html": render_html(result, pictures, words, drawn).encode(),
     }
     return PipelineOutput(record=record, files=texts | more)
 

@@ -1,6 +1,7 @@
 """The report as one self-contained HTML file: pictures inside, no script, prints on paper."""
 
 import base64
+from collections.abc import Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -18,20 +19,27 @@ _ENVIRONMENT = Environment(
 )  # fmt: skip
 
 
-def render_html(result: LiverIronResult, pictures: PagePictures | None, words: Catalogue = ENGLISH) -> str:
+def render_html(
+    result: LiverIronResult,
+    pictures: PagePictures | None,
+    words: Catalogue = ENGLISH,
+    drawn: Mapping[str, bytes] | None = None,
+) -> str:
     """The report of ``result`` in the language of ``words``; without ``pictures`` (nothing could be read) it holds text
-    only."""
+    only. ``drawn`` is what ``picture_files`` gave for them, where somebody has asked for it already."""
     template = _ENVIRONMENT.get_template("report.html")
     return template.render(
         content=translated(report_content(result), words),
         words=words,
         patient=None if pictures is None else pictures.patient,
-        figures=[] if pictures is None else _figures(result, pictures, words),
+        figures=[] if pictures is None else _figures(result, pictures, words, drawn),
         no_image=words(NO_IMAGE) if pictures is not None and pictures.shown is None else "",
     )
 
 
-def _figures(result: LiverIronResult, pictures: PagePictures, words: Catalogue) -> list[dict[str, str]]:
+def _figures(
+    result: LiverIronResult, pictures: PagePictures, words: Catalogue, drawn: Mapping[str, bytes] | None
+) -> list[dict[str, str]]:
     shown = pictures.shown
     if shown is None:
         return []
@@ -63,5 +71,5 @@ def _figures(result: LiverIronResult, pictures: PagePictures, words: Catalogue) 
             "alt": texts[name][1],
             "source": f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}",
         }
-        for name, png in picture_files(result, pictures, words).items()
+        for name, png in (picture_files(result, pictures, words) if drawn is None else drawn).items()
     ]
