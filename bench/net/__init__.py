@@ -5,6 +5,6 @@ and the rest nothing. Receivers are visited in turn within a round, and nothing 
 end: ext4 looks long for an inode beside recently removed ones.
 """
 
-from bench.net.measure import measure
+from bench.net.rows import measure
 
 __all__ = ["measure"]

@@ -3,7 +3,7 @@
 import json
 
 from bench.machine import this_machine
-from bench.net.measure import measure
+from bench.net.rows import measure
 
 if __name__ == "__main__":
     print(json.dumps({"machine": this_machine().as_record(), "net": measure()}, indent=2))

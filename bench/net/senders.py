@@ -48,7 +48,7 @@ def our_rate(port: int, files: Sequence[Path]) -> float:
     """Instances per second of the node's own sender."""
     started = time.perf_counter()
     outcomes = send(files, _peer(port), calling_ae_title=AE_TITLE)
-    assert all(outcome.status is StoreStatus.STORED for outcome in outcomes), outcomes
+    assert all(outcome.status is StoreStatus.SUCCESS for outcome in outcomes), outcomes
     return len(files) / (time.perf_counter() - started)
 
 
