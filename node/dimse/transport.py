@@ -46,6 +46,18 @@ def close(connection: socket.socket) -> None:
     connection.close()
 
 
+def wait_in_system(connection: socket.socket, timeout_s: float) -> None:
+    """Let the system bound each wait of a plain connection, where Python would ask poll(2) before every call.
+
+    A wait that took too long ends as ``BlockingIOError``, which :class:`PduReader` reports as ``TimeoutError``.
+    """
+    connection.settimeout(None)
+    seconds = int(timeout_s)
+    limit = struct.pack("@ll", seconds, int((timeout_s - seconds) * 1e6))
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, limit)
+
+
 class PduReader:
     """Reads whole PDUs from a connected socket."""
 
@@ -111,7 +123,10 @@ class PduReader:
                 raise TimeoutError("a PDU did not arrive in time")
             if _QUICKACK is not None:
                 self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-            got = self._socket.recv_into(memoryview(self._buffer)[self._end :])
+            try:
+                got = self._socket.recv_into(memoryview(self._buffer)[self._end :])
+            except BlockingIOError as error:
+                raise TimeoutError("nothing of a PDU arrived in time") from error
             if got == 0:
                 if closed_is_end or self._start == self._end:
                     return False

@@ -24,7 +24,7 @@ from pynetdicom.transport import AssociationSocket
 
 from node.dimse.command import P_DATA_TF, CommandSet, ProtocolError
 from node.dimse.store import StoreProvider
-from node.dimse.transport import PDU_HEAD_BYTES, PduReader, close
+from node.dimse.transport import PDU_HEAD_BYTES, PduReader, close, wait_in_system
 from node.tls import looks_like_tls
 
 # PS3.8 9.3.2: 128 contexts of 11 transfer syntaxes each come to about 60 kB.
@@ -82,6 +82,8 @@ class PromptSocket(AssociationSocket):
     def _begin(self, connection: socket.socket) -> None:
         self.socket = connection
         self.reader = PduReader(connection, timeout_s=self._pdu_timeout_s)
+        if not isinstance(connection, ssl.SSLSocket):
+            wait_in_system(connection, self._pdu_timeout_s)
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)

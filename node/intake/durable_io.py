@@ -16,7 +16,7 @@ from node.errors import DiskFullError, StorageError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _START_AND_WAIT = 7  # all flags of sync_file_range(2): what is being written, start the rest, wait for it
-_SYNCFS_TELLS = (5, 8)  # the first Linux whose syncfs(2) reports that something could not be written
+_WRITE_OUT_TELLS = (4, 14)  # the first Linux whose sync_file_range(2) tells every failed write of the file
 # statfs(2), f_type: ext4 (and ext2, ext3), XFS, tmpfs: where a name cannot become durable before the content that was
 # written out before it. btrfs and F2FS keep no such order, FUSE and NFS have others behind them: single flushes.
 _KNOWN_FILE_SYSTEMS = frozenset({0xEF53, 0x58465342, 0x01021994})
@@ -51,7 +51,7 @@ class DurableIo:
     def write_out(self, descriptor: int) -> None:
         """The content of one file has left memory when this returns; it may still be in the disk's own cache.
 
-        Where :meth:`flushes_together`, a name that the file is given afterwards reaches stable storage no earlier than
+        Where :meth:`keeps_order`, a name that the file is given afterwards reaches stable storage no earlier than
         its content: size and name stand in one journal in this order, and the disk's cache is flushed before the
         journal's commit.
         """
@@ -60,23 +60,15 @@ class DurableIo:
         else:
             _checked(_SYNC_FILE_RANGE(descriptor, 0, 0, _START_AND_WAIT))
 
-    def flushes_together(self, folder: Path) -> bool:
-        """Whether one flush of this folder's file system is known to make everything in it durable, and to say when it
-        could not: Linux from 5.8 on, with a file system that is not served by another process or machine."""
-        if _SYNCFS is None or _SYNC_FILE_RANGE is None or _STATFS is None or _kernel() < _SYNCFS_TELLS:
+    def keeps_order(self, folder: Path) -> bool:
+        """Whether the file system of this folder is known to make a name durable only with all that was written out
+        before it, and :meth:`write_out` to say when it could not: Linux from 4.14 on, with a file system that is not
+        served by another process or machine."""
+        if _SYNC_FILE_RANGE is None or _STATFS is None or _kernel() < _WRITE_OUT_TELLS:
             return False
         status = (ctypes.c_long * 64)()  # struct statfs, 120 bytes, begins with f_type
         _checked(_STATFS(os.fsencode(folder), status))
         return status[0] in _KNOWN_FILE_SYSTEMS
-
-    def flush_file_system(self, folder: Path) -> None:
-        """Everything written to this folder's file system is on stable storage when this returns (syncfs(2))."""
-        assert _SYNCFS is not None, "flushes_together was not asked"
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _checked(_SYNCFS(descriptor))
-        finally:
-            os.close(descriptor)
 
     def rename(self, source: Path, target: Path) -> None:
         """Give a file its final name."""
@@ -120,6 +112,5 @@ def _kernel() -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
 
 
-_SYNCFS = _from_c_library("syncfs", ctypes.c_int)
 _SYNC_FILE_RANGE = _from_c_library("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 _STATFS = _from_c_library("statfs", ctypes.c_char_p, ctypes.c_void_p)

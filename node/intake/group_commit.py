@@ -4,12 +4,11 @@ Order for each file, which makes a name in the inbox a promise:
 
 1. the temporary file's content is written out, so that no name given later is durable before it,
 2. it is renamed,
-3. the file system is flushed,
+3. its folder is flushed,
 4. the caller may answer success.
 
 A power cut before 3 leaves a whole file or no file under the final name, never a part of one; after 3 it leaves the
-whole file. Where one flush of the file system is not known to do that (``DurableIo.flushes_together``), 1 flushes the
-content and 3 the folder.
+whole file. Where the file system is not known to keep that order (``DurableIo.keeps_order``), 1 flushes the content.
 
 One flush costs 0.3 to 10 ms and a disk serves one at a time. The callers that arrive while a flush runs share the next
 one, which the first of them does; no thread of its own, so a single sender pays no hand-over.
@@ -44,7 +43,7 @@ class GroupCommitter:
             OSError: the file system of ``folder`` cannot be looked at.
         """
         self._disk = disk
-        self._together = disk.flushes_together(folder)
+        self._ordered = disk.keeps_order(folder)
         self._lock = threading.Lock()
         self._waiting: list[_Waiter] = []
         self._flushing = False
@@ -68,7 +67,7 @@ class GroupCommitter:
 
     def write_out(self, descriptor: int) -> None:
         """The content of one file comes before its name; it is durable after the next :meth:`flush`."""
-        if self._together:
+        if self._ordered:
             self._disk.write_out(descriptor)
         else:
             self._disk.flush_file(descriptor)
@@ -106,11 +105,6 @@ class GroupCommitter:
                 waiter.turn.release()
 
     def _flush(self, served: list[_Waiter]) -> None:
-        if self._together:
-            failed = self._failed(self._disk.flush_file_system, served[0].folders[0])
-            for waiter in served:
-                waiter.error = failed
-            return
         failures = {
             folder: self._failed(self._disk.flush_folder, folder)
             for folder in {folder for waiter in served for folder in waiter.folders}

@@ -55,6 +55,7 @@ class IncomingInstance:
         self.head_bytes = len(self._held)
         self._written_bytes = 0
         self._space_checked_at = 0
+        self._is_published = False
 
     def __enter__(self) -> "IncomingInstance":
         return self
@@ -98,6 +99,10 @@ class IncomingInstance:
         self._written_bytes += len(self._held)
         self._held.clear()
 
+    def published(self) -> None:
+        """The file has its final name, so nothing is left to remove."""
+        self._is_published = True
+
     def keep(self) -> Kept:
         """Make the instance durable under its SOP Instance UID; when this returns it may be acknowledged.
 
@@ -113,13 +118,14 @@ class IncomingInstance:
             self.discard()
 
     def discard(self) -> None:
-        """Close and remove the temporary file; an instance that was kept has another name by then."""
+        """Close and remove the temporary file, unless it has its final name."""
         if self.descriptor < 0:
             return
         os.close(self.descriptor)
         self.descriptor = -1
-        with contextlib.suppress(OSError):
-            self.path.unlink()
+        if not self._is_published:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
 
     @contextlib.contextmanager
     def contents(self) -> Iterator[EncodedDataSet]:

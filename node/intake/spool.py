@@ -130,8 +130,7 @@ class Spool:
         try:
             known = self._is_known(uid, incoming)
             if known is None:
-                incoming.write_held()
-                self._committer.publish(incoming.descriptor, incoming.path, self._inbox_path(uid))
+                self._publish(incoming, self._inbox_path(uid))
                 return Kept.STORED
             if known:
                 return Kept.KNOWN
@@ -140,12 +139,16 @@ class Spool:
         finally:
             self._uids.release(uid)
 
+    def _publish(self, incoming: IncomingInstance, target: Path) -> None:
+        incoming.write_held()
+        self._committer.publish(incoming.descriptor, incoming.path, target)
+        incoming.published()
+
     def _quarantine(self, uid: str, incoming: IncomingInstance) -> None:
         """Keep another data set under a known UID, once: the file that is there already is not touched."""
         target = self.quarantine_folder / f"{uid}.{incoming.digest()[:16]}.dcm"
         if not target.exists():
-            incoming.write_held()
-            self._committer.publish(incoming.descriptor, incoming.path, target)
+            self._publish(incoming, target)
             return
         try:
             self._committer.flush(target.parent)

@@ -151,14 +151,14 @@ def test_a_stop_lets_an_arriving_instance_finish(listener: Listener, spool: Spoo
     assert data_set_of(spool.inbox()[0].path) == data
 
 
-@pytest.mark.parametrize("operation", ["write_out", "rename", "flush_file_system"])
+@pytest.mark.parametrize("operation", ["write_out", "rename", "flush_folder"])
 def test_no_answer_before_the_disk_has_done_its_part(
     start_listener: Callable[..., Listener], associate: Associate, tmp_path: Path, operation: str
 ) -> None:
     reached, proceed = threading.Event(), threading.Event()
     disk = DurableIo()
-    if not disk.flushes_together(tmp_path):
-        operation = {"write_out": "flush_file", "flush_file_system": "flush_folder"}.get(operation, operation)
+    if operation == "write_out" and not disk.keeps_order(tmp_path):
+        operation = "flush_file"
     undisturbed = getattr(disk, operation)
 
     def held(*arguments: object) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.dimse.transport import PduReader, PduTooLongError
+from node.dimse.transport import PduReader, PduTooLongError, wait_in_system
 
 
 @pytest.fixture
@@ -57,6 +57,21 @@ def test_the_end_between_two_pdus_is_none_and_inside_one_an_error(ends: tuple[so
     with pytest.raises(ConnectionError):
         reader.read_pdu(10)
     assert PduReader(near, timeout_s=5).read_pdu(10) is None
+
+
+def test_the_system_bounds_a_wait_as_well(ends: tuple[socket.socket, socket.socket]) -> None:
+    near, far = ends
+    reader = PduReader(near, timeout_s=0.05)
+    wait_in_system(near, 0.05)
+    far.sendall(pdu(4, b"whole"))
+    whole = reader.read_pdu(2000)
+    assert whole is not None
+    assert bytes(whole.body) == b"whole"
+    far.sendall(pdu(4, bytes(10))[:8])
+    with pytest.raises(TimeoutError):
+        reader.read_pdu(2000)
+    with pytest.raises(BlockingIOError):  # a peer that takes nothing holds up a sender no longer
+        near.sendall(bytes(64 << 20))
 
 
 def test_a_drip_does_not_extend_the_deadline(ends: tuple[socket.socket, socket.socket]) -> None:

@@ -15,15 +15,15 @@ from node.intake.group_commit import GroupCommitter
 
 
 class RecordingDisk(DurableIo):
-    """Notes the operations that durability rests on, by file name; flushes together or not, as it is told."""
+    """Notes the operations that durability rests on, by file name; keeps order or not, as it is told."""
 
-    def __init__(self, *, together: bool) -> None:
+    def __init__(self, *, ordered: bool) -> None:
         self.log: list[str] = []
         self.names: dict[int, str] = {}
-        self.together = together
+        self.ordered = ordered
 
-    def flushes_together(self, folder: Path) -> bool:
-        return self.together
+    def keeps_order(self, folder: Path) -> bool:
+        return self.ordered
 
     def create(self, path: Path) -> int:
         descriptor = super().create(path)
@@ -46,17 +46,12 @@ class RecordingDisk(DurableIo):
         super().flush_folder(folder)
         self.log.append(f"flush {folder.name}/")
 
-    def flush_file_system(self, folder: Path) -> None:
-        if self.together:
-            super().flush_folder(folder)  # the order counts here, and not every machine has the other
-        self.log.append("flush all")
-
 
 class HeldDisk(RecordingDisk):
     """Holds up its first flush until it may proceed."""
 
-    def __init__(self, *, together: bool) -> None:
-        super().__init__(together=together)
+    def __init__(self, *, ordered: bool) -> None:
+        super().__init__(ordered=ordered)
         self.entered, self.proceed = threading.Event(), threading.Event()
 
     def _hold(self) -> None:
@@ -67,10 +62,6 @@ class HeldDisk(RecordingDisk):
     def flush_folder(self, folder: Path) -> None:
         self._hold()
         super().flush_folder(folder)
-
-    def flush_file_system(self, folder: Path) -> None:
-        self._hold()
-        super().flush_file_system(folder)
 
 
 def temporary(disk: DurableIo, folder: Path, name: str) -> tuple[int, Path]:
@@ -109,14 +100,14 @@ def publish_while_the_first_is_held(disk: HeldDisk, folder: Path, count: int) ->
 
 
 @pytest.mark.parametrize(
-    ("together", "order"),
+    ("ordered", "order"),
     [
-        (True, ["write out part", "rename part final", "flush all"]),
+        (True, ["write out part", "rename part final", "flush FOLDER/"]),
         (False, ["flush part", "rename part final", "flush FOLDER/"]),
     ],
 )
-def test_content_then_name_then_flush(tmp_path: Path, together: bool, order: list[str]) -> None:
-    disk = RecordingDisk(together=together)
+def test_content_then_name_then_flush(tmp_path: Path, ordered: bool, order: list[str]) -> None:
+    disk = RecordingDisk(ordered=ordered)
     descriptor, path = temporary(disk, tmp_path, "part")
     GroupCommitter(disk, tmp_path).publish(descriptor, path, tmp_path / "final")
     os.close(descriptor)
@@ -124,39 +115,39 @@ def test_content_then_name_then_flush(tmp_path: Path, together: bool, order: lis
     assert (tmp_path / "final").read_bytes() == b"part"
 
 
-@pytest.mark.parametrize("together", [True, False])
-def test_those_who_wait_together_share_the_flush(tmp_path: Path, together: bool) -> None:
+@pytest.mark.parametrize("ordered", [True, False])
+def test_those_who_wait_together_share_the_flush(tmp_path: Path, ordered: bool) -> None:
     """While the first flush is held up, seven more arrive: two are enough for all eight."""
-    disk = HeldDisk(together=together)
+    disk = HeldDisk(ordered=ordered)
     assert publish_while_the_first_is_held(disk, tmp_path, 8) == []
-    assert disk.log.count("flush all" if together else f"flush {tmp_path.name}/") == 2
+    assert disk.log.count(f"flush {tmp_path.name}/") == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"final{n}" for n in range(8)]
     for n in range(8):
-        content = f"write out part{n}" if together else f"flush part{n}"
+        content = f"write out part{n}" if ordered else f"flush part{n}"
         assert disk.log.index(content) < disk.log.index(f"rename part{n} final{n}")
 
 
 OPERATIONS = [
     (True, "write_out"),
     (True, "rename"),
-    (True, "flush_file_system"),
+    (True, "flush_folder"),
     (False, "flush_file"),
     (False, "rename"),
     (False, "flush_folder"),
 ]
 
 
-@pytest.mark.parametrize(("together", "operation"), OPERATIONS)
+@pytest.mark.parametrize(("ordered", "operation"), OPERATIONS)
 @pytest.mark.parametrize(("number", "kind"), [(errno.EIO, StorageError), (errno.ENOSPC, DiskFullError)])
 def test_a_disk_that_refuses_leaves_neither_name(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    together: bool,
+    ordered: bool,
     operation: str,
     number: int,
     kind: type[StorageError],
 ) -> None:
-    disk = RecordingDisk(together=together)
+    disk = RecordingDisk(ordered=ordered)
 
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -172,7 +163,7 @@ def test_a_disk_that_refuses_leaves_neither_name(
 
 def test_a_name_that_was_there_before_outlives_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Quarantine may hold the same data set already."""
-    disk = RecordingDisk(together=True)
+    disk = RecordingDisk(ordered=True)
     (tmp_path / "final").write_bytes(b"part")
     monkeypatch.setattr(disk, "rename", Refusal(errno.EIO))
     descriptor, path = temporary(disk, tmp_path, "part")
@@ -199,12 +190,12 @@ def test_one_refusal_does_not_fail_the_others(tmp_path: Path) -> None:
                 raise OSError(errno.EACCES, "not today")
             super().rename(source, target)
 
-    assert publish_while_the_first_is_held(PickyDisk(together=True), tmp_path, 4) == [2]
+    assert publish_while_the_first_is_held(PickyDisk(ordered=True), tmp_path, 4) == [2]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["final0", "final1", "final3"]
 
 
-@pytest.mark.parametrize("together", [True, False])
-def test_a_failed_flush_fails_everybody_who_shared_it_and_nobody_later(tmp_path: Path, together: bool) -> None:
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_failed_flush_fails_everybody_who_shared_it_and_nobody_later(tmp_path: Path, ordered: bool) -> None:
     class FailingSecond(HeldDisk):
         flushes = 0
 
@@ -214,7 +205,7 @@ def test_a_failed_flush_fails_everybody_who_shared_it_and_nobody_later(tmp_path:
             if self.flushes == 2:
                 raise OSError(errno.EIO, "not today")
 
-    disk = FailingSecond(together=together)
+    disk = FailingSecond(ordered=ordered)
     assert sorted(publish_while_the_first_is_held(disk, tmp_path, 5)) == [1, 2, 3, 4]
     assert [p.name for p in tmp_path.iterdir()] == ["final0"]
     descriptor, path = temporary(disk, tmp_path, "part")
@@ -225,13 +216,13 @@ def test_a_failed_flush_fails_everybody_who_shared_it_and_nobody_later(tmp_path:
 
 def test_a_flush_that_is_broken_off_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever ends a flush but its return, those who shared it are not told that they are safe."""
-    disk = HeldDisk(together=True)
+    disk = HeldDisk(ordered=True)
 
     def broken(_: Path) -> None:
         disk._hold()
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(disk, "flush_file_system", broken)
+    monkeypatch.setattr(disk, "flush_folder", broken)
     committer = GroupCommitter(disk, tmp_path)
     outcomes: list[type[Exception]] = []
 
@@ -249,17 +240,16 @@ def test_a_flush_that_is_broken_off_counts_as_failed(tmp_path: Path, monkeypatch
     assert len(outcomes) == 2
 
 
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="syncfs, sync_file_range and statfs are calls of Linux")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="sync_file_range and statfs are calls of Linux")
 
 
 @linux_only
 def test_the_system_calls_report_what_they_cannot_do(tmp_path: Path) -> None:
     real_disk = DurableIo()
-    real_disk.flush_file_system(tmp_path)
     calls: list[Callable[[], object]] = [
         lambda: real_disk.write_out(-1),
-        lambda: real_disk.flush_file_system(tmp_path / "absent"),
-        lambda: real_disk.flushes_together(tmp_path / "absent"),
+        lambda: real_disk.flush_folder(tmp_path / "absent"),
+        lambda: real_disk.keeps_order(tmp_path / "absent"),
     ]
     for call in calls:
         with pytest.raises(OSError, match=r"Bad file descriptor|No such file"):
@@ -268,4 +258,4 @@ def test_the_system_calls_report_what_they_cannot_do(tmp_path: Path) -> None:
 
 @linux_only
 def test_file_systems_of_the_kernel_itself_are_told_from_others() -> None:
-    assert not DurableIo().flushes_together(Path("/proc"))
+    assert not DurableIo().keeps_order(Path("/proc"))

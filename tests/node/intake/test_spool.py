@@ -220,10 +220,6 @@ class FailingDisk(DurableIo):
         self._count("flush")
         super().flush_folder(folder)
 
-    def flush_file_system(self, folder: Path) -> None:
-        self._count("flush")
-        super().flush_file_system(folder)
-
 
 @pytest.mark.parametrize(
     ("operation", "after", "number", "kind"),
