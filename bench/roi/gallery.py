@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from bench.roi.bodies import hard, impossible, plain
+from bench.roi.bodies import hard, impossible, mirrored_hard, plain
 from bench.roi.label_maps import LabelMap, mapped, mapped_impossible
 from bench.roi.scores import Outcome, score
 from quant.acquisition import MultiEcho
@@ -32,7 +32,8 @@ def simulate(case: str, labels: Path | None) -> tuple[Phantom, str]:
         set_name, stem = name.split(".")
         source = LabelMap.load((labels or Path()) / f"{stem}.npz")
         return (mapped if set_name == "labels" else mapped_impossible)(int(seed), source)
-    return {"plain": plain, "hard": hard, "impossible": impossible}[name](int(seed))
+    bodies = {"plain": plain, "hard": hard, "impossible": impossible, "mirrored": mirrored_hard}
+    return bodies[name](int(seed))
 
 
 def draw(acquisition: MultiEcho, region: LiverRegion, truth: Any, title: str, path: Path) -> None:

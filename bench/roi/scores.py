@@ -25,6 +25,7 @@ from quant.phantom import Phantom
 
 BANDS_PER_S = ((25, 60), (60, 200), (200, 600), (600, 1200), (1200, 2001))
 _WRONG_ORGAN = 0.5
+_NAME_LENGTH = 88  # of a self-check's code and text in the table
 _GOOD = 0.98  # precision of a region that deserved to be reported
 _MOST_ATTAINABLE_ERROR = 0.20  # of R2* read too low in the true parenchyma
 _LEAST_PURE_LIVER_ML = 8.0  # a case with less of it imaged has no region to find
@@ -34,6 +35,7 @@ _LEAST_PURE_LIVER_ML = 8.0  # a case with less of it imaged has no region to fin
 class Outcome:
     """One case; scores are NaN where nothing was reported.
 
+    ``failed`` names each self-check that hit, by its code and its text, where ``reasons`` has the codes alone.
     ``error`` is that of the fit's median R2* in the region, ``attainable_error`` in the true parenchyma.
     """
 
@@ -46,6 +48,7 @@ class Outcome:
     liver_ml: float
     reported: bool
     reasons: tuple[str, ...]
+    failed: tuple[str, ...]
     seconds: float
     n_voxels: int
     precision: float
@@ -90,6 +93,7 @@ def score(phantom: Phantom, *, seed: int, set_name: str, case: str) -> tuple[Out
         liver_ml=float(truth.liver.sum() * voxel_ml),
         reported=region.mask is not None,
         reasons=tuple(sorted({reason.code for reason in region.refusals})),
+        failed=tuple(sorted({f"{reason.code}: {reason.text}" for reason in region.refusals})),
         seconds=seconds,
         n_voxels=0 if region.mask is None else int(region.mask.sum()),
         precision=_share(truth.whole_liver, region.mask),
@@ -247,16 +251,16 @@ def _of_case(case: str) -> Callable[[Outcome], bool]:
 
 
 def check_table(outcomes: Sequence[Outcome]) -> list[str]:
-    """How often each refusal fired rightly and wrongly, and how often it was the only one.
+    """How often each self-check fired rightly and wrongly, and how often it was the only one.
 
     Rightly: nothing may be reported there, or what was found is less than 98 % liver. Wrongly: it was a good region.
     """
-    lines = [f"{'refusal':26s} rightly (alone)   wrongly (alone)"]
-    for code in sorted({reason for o in outcomes for reason in o.reasons}):
-        fired = [o for o in outcomes if code in o.reasons]
+    lines = ["rightly (alone)   wrongly (alone)   self-check"]
+    for name in sorted({name for o in outcomes for name in o.failed}):
+        fired = [o for o in outcomes if name in o.failed]
         right, wrong = ([o for o in fired if _spoiled(o) == spoiled] for spoiled in (True, False))
-        counts = [f"{len(part):7d} ({sum(len(o.reasons) == 1 for o in part):5d})  " for part in (right, wrong)]
-        lines.append(f"{code:26s} {'   '.join(counts)}")
+        counts = [f"{len(part):7d} ({sum(len(o.failed) == 1 for o in part):5d})" for part in (right, wrong)]
+        lines.append(f"{'   '.join(counts)}   {name[:_NAME_LENGTH]}")
     return lines
 
 

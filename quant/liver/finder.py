@@ -10,7 +10,7 @@ from quant.liver.ghosts import ghost_level
 from quant.liver.images import WorkingImages, prepare
 from quant.liver.left_lobe import LEFT_LOBE_CHECKS, left_lobe_warning, measure_left_lobe
 from quant.liver.measures import Measures, measure
-from quant.liver.native import NativeRegion, to_native, to_working
+from quant.liver.native import MOST_IN_GRADIENT, NativeRegion, to_native, to_working
 from quant.liver.orientation import PatientAxes, axial_axes
 from quant.liver.parameters import DEFAULTS, FinderParameters
 from quant.liver.parts import measure_parts
@@ -237,6 +237,16 @@ def _warnings(measures: Measures, native: NativeRegion) -> tuple[QcLine, ...]:
                 text="The region lies in one slice only.",
                 value=float(n_slices),
                 limit=2.0,
+            )
+        )
+    if native.in_gradient:
+        lines.append(
+            QcLine(
+                code="roi_field_gradient",
+                severity="warning",
+                text="In most of the region the field changes so steeply that it adds 5 % or more to R2*.",
+                value=native.gradient_share,
+                limit=MOST_IN_GRADIENT,
             )
         )
     if measures.r2star_per_s > _HIGH_R2STAR_PER_S:

@@ -7,24 +7,33 @@ import numpy as np
 from quant.acquisition import BoolArray, MultiEcho
 from quant.fit import R2StarMap
 from quant.flags import FitFlag
+from quant.liver.dephasing import dephased
 from quant.liver.images import WorkingImages
 from quant.liver.orientation import PatientAxes
 from quant.liver.search import Search
 from quant.liver.torso import Torso
 
+MOST_IN_GRADIENT = 0.5  # of the region: with more of it the rest is no sample of the liver, and all of it is kept
 _RIGHT_LOBE = 0.40  # of the torso's width from the right: the middle hepatic vein lies near 0.42
 
 
 @dataclass(frozen=True, kw_only=True)
 class NativeRegion:
     """Arrays (z, y, x) in stored order. ``found`` is the region of the search, ``measurable`` what the fit left of it;
-    ``excluded`` counts voxels of ``organ`` outside ``measurable`` by reason; ``right`` is the right lobe's side."""
+    ``excluded`` counts voxels of ``organ`` outside ``measurable`` by reason; ``right`` is the right lobe's side.
+    ``gradient_share`` is how much of what was measured lies where the field changes too steeply (``dephasing``)."""
 
     organ: BoolArray
     found: BoolArray
     measurable: BoolArray
     right: BoolArray
     excluded: dict[str, int]
+    gradient_share: float
+
+    @property
+    def in_gradient(self) -> bool:
+        """Whether too much of the region lies in a field gradient to leave it out."""
+        return self.gradient_share > MOST_IN_GRADIENT
 
     @property
     def unmeasurable_share(self) -> float:
@@ -47,18 +56,25 @@ def to_native(
     parts = search.parenchyma
     organ, found = stored(search.organ.filled | parts.region), stored(parts.region)
     lost = not_measured(acquisition, fit)
+    measured = found & ~np.logical_or.reduce(list(lost.values()))
+    in_gradient = measured & dephased(acquisition, fit)
+    gradient_share = float(in_gradient.sum() / max(measured.sum(), 1))
+    if gradient_share > MOST_IN_GRADIENT:
+        in_gradient = np.zeros_like(found)
     structure = stored(parts.structure) & organ & ~found
     excluded = {
         "vessel": structure,
         "edge": organ & ~found & ~structure,
         **{reason: found & mask for reason, mask in lost.items()},
+        "field_gradient": in_gradient,
     }
     return NativeRegion(
         organ=organ,
         found=found,
-        measurable=found & ~np.logical_or.reduce(list(lost.values())),
+        measurable=measured & ~in_gradient,
         right=stored((torso.right_left >= 0) & (torso.right_left < _RIGHT_LOBE)),
         excluded={reason: int(mask.sum()) for reason, mask in excluded.items()},
+        gradient_share=gradient_share,
     )
 
 
