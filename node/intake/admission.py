@@ -223,6 +223,10 @@ def _scan_technique(ds: Dataset) -> Reason | None:
     if ("SE" in told and "GR" not in told) or pulse in ("SPIN", "BOTH"):
         written = "\\".join(sequence) or pulse
         return "spin_echo", f"The sequence is {written}; R2* needs gradient echoes, and spin echoes measure R2."
+    suppressed = text(ds, "SpectrallySelectedSuppression").upper()
+    if suppressed in ("WATER", "FAT_AND_WATER"):
+        written = f"Spectrally Selected Suppression (0018,9025) is {suppressed}"
+        return "water_suppressed", f"{written}; the water of the liver, which R2* is of, gives no signal."
     if told == {"IR"} and pulse != "GRADIENT":  # a gradient echo after an inversion is written GR\\IR
         return "spin_echo", "Scanning Sequence (0018,0020) is IR without GR; R2* needs gradient echoes."
     return None

@@ -72,6 +72,13 @@ class Private(Enum):
         vr="SL",
         source="seen: neurolabusc/dcm_qa_philips_enh",
     )
+    PHILIPS_SPIR = PrivateTag(
+        creator="Philips Imaging DD 001",
+        group=0x2001,
+        offset=0x21,
+        vr="CS",
+        source="seen: neurolabusc/dcm_qa_philips_enh (N); fat suppression",
+    )
     PHILIPS_B_VALUE = PrivateTag(
         creator="Philips Imaging DD 001", group=0x2001, offset=0x03, vr="FL", source="dcm2niix Philips notes"
     )

@@ -3,6 +3,7 @@
 Patient facts are for the report that goes back into the patient's study; they never reach logs.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
@@ -10,8 +11,9 @@ from pydicom.dataset import Dataset
 
 from node.errors import DeclinedError
 from node.intake.headers import patient_id_hash
-from node.intake.planes import Layers, first_number
-from node.intake.tags import day_of, items, text
+from node.intake.planes import Layers, first_number, first_text, layers_of
+from node.intake.tags import day_of, items, text, words
+from node.intake.vendors import Private, private_text
 from quant.result import QcLine
 from sr_templates.evidence import SourceSeries
 
@@ -133,3 +135,43 @@ def contrast_given(ds: Dataset) -> str | None:
         return agent
     coded = items(ds, "ContrastBolusAgentSequence")
     return text(coded[0], "CodeMeaning") or "an agent without name" if coded else None
+
+
+FAT_SUPPRESSED = "fat_suppressed"
+"""Code of the line that says why the fat fraction is not stated although the fit has one."""
+
+_FAT_OPTIONS = frozenset({"FS", "WE"})
+"""Scan Options of fat saturation (PS3.3 C.8.3.1; seen: UKRIN-MAPS/ukat for GE, a Siemens mosaic) and of water
+excitation (Siemens; not seen)."""
+
+
+def fat_suppression_line(headers: Iterable[Dataset]) -> QcLine | None:
+    """Says that the contrast of fat and water was changed before the first echo, by the first header that tells it: the
+    fat that is left is then no measure of it. The decay is measured as ever."""
+    told = (_fat_told(layers_of(ds)[0]) for ds in headers)
+    why = next((found for found in told if found), "")
+    if not why:
+        return None
+    text = f"Fat and water do not give their full signal ({why}): the fat fraction is not stated."
+    return QcLine(code=FAT_SUPPRESSED, severity="info", text=text)
+
+
+def _fat_told(layers: Layers) -> str:
+    """The element that tells of fat suppression, water excitation or an inversion; empty when none does."""
+    options = {word.upper() for layer in layers for word in words(layer, "ScanOptions")}
+    sequence = {word.upper() for layer in layers for word in words(layer, "ScanningSequence")}
+    suppressed = first_text(layers, "SpectrallySelectedSuppression").upper()
+    excited = first_text(layers, "SpectrallySelectedExcitation").upper()
+    inverted = first_text(layers, "InversionRecovery").upper()
+    spir = next((found for layer in layers if (found := private_text(layer, Private.PHILIPS_SPIR))), "")
+    for element, value, tells in (
+        ("Scan Options (0018,0022)", ", ".join(sorted(options & _FAT_OPTIONS)), bool(options & _FAT_OPTIONS)),
+        ("Spectrally Selected Suppression (0018,9025)", suppressed, suppressed.startswith("FAT")),
+        ("Spectrally Selected Excitation (0018,9026)", excited, excited in ("WATER", "FAT")),
+        ("Philips (2001,1021) SPIR", spir, spir.upper() in ("Y", "YES")),
+        ("Scanning Sequence (0018,0020)", "IR", "IR" in sequence),
+        ("Inversion Recovery (0018,9009)", inverted, inverted == "YES"),
+    ):
+        if tells:
+            return f"{element} is {value}"
+    return ""

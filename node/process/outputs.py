@@ -10,7 +10,7 @@ import numpy.typing as npt
 from node.config import ReportConfig
 from node.model import JobInput, PipelineOutput
 from node.ops.events import Event, emit
-from node.process.facts import StudyFacts
+from node.process.facts import FAT_SUPPRESSED, StudyFacts
 from node.report.html import render_html
 from node.report.language import Catalogue, catalogue
 from node.report.page import render_page
@@ -146,7 +146,8 @@ def _maps(result: LiverIronResult, material: Material) -> ResultMaps | None:
     calibration = None if result.lic_mg_per_g is None else material.calibration
     if calibration is not None:
         ranges[LIC.key] = calibration.lic_range_mg_per_g
-    unstated = result.status == "measured" and result.pdff_percent is None
+    suppressed = any(line.code == FAT_SUPPRESSED for line in result.qc)
+    unstated = suppressed or (result.status == "measured" and result.pdff_percent is None)
     return ResultMaps(
         r2star_per_s=r2star.values,
         lic_mg_per_g=None if calibration is None else calibration.lic_map(r2star.values),

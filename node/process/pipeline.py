@@ -192,9 +192,10 @@ def _assessed(
         indication=indication.indication,
     )
     earlier = (line for line in base.qc if line.code != "few_echoes")  # the assessment counts the echoes as well
+    pdff_percent = None if measured.loaded.fat_suppressed else assessment.pdff_percent
     ours = {
         "r2star_per_s": None if assessment.r2star_per_s is None else assessment.r2star_per_s.median,
-        "pdff_percent": None if assessment.pdff_percent is None else assessment.pdff_percent.median,
+        "pdff_percent": None if pdff_percent is None else pdff_percent.median,
     }
     assert measured.region is not None  # there is a measurement
     assert measured.region.mask is not None
@@ -209,7 +210,7 @@ def _assessed(
         roi=roi_summary(measured, measured.fit, measurement),
         r2star_per_s=assessment.r2star_per_s,
         t2star_ms=assessment.t2star_ms,
-        pdff_percent=assessment.pdff_percent,
+        pdff_percent=pdff_percent,
         lic_mg_per_g=assessment.lic_mg_per_g,
         lic_umol_per_g_median=assessment.lic_umol_per_g_median,
         calibration=assessment.calibration,

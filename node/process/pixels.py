@@ -5,7 +5,7 @@ sort them. Here they are put together, with the facts that the record and the re
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ from node.process.facts import (
     IndicationFacts,
     StudyFacts,
     contrast_given,
+    fat_suppression_line,
     field_strength_t,
     indication_facts,
     study_facts,
@@ -40,7 +41,8 @@ from sr_templates.evidence import FrameRef, SourceSeries
 class LoadedAcquisition:
     """One acquisition and everything said about it.
 
-    ``refusals`` are reasons why no iron value may be stated although the images can be read.
+    ``refusals`` are reasons why no iron value may be stated although the images can be read. With ``fat_suppressed`` no
+    fat fraction may.
     """
 
     acquisition: MultiEcho
@@ -49,6 +51,7 @@ class LoadedAcquisition:
     qc: tuple[QcLine, ...]
     refusals: tuple[Reason, ...]
     indication: IndicationFacts
+    fat_suppressed: bool = False
     vendor_maps: tuple[VendorMap, ...] = ()
 
 
@@ -74,8 +77,10 @@ def read_acquisition(files: Sequence[Path]) -> LoadedAcquisition:
             saturated=signal.saturated,
         )
         maps = vendor_maps(sources.values(), geometry, acquisition.signal.shape[:3])
-        said = (*found_lines(maps), *signal.qc, *quality_lines(acquisition, sources, signal))
-        return _loaded(acquisition, source, prepared.header, (*prepared.qc, *said), maps)
+        fat = fat_suppression_line(source.datasets)
+        said = (*found_lines(maps), *signal.qc, *([fat] if fat else []), *quality_lines(acquisition, sources, signal))
+        loaded = _loaded(acquisition, source, prepared.header, (*prepared.qc, *said), maps)
+        return replace(loaded, fat_suppressed=fat is not None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,20 @@ def under_region(output: PipelineOutput, role: str) -> np.ndarray[Any, np.dtype[
     return np.concatenate([ds.pixel_array[region[tuple(ds.ImagePositionPatient)]] for ds in maps]).astype(float)
 
 
+def test_suppressed_fat_gives_no_fat_fraction(plain_files: list[Path], tmp_path: Path) -> None:
+    plain = run(job_of(plain_files), load_config(None)).record
+    for file in plain_files:
+        ds = dcmread(file)
+        ds.ScanOptions = "FS"
+        ds.save_as(tmp_path / file.name)
+    record = run(job_of(sorted(tmp_path.iterdir())), load_config(None)).record
+    assert plain["pdff_percent"] is not None
+    assert (record["pdff_percent"], record["r2star_per_s"]) == (None, plain["r2star_per_s"])
+    assert "fat_suppressed" in {line["code"] for line in record["qc"]}
+    roles, plain_roles = ({item["role"] for item in one["objects"]} for one in (record, plain))
+    assert plain_roles - roles == {"map.pdff", "pm.pdff"}
+
+
 @pytest.mark.parametrize(
     ("r2star_per_s", "field_t", "bound"),
     [(20.0, 3.0, None), (400.0, 1.5, None), (1500.0, 1.5, "at_least"), (1500.0, 3.0, "at_least")],

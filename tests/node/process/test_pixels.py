@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
 
 from node.errors import DeclinedError
 from node.process.pixels import LoadedAcquisition, read_acquisition
@@ -248,6 +249,41 @@ def test_contradicting_field_strengths_declined(tmp_path: Path) -> None:
     with pytest.raises(DeclinedError, match=r"1\.5 T.*\(0018,0084\) 3\.00 T") as caught:
         _read(classics(Scan(extra={"MagneticFieldStrength": "1.5", "ImagingFrequency": "127.73"})), tmp_path)
     assert caught.value.code == "field_strength_contradicts"
+
+
+@pytest.mark.parametrize(
+    ("extra", "element"),
+    [
+        ({"ScanOptions": ["SAT_GEMS", "FS"]}, "Scan Options (0018,0022) is FS"),
+        ({"SpectrallySelectedSuppression": "FAT"}, "Spectrally Selected Suppression (0018,9025) is FAT"),
+        ({"ScanningSequence": ["GR", "IR"]}, "Scanning Sequence (0018,0020) is IR"),
+    ],
+)
+def test_suppressed_fat_is_told(tmp_path: Path, extra: dict[str, Any], element: str) -> None:
+    loaded = _read(classics(Scan(extra=extra)), tmp_path)
+    assert loaded.fat_suppressed
+    (line,) = loaded.qc
+    assert (line.code, element in line.text) == ("fat_suppressed", True)
+
+
+def test_philips_tells_fat_suppression_in_an_element_of_its_own(tmp_path: Path) -> None:
+    for letter, told in (("Y", True), ("N", False)):
+        every = classics(Scan())
+        every[-1].private_block(0x2001, "Philips Imaging DD 001", create=True).add_new(0x21, "CS", letter)
+        assert _read(every, tmp_path / letter).fat_suppressed is told
+
+
+def test_water_excitation_of_a_frame_is_told(tmp_path: Path) -> None:
+    ds = enhanced(Scan())
+    modifier = Dataset()
+    modifier.SpectrallySelectedExcitation = "WATER"
+    ds.SharedFunctionalGroupsSequence[0].MRModifierSequence = Items([modifier])
+    assert _read([ds], tmp_path).fat_suppressed
+
+
+def test_options_without_fat_suppression_keep_the_fat_fraction(tmp_path: Path) -> None:
+    for number, options in enumerate((["PFP", "FC"], ["FAST_GEMS", "FSI_GEMS"], "OTHER")):
+        assert not _read(classics(Scan(extra={"ScanOptions": options})), tmp_path / str(number)).fat_suppressed
 
 
 def test_contrast_agent_forbids_a_number(tmp_path: Path) -> None:
