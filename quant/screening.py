@@ -4,14 +4,14 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from quant.fit_block import compiled_entry
+from quant.fit_block import compiled_entry, exact_entry
 from quant.flags import FitFlag
 
 LARGEST_SAMPLE = 1e19
 """Squares of larger ones do not fit into float32."""
 _TOO_LARGE, _MINUS_ZERO = np.float32(LARGEST_SAMPLE).view(np.uint32), np.uint32(0x80000000)  # as bits of float32
 _FAILED = int(FitFlag.FAILED)
-_ROWS = 1 << 16
+_ZERO = np.float32(0)
 _LEAST_CLIPPED = 16  # rows
 _JUST_BELOW = 0.99  # of the largest sample: fewer rows lie there than at the largest where samples were clipped
 _COMPARED = 1000
@@ -43,18 +43,26 @@ def clipped_rows(signal: npt.NDArray[np.float32], usable: npt.NDArray[np.bool_])
     Nothing but the samples tells it: many rows hold the largest sample of all, fewer come close to it, and their other
     echoes differ (those of noise-free phantoms do not).
     """
-    parts = [slice(low, low + _ROWS) for low in range(0, len(signal), _ROWS)]
-    largest = [rows.max() for rows in (signal[part][usable[part]] for part in parts) if rows.size]
-    if not largest or max(largest) <= 0:
+    highest = np.empty(len(signal), np.float32)
+    _row_maxima(signal, usable, highest)
+    top = highest.max(initial=np.float32(0))
+    if top == 0:
         return np.empty(0, np.int64)
-    top, at_top, below = max(largest), [], 0
-    for part in parts:
-        highest = np.where(usable[part], signal[part].max(axis=1), np.float32(0))
-        at_top.append(part.start + np.flatnonzero(highest == top))
-        below += int(np.count_nonzero((highest >= _JUST_BELOW * top) & (highest < top)))
-    rows = np.concatenate(at_top)
+    rows = np.flatnonzero(highest == top)
+    below = int(np.count_nonzero(highest >= np.float32(_JUST_BELOW) * top)) - rows.size
     if rows.size < max(_LEAST_CLIPPED, below):
         return np.empty(0, np.int64)
     some = signal[rows[:_COMPARED]]
     differ = 2 * len(np.unique(some, axis=0)) > len(some)
     return rows if differ else np.empty(0, np.int64)
+
+
+@exact_entry
+def _row_maxima(signal, usable, highest):  # type: ignore[no-untyped-def]
+    """Fill ``highest`` (n,) with the largest sample of each row, at least 0, and 0 where it is not ``usable``."""
+    for n in nb.prange(signal.shape[0]):
+        most = _ZERO
+        if usable[n]:
+            for e in range(signal.shape[1]):
+                most = max(most, signal[n, e])
+        highest[n] = most
