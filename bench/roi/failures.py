@@ -1,7 +1,7 @@
 """The table of self-checks over the cases of earlier runs: how often each fired rightly and wrongly.
 
-    python -m bench.roi --sets hard,impossible --out cases.jsonl
-    python -m bench.roi.failures cases.jsonl
+python -m bench.roi --sets hard,impossible --out cases.jsonl
+python -m bench.roi.failures cases.jsonl
 """
 
 import json
