@@ -32,6 +32,7 @@ _ADVICE = {
     "roi_low_signal": _BETTER_SIGNAL,
     "roi_dark_organ": _EARLIER_ECHOES,
     "roi_high_r2star": _EARLIER_ECHOES,
+    "roi_field_gradient": "Repeat with thinner slices, below the lung base and away from gas.",
     "roi_ghosts": "Repeat in one breath-hold, without pulsation ghosts over the liver, with a first echo below 1 ms.",
     "roi_heterogeneous": "Repeat in one breath-hold; check the images for motion, artefacts and lesions.",
     "roi_too_few_echoes": _MORE_ECHOES,

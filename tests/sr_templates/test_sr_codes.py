@@ -103,6 +103,7 @@ def test_every_refusal_of_the_liver_search_has_a_code_of_its_own() -> None:
     refusals -= {
         "roi_single_slice",
         "roi_high_r2star",
+        "roi_field_gradient",
         "roi_discs",
         "roi_left_lobe",
         "roi_no_second_opinion",
