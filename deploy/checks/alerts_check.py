@@ -143,7 +143,7 @@ def main() -> None:
     (work / "config.yaml").write_text(json.dumps(config))  # YAML holds JSON
     (work / "alerts.yaml").write_text(quickened(RULES.read_text()))
     scrape = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": "3s", "evaluation_interval": "1s"},
         "rule_files": ["alerts.yaml"],
         "scrape_configs": [{"job_name": "ironnode", "static_configs": [{"targets": [f"127.0.0.1:{web}"]}]}],
     }
