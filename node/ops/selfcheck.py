@@ -19,6 +19,7 @@ from node.errors import IronnodeError
 from node.jobs.broker import reach
 from node.jobs.durable import write_durably
 from node.ops.disk_watch import DiskLevel, disk_level, disk_words
+from node.ops.file_system import broken_promises
 from node.process.settings import settings_of
 from node.runtime import gateway_run
 from node.tls import context_of, expires_at, tls_sections
@@ -57,6 +58,13 @@ def _storage(config: Config) -> Iterator[Finding]:
     probe = root / "run" / ".check"
     write_durably(probe, b"ironnode check")
     probe.unlink()
+    for words in broken_promises(root / "run"):
+        yield Finding(
+            part="disk",
+            verdict="FAILED",
+            text=f"{root}: {words}",
+            fix="Use a local disk, NFS 4.1 or later mounted hard, or CephFS (docs/scaling.md); SMB will not do.",
+        )
     if free_mib < config.storage.min_free_mib:
         yield Finding(
             part="disk",

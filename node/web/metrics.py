@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from node.app import Node, NodeStatus, wall_clock
 from node.config import StorageConfig
+from node.jobs.broker import answers_at
 from node.jobs.figures import JobFigures
 from node.jobs.self_tests import Verdict
 from node.model import AcquisitionState, JobState
@@ -22,6 +23,7 @@ from node.runtime import gateway_name
 
 _LATENCY_BUCKETS_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)
 _LIC_BUCKETS_MG_PER_G = (1.0, 1.8, 3.2, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0)
+_BROKER_ANSWERS_WITHIN_S = 1.0  # twice this must stay below scrape_timeout, or the whole node looks away
 _MIB = 1 << 20
 
 
@@ -40,6 +42,7 @@ class _NodeCollector(Collector):
         status = self._node.status()
         jobs = self._node.figures.jobs()
         yield from _roles_and_disk(status, self._node.config.storage)
+        yield _broker(self._node.config.broker.url)
         yield from _self_test(status, self._node.config.selftest.every_h)
         yield from self._peers()
         yield from self._stages(status, jobs, wall_clock())
@@ -128,6 +131,14 @@ def _roles_and_disk(status: NodeStatus, storage: StorageConfig) -> Iterator[Metr
     yield GaugeMetricFamily("ironnode_disk_free_bytes", "Free space under storage.root", status.free_mib * _MIB)
     for name, mib in (("min", storage.min_free_mib), ("warn", storage.warn_free_mib)):
         yield GaugeMetricFamily(f"ironnode_disk_{name}_free_bytes", f"storage.{name}_free_mib in bytes", mib * _MIB)
+
+
+def _broker(url: str | None) -> Metric:
+    """The private broker is a role of the node, and has no sample here."""
+    up = GaugeMetricFamily("ironnode_broker_up", "1 while the broker at broker.url answers this gateway")
+    if url is not None:
+        up.add_metric([], answers_at(url, _BROKER_ANSWERS_WITHIN_S))
+    return up
 
 
 def _self_test(status: NodeStatus, every_h: float | None) -> Iterator[Metric]:

@@ -3,15 +3,21 @@
 import json
 import logging
 import re
+import socket
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from node.app import open_node
+from node.config import BrokerConfig, Config
+from node.jobs.broker import answers_at
 from node.ops.counters import UNKNOWN_PEER, EventCounter, read_counts
 from node.ops.events import Event, emit
+from node.web.metrics import exposition
 
 MONITORING = Path(__file__).resolve().parents[3] / "deploy" / "monitoring"
 
@@ -81,6 +87,32 @@ def test_monitoring_names_metrics_that_exist(client, name) -> None:
     assert named <= exposed
 
 
+def test_a_broker_elsewhere_is_watched(worked, config) -> None:
+    """It answers; it takes the connection and says nothing; nobody listens. The private broker is a role: no sample."""
+    with open_node(config) as node:
+        assert ("ironnode_broker_up", "") not in samples(exposition(node).decode())
+
+    def answer(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            while asked := connection.recv(1 << 16):
+                connection.sendall(b"+PONG\r\n" if b"PING" in asked else b"+OK\r\n" * asked.count(b"CLIENT"))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        threading.Thread(target=answer, args=(server,), daemon=True).start()
+        with open_node(replaced(config, url)) as node:
+            assert samples(exposition(node).decode())["ironnode_broker_up", ""] == 1
+        assert not answers_at(url, 0.05)  # nobody accepts any more
+    with open_node(replaced(config, url)) as node:
+        assert samples(exposition(node).decode())["ironnode_broker_up", ""] == 0
+
+
+def replaced(config: Config, url: str) -> Config:
+    """The configuration with a broker elsewhere."""
+    return config.model_copy(update={"broker": BrokerConfig(url=url)})
+
+
 def test_the_dashboard_covers_every_family(client) -> None:
     shown = json.loads((MONITORING / "grafana-dashboard.json").read_text())
     queries = " ".join(t["expr"] for panel in shown["panels"] for t in panel["targets"])
@@ -115,6 +147,7 @@ tests:
     input_series:
       - {{series: 'ironnode_role_alive{{role="worker"}}', values: '1 1 0x20'}}
       - {{series: 'ironnode_destination_oldest_age_seconds{{destination="pacs"}}', values: '0+300x20'}}
+      - {{series: 'ironnode_broker_up', values: '1 1 0x20'}}
       - {{series: 'ironnode_self_test_timestamp_seconds', values: '0x20'}}
       - {{series: 'ironnode_self_test_every_seconds', values: '300x20'}}
     alert_rule_test:
@@ -124,6 +157,12 @@ tests:
         exp_alerts:
           - exp_labels: {{severity: warning}}
             exp_annotations: {{summary: The scheduled self-test did not run; ironnode selftest runs one}}
+      - {{eval_time: 1m, alertname: IronnodeBrokerAway, exp_alerts: []}}
+      - eval_time: 5m
+        alertname: IronnodeBrokerAway
+        exp_alerts:
+          - exp_labels: {{severity: critical}}
+            exp_annotations: {{summary: The broker at broker.url does not answer ; nothing new is measured}}
       - {{eval_time: 1m, alertname: IronnodeRoleDown, exp_alerts: []}}
       - eval_time: 5m
         alertname: IronnodeRoleDown
