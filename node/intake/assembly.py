@@ -151,8 +151,12 @@ def _of_one_patient(
                 mixed[study, header.series_instance_uid].append(header)
             else:
                 kept.append(header)
-    text = "The images of this study carry {} different Patient IDs (0010,0020); whose they are is not told."
-    return kept, [(group, (SEVERAL_PATIENTS, text.format(counts[key[0]]))) for key, group in sorted(mixed.items())]
+    return kept, [(group, _several_patients(counts[study])) for (study, _), group in sorted(mixed.items())]
+
+
+def _several_patients(count: int) -> Reason:
+    text = f"The images of this study carry {count} different Patient IDs (0010,0020); whose they are is not told."
+    return SEVERAL_PATIENTS, text
 
 
 def _patients(headers: list[InstanceHeader]) -> int:

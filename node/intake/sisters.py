@@ -36,8 +36,8 @@ def sisters(ours: Headers, others: Iterable[InstanceHeader], *, of_result: bool)
     times = cluster((plane.echo_time_s for header in found for plane in header.planes), ECHO_TIME_TOLERANCE_S)
     echoes = ", ".join(f"{1000 * time:.4g}" for time in times)
     return (
-        f"Images of the same slices ({kinds} at {echoes} ms) differ in {_differences(ours, found)} and are not joined; "
-        f"they lie in {_places(found)}"
+        f"Images of the same slices ({kinds} at {echoes} ms) differ in {differences(ours, found)} and are not joined "
+        f"({_places(found)})"
     )
 
 
@@ -103,22 +103,25 @@ def _new(here: _Here, other: InstanceHeader) -> bool:
     )
 
 
-def _differences(ours: Headers, found: Headers) -> str:
-    """The facts that differ, with both values where they are short enough to read."""
-    assert ours[0].group_facts is not None  # sisters have facts to compare
+def differences(ours: Headers, found: Headers) -> str:
+    """The facts that differ, with their values where they are short enough to read; both sides have facts."""
+    facts = ours[0].group_facts
     told: dict[str, set[str]] = {}
-    for header in found:
-        assert header.group_facts is not None
-        for name, (here, there) in ours[0].group_facts.differences(header.group_facts).items():
-            told.setdefault(name, {here or "none"}).add(there or "none")
-    return ", ".join(name if name in _PLACES else f"{name} ({_some(sorted(values))})" for name, values in told.items())
+    for there in {header.group_facts for header in found}:
+        assert facts is not None
+        assert there is not None
+        for name, values in facts.differences(there).items():
+            told.setdefault(name, set()).update(value or "-" for value in values)
+    return ", ".join(name if name in _PLACES else f"{name} ({_values(told[name])})" for name in sorted(told))
+
+
+def _values(values: set[str]) -> str:
+    more = [f"+{len(values) - _MOST_NAMED}"] if len(values) > _MOST_NAMED else []
+    return " / ".join([*sorted(values)[:_MOST_NAMED], *more])
 
 
 def _places(found: Headers) -> str:
     places = sorted({(header.study_instance_uid, header.series_instance_uid) for header in found})
-    return _some([f"study {study} series {series}" for study, series in places])
-
-
-def _some(words: Sequence[str]) -> str:
-    more = [f"and {len(words) - _MOST_NAMED} more"] if len(words) > _MOST_NAMED else []
-    return ", ".join([*words[:_MOST_NAMED], *more])
+    named = [f"study {study} series {series}" for study, series in places[:_MOST_NAMED]]
+    more = [f"and {len(places) - _MOST_NAMED} more"] if len(places) > _MOST_NAMED else []
+    return ", ".join([*named, *more])

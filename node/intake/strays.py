@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from node.intake.admission import RIDES_ALONG
 from node.intake.grid import ECHO_TIME_TOLERANCE_S
-from node.intake.sisters import SISTERS_WITHIN_S
+from node.intake.sisters import SISTERS_WITHIN_S, differences
 from node.intake.stacks import SAME_MOMENT_S, same_frame
 from node.model import InstanceHeader
 
@@ -42,21 +42,19 @@ def _same_series(ours: Headers, theirs: Headers, declined: Reason | None, final:
     if declined is not None and (final or declined[0] != "too_few_echoes"):
         return _declined_words(ours, found, declined, "of the same series")
     if theirs[0].group_key != ours[0].group_key:
-        differ = (
-            "matrix, pixel spacing, frame of reference, field strength, repetition time, flip angle or inversion time"
-        )
-        return f"{len(found)} images of the same series that differ in {differ}"
+        return f"{len(found)} images of the same series that differ in {_differing(ours, theirs)}"
     if not same_frame(ours[0], theirs[0]):
         return f"{len(found)} images of the same series that lie in another plane"
     others = _other_echoes(ours, theirs)
     return f"{len(found)} images of the same series with other echo times ({others})" if others else ""
 
 
-def _differing(ours: InstanceHeader, theirs: InstanceHeader) -> str:
-    if ours.group_facts is None or theirs.group_facts is None:  # headers that an earlier version entered in the ledger
-        return "matrix, pixel spacing, frame of reference, field strength, repetition time or flip angle"
-    told = ours.group_facts.differences(theirs.group_facts)
-    return ", ".join(f"{name} ({here or 'none'} and {there or 'none'})" for name, (here, there) in told.items())
+def _differing(ours: Headers, theirs: Headers) -> str:
+    if ours[0].group_facts is None or theirs[0].group_facts is None:  # headers that an earlier version wrote
+        return (
+            "matrix, pixel spacing, frame of reference, field strength, repetition time, flip angle or inversion time"
+        )
+    return differences(ours, theirs[:1])
 
 
 def _other_train(ours: Headers, theirs: Headers, declined: Reason | None) -> str:
@@ -104,11 +102,16 @@ def _simultaneous(ours: Headers, header: InstanceHeader, declined: Reason | None
 
 
 def _declined_words(ours: Headers, found: Headers, declined: Reason, where: str) -> str:
-    code, text = declined
-    if code not in RIDES_ALONG:
-        return f"{len(found)} images {where} ({code}): {text}"
+    if declined[0] not in RIDES_ALONG:
+        return f"{len(found)} images {where} {_why(declined)}"
     alone = [header for header in found if _echo_called_derived(ours, header)]
-    return f"{len(alone)} images {where} at other echo times ({code}): {text}" if alone else ""
+    return f"{len(alone)} images {where} at other echo times {_why(declined)}" if alone else ""
+
+
+def _why(declined: Reason) -> str:
+    """The first sentence of a reason: it becomes part of one."""
+    code, text = declined
+    return f"({code}): {text.partition('. ')[0]}"
 
 
 def _echo_called_derived(ours: Headers, header: InstanceHeader) -> bool:
@@ -125,8 +128,7 @@ def _unpaired(ours: Headers, theirs: Headers, declined: Reason | None) -> str:
     unpaired = _kinds(theirs) - _kinds(ours)
     if not same_place or not same_frame(ours[0], theirs[0]) or not unpaired:
         return ""
-    code, text = declined
-    return f"{len(theirs)} objects with {' and '.join(sorted(unpaired))} ({code}): {text}"
+    return f"{len(theirs)} objects with {' and '.join(sorted(unpaired))} {_why(declined)}"
 
 
 def _other_echoes(ours: Headers, theirs: Headers) -> str:

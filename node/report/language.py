@@ -111,7 +111,17 @@ class Catalogue:
         return self._listed(sentences[0]), 1
 
     def _whole(self, text: str) -> _Said | None:
-        """By one entry; ``None`` without one."""
+        """By one entry, whose full stop may be missing or too many in ``text``; ``None`` without one."""
+        found = self._by_entry(text)
+        if found is not None or " " not in text:  # a label has none: "Dr. Born." ends in a name
+            return found
+        if text.endswith("."):
+            found = self._by_entry(text[:-1])
+            return None if found is None else replace(found, said=f"{found.said}.")
+        found = self._by_entry(f"{text}.")
+        return None if found is None else replace(found, said=found.said.removesuffix("."))
+
+    def _by_entry(self, text: str) -> _Said | None:
         if text in self._plain:
             return _Said(self._plain[text])
         if len(text) > _LONGEST:
@@ -123,9 +133,7 @@ class Catalogue:
                 values = [_Said(value) if kind else self._value(value) for (kind, _), value in gaps]
                 missing = tuple(text for value in values for text in value.missing)
                 return _Said(entry.filled([value.said for value in values]), missing)
-        phrase = text[:-1] if text.endswith(".") and " " in text else ""  # not a label: "Dr. Born." ends in a name
-        found = self._whole(phrase) if phrase else None
-        return None if found is None else replace(found, said=f"{found.said}.")
+        return None
 
     def _value(self, text: str) -> _Said:
         """What stands in a gap: by an entry, as a list, or as it is.
@@ -133,14 +141,36 @@ class Catalogue:
         A list whose pieces each have an entry is said piece by piece, where one entry for all of it would take English
         into its gap: "a then, b now; c then, d now".
         """
+        pieces = text.split("; ")
+        listed = self._in_pieces(pieces) if len(pieces) > 1 else None
+        if listed is not None and not listed.missing:
+            return listed
         whole = self._whole(text)
-        if whole is None or whole.missing:
-            pieces = [self._whole(piece) for piece in text.split("; ")]
-            known = [piece for piece in pieces if piece is not None]
-            if 1 < len(pieces) == len(known):
-                missing = tuple(part for piece in known for part in piece.missing)
-                return _Said("; ".join(piece.said for piece in known), missing)
-        return whole or self._listed(text)
+        if whole is not None and not whole.missing:
+            return whole
+        return listed or whole or self._listed(text)
+
+    def _in_pieces(self, pieces: Sequence[str]) -> _Said | None:
+        """A list of several pieces, of which some may have an entry only together: with as little English and in as
+        small pieces as can be; ``None`` where a piece has no entry."""
+        best: list[_Said | None] = [_Said(""), *(None for _ in pieces)]
+        for end in range(1, len(pieces) + 1):
+            for start in reversed(range(max(0, end - _MOST_SENTENCES), end)):
+                before, found = best[start], self._piece(pieces[start:end], of=len(pieces))
+                if before is None or found is None:
+                    continue
+                missing, known = (*before.missing, *found.missing), best[end]
+                if known is None or len(missing) < len(known.missing):
+                    best[end] = _Said(f"{before.said}; {found.said}" if start else found.said, missing)
+        return best[-1]
+
+    def _piece(self, run: Sequence[str], *, of: int) -> _Said | None:
+        """A run of a list's pieces by one entry, but not the whole list; one piece alone may be a list itself."""
+        found = self._whole("; ".join(run)) if len(run) < of else None
+        if found is None and len(run) == 1 < of:
+            listed = self._listed(run[0])
+            return None if listed.missing else listed
+        return found
 
     def _listed(self, text: str) -> _Said:
         """A list whose every piece is known, piece by piece; else ``text`` as it is."""

@@ -64,7 +64,7 @@ def test_echo_in_another_study_is_missing_in_the_result() -> None:
 
 def test_repetition_time_that_keeps_echoes_apart_is_told_with_its_values() -> None:
     every = [*volume(0, (1.2, 2.4), {}), *volume(1, (3.6, 4.8), {"repetition_time_ms": "120.1"})]
-    assert "repetition time in ms (120.0, 120.1)" in reason_of_first(every)
+    assert "repetition time in ms (120.0 / 120.1)" in reason_of_first(every)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ from quant.calibration import CALIBRATIONS
 from quant.grading import SCHEMES
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-SOURCES = ("quant", "node/report", "node/process")
+SOURCES = (
+    *("quant", "node/report", "node/process"),
+    *(f"node/intake/{name}.py" for name in ("admission", "assembly", "grid", "headers", "sisters", "stacks", "strays")),
+)
 ELSEWHERE = (
     "quant/calibration.py",  # its names and cautions: by ``data_texts``
     "quant/grading.py",  # its labels: by ``data_texts``
@@ -28,6 +31,8 @@ ELSEWHERE = (
 """Modules whose texts are for operators and developers; every other module counts."""
 NOT_ON_THE_PAGE = {
     *("has no rule", "Olivieri and Brittenham", "NO CONTRAST", "NONE GIVEN"),  # an error, names, headers
+    *("PROJECTION IMAGE", "PALETTE COLOR", "FAT FRACTION"),  # headers
+    *("SOP Class UID", "SOP Instance UID", "Study Instance UID", "Series Instance UID"),  # unreadable files
     *("lower left", "upper right", "warnings marker"),  # of the layout
     "decodes to",  # for the log
 }
@@ -39,7 +44,7 @@ def pieces() -> Iterator[tuple[str, str]]:
     """(place, words): what stands between the gaps and numbers of every text in the sources."""
     for name in SOURCES:
         path = REPOSITORY / name
-        for file in sorted(path.rglob("*.py")):
+        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
             if str(file.relative_to(REPOSITORY)).startswith(ELSEWHERE):
                 continue
             for line, text in _texts(ast.parse(file.read_text(encoding="utf-8"))):
@@ -92,5 +97,5 @@ def _left_out(node: ast.AST) -> Iterator[ast.AST]:
         yield node
     if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
         name = ast.unparse(node.exc.func)
-        if name in ("ValueError", "ConfigError", "TypeError"):
+        if name in ("ValueError", "ConfigError", "TypeError", "InputError", "storage_error"):
             yield node

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,20 @@ import pytest
 
 from node.config import load_config
 from node.errors import ConfigError
+from node.intake.admission import decline_plane
+from node.intake.assembly import plan_study
+from node.intake.grid import build_grid
+from node.intake.planes import planes_of
+from node.intake.sisters import sisters
+from node.intake.strays import missed
 from node.process.settings import settings_of
 from node.report.content import report_content
 from node.report.html import render_html
 from node.report.language import ENGLISH, Catalogue, catalogue, translated
 from node.report.page import draw_page, render_page
+from tests.node.intake.test_assembly import ECHO_TIMES_MS, image, measurable
+from tests.node.intake.test_sisters import volume
+from tests.node.mr_images import Scan, classic
 from tests.node.printed_text import text_of_html, text_of_pdf
 from tests.node.report.emitted_texts import data_texts, pieces
 from tests.node.report.report_cases import CASES
@@ -241,3 +250,30 @@ def test_why_images_are_declined_is_said(language: str) -> None:
     ):
         assert words.unknown(reason) == []
         assert words(reason) != reason
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_missing_and_where_it_lies_is_said(language: str) -> None:
+    """The words of sisters and strays, alone and joined with others into the line of an incomplete acquisition."""
+    words = catalogue(language)
+    elsewhere = {"study_instance_uid": "1.2", "repetition_time_ms": "121.0"}
+    whole, apart = volume(0, ECHO_TIMES_MS[:3], {}), volume(1, ECHO_TIMES_MS[3:], {"study_instance_uid": "1.2"})
+    rest = volume(0, ECHO_TIMES_MS[3:], {"repetition_time_ms": "121.0"})
+    (plan,) = measurable(plan_study([*whole, *apart]))
+    holes = build_grid([image(z, t) for z in range(2) for t in ECHO_TIMES_MS if (z, t) != (1, 2.4)]).describe_holes()
+    no_echo = decline_plane(replace(planes_of(classic(Scan(), 0, 1.2))[0], echo_time_s=None, echo_time_told_ms=0.0))
+    lines = [
+        *plan.missing,
+        missed(whole, rest, None, final=False),
+        *holes,
+        missed(whole, rest, no_echo, final=True),
+        sisters(volume(2, ECHO_TIMES_MS[:2], {}), volume(3, ECHO_TIMES_MS[2:], elsewhere), of_result=False),
+    ]
+    assert all(lines)
+    for line in (
+        *lines,
+        f"The acquisition is incomplete. Missing or not usable: {'; '.join(line.rstrip('.') for line in lines)}.",
+    ):
+        assert words.unknown(line) == []
+        assert digits(iter([words(line)])) == digits(iter([line]))
+        assert not re.search(r"\b(slices|study|differ|acquired|series that)\b", words(line))
