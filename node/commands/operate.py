@@ -148,7 +148,7 @@ def show(job: str, config_path: Path | None, as_json: bool) -> None:
     commitments = {(c.destination, c.sop_instance_uid): c for c in details.commitments}
     for delivery in details.deliveries:
         sent = f"sent {_when(delivery.sent_at)}" if delivery.sent_at else f"next try {_when(delivery.next_try_at)}"
-        sent = "not taken" if delivery.state == DeliveryState.UNSUPPORTED else sent
+        sent = {DeliveryState.UNSUPPORTED: "not taken", DeliveryState.SUPERSEDED: "not sent"}.get(delivery.state, sent)
         asked = commitments.get((delivery.destination, delivery.sop_instance_uid))
         sent += _commitment(asked) if asked else ""
         click.echo(f"{delivery.destination:<12} {delivery.role:<12} {sent}, {delivery.attempts} tries, "

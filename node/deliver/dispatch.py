@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from node.config import Receiver
+from node.config import DestinationConfig, Receiver
 from node.deliver.backoff import full_jitter_s
 from node.deliver.outbox import Outbox, plan_alternative
 from node.errors import PeerError
@@ -41,7 +41,10 @@ class Dispatcher:
         Raises:
             StorageError: the ledger refused; what was sent since is sent again later.
         """
-        due = self.book.due(destination.name, self.clock(), _OBJECTS_AT_ONCE)
+        messages = not isinstance(destination, DestinationConfig)
+        if messages:
+            self.book.drop_overtaken(destination.name, self.clock())
+        due = self.book.due(destination.name, self.clock(), _OBJECTS_AT_ONCE, in_turn=messages)
         present = {self.outbox.path(d.job_id) / d.file: d for d in due}
         gone = [path for path in present if not path.is_file()]
         if gone:

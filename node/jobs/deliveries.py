@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, update
 
-from node.jobs import schema, trail
+from node.jobs import order, schema, trail
 from node.jobs.database import Database
 from node.jobs.removals import refuse_removed
 from node.model import DeliveryState
@@ -117,8 +117,16 @@ class DeliveryBook:
         with self._database.reading() as connection:
             return sorted(connection.scalars(query))
 
-    def due(self, destination: str, now: datetime, limit: int) -> list[Delivery]:
-        """What is due for one destination: objects that never failed first, then job by job in their order."""
+    def drop_overtaken(self, destination: str, now: datetime) -> None:
+        """End the deliveries to a receiver of messages that would bring an older result after its replacement."""
+        with self._database.writing() as connection:
+            order.drop_overtaken(connection, destination, now)
+
+    def due(self, destination: str, now: datetime, limit: int, *, in_turn: bool = False) -> list[Delivery]:
+        """What is due for one destination: objects that never failed first, then job by job in their order.
+
+        ``in_turn`` leaves out results that wait for one before them.
+        """
         table, job = schema.delivery.c, schema.job.c
         query = (
             select(schema.delivery)
@@ -127,6 +135,8 @@ class DeliveryBook:
             .order_by(table.attempts, job.accepted_at, table.job_id, table.position)
             .limit(limit)
         )
+        if in_turn:
+            query = query.where(~order.waits_for_an_earlier(destination))
         with self._database.reading() as connection:
             return [_delivery(row) for row in connection.execute(query)]
 

@@ -21,6 +21,7 @@ _SYSTEMS = {"DCM": "http://dicom.nema.org/resources/ontology/DCM"}
 _UCUM = "http://unitsofmeasure.org"
 _DICOM_UID = "urn:dicom:uid"
 _ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+_REPLACES = "http://hl7.org/fhir/StructureDefinition/diagnosticReport-replaces"  # R4 and R5, at most one
 _OBSERVATION = "urn:ironnode:observation"
 _NAMESPACE = uuid.UUID("6f1c3d0e-2d6b-5b0e-9a57-0c1b7c1f6a11")
 
@@ -63,7 +64,14 @@ def _report(result: ResultMessage, receiver: FhirReceiver, observations: list[st
     }
     if (issued := _issued(result)) is not None:
         report["issued"] = issued
+    if result.replaces:  # the latest of them; the conclusion names all
+        report["extension"] = [{"url": _REPLACES, "valueReference": _other_report(result.replaces[0])}]
     return report
+
+
+def _other_report(uid: str) -> dict[str, Any]:
+    """By its identifier: its address on the server is not known here."""
+    return {"type": "DiagnosticReport", "identifier": {"system": _DICOM_UID, "value": f"urn:oid:{uid}"}}
 
 
 def _observation(

@@ -30,7 +30,13 @@ AUDITED = frozenset(
         *(Event.INSTANCE_REFUSED, Event.INSTANCE_CONFLICT, Event.INSTANCE_UNREADABLE),
         *(Event.ACQUISITION_DECLINED, Event.JOB_ACCEPTED, Event.JOB_STARTED, Event.JOB_DONE, Event.JOB_FAILED),
         *(Event.JOB_PARKED, Event.IMAGES_REFUSED, Event.RESULT_WITHHELD, Event.RESULT_KEPT),
-        *(Event.DELIVERY_SENT, Event.DELIVERY_UNSUPPORTED, Event.COMMITMENT_CONFIRMED, Event.COMMITMENT_REFUSED),
+        *(
+            Event.DELIVERY_SENT,
+            Event.DELIVERY_UNSUPPORTED,
+            Event.DELIVERY_SUPERSEDED,
+            Event.COMMITMENT_CONFIRMED,
+            Event.COMMITMENT_REFUSED,
+        ),
         *(Event.FILES_REMOVED, Event.STRAYS_REMOVED, Event.STUDY_FAILED),
         *(Event.WEB_LOGIN, Event.WEB_LOGIN_FAILED, Event.WEB_ACTION),
     }

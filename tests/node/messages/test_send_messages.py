@@ -160,6 +160,12 @@ def test_a_later_result_names_what_it_replaces(tmp_path: Path) -> None:
     later = build_refusal(source, replaces=[as_earlier(first)], identity=identity)
     result = replace(read_message(on_disk(tmp_path / "j2", later)), replaces=(old_uid,))
     assert [str(line[5]) for line in lines(build_oru(result, ris_at(1)), "REPLACES")] == [old_uid]
+    for release, model in (("r4", Bundle), ("r5", BundleR5)):
+        bundle = json.loads(build_transaction(result, fhir_at(1, release=release)))
+        model.model_validate(bundle)
+        (extension,) = bundle["entry"][0]["resource"]["extension"]
+        assert extension["url"] == "http://hl7.org/fhir/StructureDefinition/diagnosticReport-replaces"
+        assert extension["valueReference"]["identifier"]["value"] == f"urn:oid:{old_uid}"
 
 
 @pytest.mark.parametrize(

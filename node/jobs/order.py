@@ -1,0 +1,64 @@
+"""The order in which a receiver of messages gets the results of one acquisition: it cannot tell itself which of two is
+the later. One waits while another before it is still on its way there; one whose replacement is there is not sent.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import CTE, ColumnElement, Connection, FromClause, and_, select, update
+
+from node.jobs import schema, trail
+from node.model import DeliveryState
+from node.ops.events import Event
+
+_OVERTAKEN = "not sent: the receiver has a later result that replaces it"
+
+
+def waits_for_an_earlier(destination: str) -> ColumnElement[bool]:
+    """Whether a result before a job's is still to be sent to ``destination``."""
+    pairs = _pending_and_later(destination)
+    return schema.delivery.c.job_id.in_(select(pairs.c.later))
+
+
+def drop_overtaken(connection: Connection, destination: str, now: datetime) -> None:
+    """End the deliveries to ``destination`` that would bring an older result after the one that replaced it."""
+    pairs, sent, job = _pending_and_later(destination), schema.delivery.c, schema.job.c
+    query = (
+        select(pairs.c.earlier, job.record["revision"].label("revision"))
+        .join(schema.job, job.job_id == pairs.c.later)
+        .join(schema.delivery, sent.job_id == pairs.c.later)
+        .where(sent.destination == destination, sent.state == DeliveryState.SENT.value)
+    )
+    # A later result that left the earlier one valid (an unusable region) overtakes nothing.
+    overtaken = {row.earlier for row in connection.execute(query) if (row.revision or {}).get("replaces")}
+    for job_id in sorted(overtaken):
+        moved = update(schema.delivery).where(
+            sent.job_id == job_id, sent.destination == destination, sent.state == DeliveryState.PENDING.value
+        )
+        connection.execute(moved.values(state=DeliveryState.SUPERSEDED.value, last_detail=_OVERTAKEN))
+        trail.append(
+            connection, now, Event.DELIVERY_SUPERSEDED, job_id=job_id, destination=destination, detail=_OVERTAKEN
+        )
+
+
+def _pending_and_later(destination: str) -> CTE:
+    """Pairs (earlier, later) of jobs of one acquisition, the earlier pending at ``destination``."""
+    earlier, later, table = schema.job.alias("earlier"), schema.job.alias("later"), schema.delivery.c
+    pairs = (
+        select(earlier.c.job_id.label("earlier"), later.c.job_id.label("later"), later.c.study_instance_uid)
+        .select_from(schema.delivery)
+        .join(earlier, earlier.c.job_id == table.job_id)
+        .join(later, _follows(later, earlier.c.study_instance_uid, earlier.c.job_id))
+        .where(table.destination == destination, table.state == DeliveryState.PENDING.value)
+        .cte("pairs", recursive=True)
+    )
+    further = schema.job.alias("further")
+    return pairs.union(
+        select(pairs.c.earlier, further.c.job_id, further.c.study_instance_uid).join(
+            further, _follows(further, pairs.c.study_instance_uid, pairs.c.later)
+        )
+    )
+
+
+def _follows(later: FromClause, study: ColumnElement[str], job_id: ColumnElement[str]) -> ColumnElement[bool]:
+    # The study, because it has an index.
+    return and_(later.c.study_instance_uid == study, later.c.predecessor_job_id == job_id)

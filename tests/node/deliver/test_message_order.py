@@ -1,0 +1,113 @@
+"""Results of one acquisition to a receiver of messages: never an older one after a newer one, whatever was away."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.config import Config, DestinationConfig, Hl7Receiver
+from node.jobs.overview import Overview
+from node.model import DeliveryState, JobInput, JobState, PipelineOutput, StoreStatus
+from tests.nodekit.fast_node import make_result
+from tests.nodekit.quiet_node import Archive, Clock, QuietNode
+from tests.nodekit.small_study import write_study
+
+RIS = Hl7Receiver(name="ris", kind="hl7", host="127.0.0.1", port=1)
+PACS = DestinationConfig(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[QuietNode]:
+    node = QuietNode(tmp_path / "root", Archive(), Clock(), Config(destinations=(PACS,), messages=(RIS,)))
+    yield node
+    node.close()
+
+
+def measure(node: QuietNode, images: list[Path]) -> str:
+    """The job that these images bring about, done."""
+    node.receive(images)
+    for _ in range(3):
+        node.clock.pass_s(60)
+        node.assembler.step()
+    (queued,) = [j for j in node.jobs() if j.state == JobState.QUEUED]
+    assert node.workshop.do(queued.job_id, "one") == JobState.DONE
+    return queued.job_id
+
+
+def report(job_id: str) -> str:
+    return f"2.25.{int(job_id, 16) % 10**30}.2"
+
+
+def state(node: QuietNode, job_id: str) -> DeliveryState:
+    (mine,) = [d for d in node.ledger.deliveries.of_job(job_id) if d.destination == "ris"]
+    return mine.state
+
+
+def rounds(node: QuietNode, number: int) -> list[str]:
+    """What the receiver got in so many rounds, in its order."""
+    known = list(node.archive.received)
+    for _ in range(number):
+        node.clock.pass_s(RIS.retry_max_s)
+        node.dispatcher.deliver_due(RIS)
+    return [uid for uid in node.archive.received if uid not in known]
+
+
+def away(path: Path) -> StoreStatus:
+    return StoreStatus.FAILED
+
+
+def test_after_an_outage_the_revisions_come_in_their_order(node: QuietNode, tmp_path: Path) -> None:
+    images = write_study(tmp_path / "study")
+    node.archive.refuse = away
+    first = measure(node, images[:-1])
+    assert rounds(node, 3) == []  # it has failed thrice when the second comes, which never did
+    second = measure(node, images[-1:])
+    assert rounds(node, 3) == []
+    assert all(len(batch) == 1 for batch in node.archive.associations)  # never both at once
+    node.archive.refuse = lambda path: None
+    assert rounds(node, 3) == [report(first), report(second)]
+
+
+def test_other_acquisitions_do_not_wait(node: QuietNode, tmp_path: Path) -> None:
+    node.archive.refuse = away
+    measure(node, write_study(tmp_path / "one", 1))
+    rounds(node, 1)
+    node.archive.refuse = lambda path: None
+    other = measure(node, write_study(tmp_path / "two", 2))
+    node.dispatcher.deliver_due(RIS)
+    assert state(node, other) == DeliveryState.SENT
+
+
+def test_what_was_replaced_there_is_not_sent_again(node: QuietNode, tmp_path: Path) -> None:
+    images = write_study(tmp_path / "study")
+    first = measure(node, images[:-1])
+    second = measure(node, images[-1:])
+    rounds(node, 2)
+    assert node.ledger.deliveries.send_again(first, node.clock()) == 4  # an operator sends the first once more
+    before = len(node.archive.associations)
+    rounds(node, 2)
+    assert len(node.archive.associations) == before
+    assert (state(node, first), state(node, second)) == (DeliveryState.SUPERSEDED, DeliveryState.SENT)
+    (told,) = [line for line in Overview(node.ledger.database).trail(first) if line.name == "delivery_superseded"]
+    assert (told.fields["destination"], told.fields["detail"]) == (
+        "ris", "not sent: the receiver has a later result that replaces it",
+    )  # fmt: skip
+    assert node.dispatcher.deliver_due(PACS) == 6  # an archive keeps every revision
+
+
+def test_a_result_that_stands_beside_the_first_does_not_end_it(node: QuietNode, tmp_path: Path) -> None:
+    images = write_study(tmp_path / "study")
+    first = measure(node, images[:-1])
+
+    def beside(job: JobInput) -> PipelineOutput:
+        output = make_result(job)
+        record = output.record | {"revision": {"replaces": []}}  # as one whose drawn region cannot be used
+        return PipelineOutput(record=record, files=output.files | {"result.json": json.dumps(record).encode()})
+
+    node.run = beside
+    measure(node, images[-1:])
+    rounds(node, 2)
+    node.ledger.deliveries.send_again(first, node.clock())
+    node.dispatcher.deliver_due(RIS)
+    assert state(node, first) == DeliveryState.SENT
