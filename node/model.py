@@ -25,7 +25,7 @@ class DeliveryState(StrEnum):
 
     PENDING = "pending"  # to be sent, now or at next_try_at
     SENT = "sent"  # the destination answered success
-    SUPERSEDED = "superseded"  # a receiver of messages has the result that replaces it; sent no more
+    SUPERSEDED = "superseded"  # a later result replaces it; a receiver of messages gets only that
     UNSUPPORTED = "unsupported"  # it does not take this SOP class; not tried again by itself (`ironnode retry`)
 
 

@@ -41,10 +41,9 @@ class Dispatcher:
         Raises:
             StorageError: the ledger refused; what was sent since is sent again later.
         """
-        messages = not isinstance(destination, DestinationConfig)
-        if messages:
+        if not isinstance(destination, DestinationConfig):
             self.book.drop_overtaken(destination.name, self.clock())
-        due = self.book.due(destination.name, self.clock(), _OBJECTS_AT_ONCE, in_turn=messages)
+        due = self.book.due(destination.name, self.clock(), _OBJECTS_AT_ONCE)
         present = {self.outbox.path(d.job_id) / d.file: d for d in due}
         gone = [path for path in present if not path.is_file()]
         if gone:

@@ -118,15 +118,12 @@ class DeliveryBook:
             return sorted(connection.scalars(query))
 
     def drop_overtaken(self, destination: str, now: datetime) -> None:
-        """End the deliveries to a receiver of messages that would bring an older result after its replacement."""
+        """End the deliveries to a receiver of messages of results that a later one replaces."""
         with self._database.writing() as connection:
             order.drop_overtaken(connection, destination, now)
 
-    def due(self, destination: str, now: datetime, limit: int, *, in_turn: bool = False) -> list[Delivery]:
-        """What is due for one destination: objects that never failed first, then job by job in their order.
-
-        ``in_turn`` leaves out results that wait for one before them.
-        """
+    def due(self, destination: str, now: datetime, limit: int) -> list[Delivery]:
+        """What is due for one destination: objects that never failed first, then job by job in their order."""
         table, job = schema.delivery.c, schema.job.c
         query = (
             select(schema.delivery)
@@ -135,8 +132,6 @@ class DeliveryBook:
             .order_by(table.attempts, job.accepted_at, table.job_id, table.position)
             .limit(limit)
         )
-        if in_turn:
-            query = query.where(~order.waits_for_an_earlier(destination))
         with self._database.reading() as connection:
             return [_delivery(row) for row in connection.execute(query)]
 

@@ -1,5 +1,6 @@
 """The order in which a receiver of messages gets the results of one acquisition: it cannot tell itself which of two is
-the later. One waits while another before it is still on its way there; one whose replacement is there is not sent.
+the later, so one that another result replaces is sent no more. It does not wait for the older one either: what a
+receiver refuses for good would hold back its correction.
 """
 
 from datetime import datetime
@@ -10,23 +11,17 @@ from node.jobs import schema, trail
 from node.model import DeliveryState
 from node.ops.events import Event
 
-_OVERTAKEN = "not sent: the receiver has a later result that replaces it"
-
-
-def waits_for_an_earlier(destination: str) -> ColumnElement[bool]:
-    """Whether a result before a job's is still to be sent to ``destination``."""
-    pairs = _pending_and_later(destination)
-    return schema.delivery.c.job_id.in_(select(pairs.c.later))
+_OVERTAKEN = "not sent: a later result replaces it"
 
 
 def drop_overtaken(connection: Connection, destination: str, now: datetime) -> None:
-    """End the deliveries to ``destination`` that would bring an older result after the one that replaced it."""
+    """End the deliveries to ``destination`` of results that another one on its way there, or there, replaces."""
     pairs, sent, job = _pending_and_later(destination), schema.delivery.c, schema.job.c
     query = (
         select(pairs.c.earlier, job.record["revision"].label("revision"))
         .join(schema.job, job.job_id == pairs.c.later)
         .join(schema.delivery, sent.job_id == pairs.c.later)
-        .where(sent.destination == destination, sent.state == DeliveryState.SENT.value)
+        .where(sent.destination == destination)
     )
     # A later result that left the earlier one valid (an unusable region) overtakes nothing.
     overtaken = {row.earlier for row in connection.execute(query) if (row.revision or {}).get("replaces")}
