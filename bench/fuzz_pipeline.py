@@ -124,7 +124,7 @@ def main() -> None:
                 found = values_of(paths[0].parent, config, out)
                 return [(what, v.said - truth.said) for v in found if (what := moved(truth, v))] if found else None
 
-            return try_edit(case, edit, Path(scratch) / "in", read)
+            return try_edit(case, edit, Path(scratch) / "in" / case.name, read)  # every file in it is read
 
         counts, findings = run(cases, options.edits, options.seed, attempt)
     tell(counts, findings)

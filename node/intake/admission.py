@@ -245,6 +245,8 @@ def _pixel_format(ds: Dataset) -> Reason | None:
     photometric = text(ds, "PhotometricInterpretation").upper()
     if photometric == "PALETTE COLOR":
         return "colour", "A palette colour image: its pixels are colour numbers, not signal."
+    if max(len(words(ds, "Rows")), len(words(ds, "Columns"))) > 1:
+        return "no_geometry", "Rows or Columns hold several values."
     if not rows or not columns or not 1 <= min(rows, columns) <= max(rows, columns) <= _LARGEST_MATRIX:
         return "no_geometry", f"Rows and Columns say {rows} x {columns}."
     if single_channel(ds):

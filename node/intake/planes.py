@@ -40,6 +40,7 @@ CONTRADICTORY_KIND = "contradictory"
 _MAX_ECHO_TIME_MS = 1000.0  # no gradient echo is read out later; larger values are another unit or nonsense
 _MIN_ECHO_TIME_MS = 0.025  # no read-out begins earlier; smaller values are seconds
 _MAX_COORDINATE_MM = 1e5  # no scanner table reaches further
+_PIXEL_SPACING_MM = (0.1, 50.0)  # of images of a body; others are in another unit, or nonsense
 _COSINE_TOLERANCE = 1e-2  # direction cosines are written with as few as four digits
 
 
@@ -124,6 +125,7 @@ def _plane(layers: Layers, frame_number: int | None) -> Plane:
     image_type = _image_type(layers)
     kind = _kind(layers, image_type)
     spacing = first_numbers(layers, "PixelSpacing", 2)
+    low, high = _PIXEL_SPACING_MM
     thickness = first_number(layers, "SliceThickness")
     echo_time_told_ms = _echo_time_told_ms(layers)
     temporal_position = first_text(layers, "TemporalPositionIndex") or first_text(layers, "TemporalPositionIdentifier")
@@ -138,7 +140,7 @@ def _plane(layers: Layers, frame_number: int | None) -> Plane:
         echo_time_told_ms=echo_time_told_ms,
         position_mm=_position(layers),
         orientation=_orientation(layers),
-        pixel_spacing_mm=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
+        pixel_spacing_mm=(spacing[0], spacing[1]) if spacing and low <= min(spacing) <= max(spacing) <= high else None,
         slice_thickness_mm=thickness if thickness is not None and thickness > 0 else None,
         slope=first_number(layers, "RescaleSlope"),
         intercept=first_number(layers, "RescaleIntercept"),

@@ -120,6 +120,8 @@ def test_philips_private_kind_serves_where_image_type_does_not(tmp_path: Path) -
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MEAN"]}, "mean_echo"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]}, "epi_mosaic"),
         ({"SpectrallySelectedSuppression": "WATER"}, "water_suppressed"),
+        ({"Columns": [5, 5]}, "no_geometry"),
+        ({"PixelSpacing": ["0.0015", "0.0015"]}, "no_geometry"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER", "M"]}, "localiser"),
         ({"ImageType": ["DERIVED", "PRIMARY", "M"]}, "derived_image"),
         ({"ImageType": ["DERIVED", "PRIMARY", "M"], "LossyImageCompression": "01"}, None),
