@@ -1,6 +1,6 @@
 """The ledger's part that the assembler writes: instances, studies, and what became of each acquisition."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -111,23 +111,30 @@ class StudyBook:
         with self._database.reading() as connection:
             return [header_from_record(record) for record in connection.scalars(query)]
 
-    def beside(self, study_instance_uid: str, patient_hashes: Iterable[str], within: timedelta) -> list[InstanceHeader]:
+    def beside(
+        self, study_instance_uid: str, patient_hashes: Collection[str], within: timedelta
+    ) -> list[InstanceHeader]:
         """The headers of the same patients' other studies whose last image came at about the time of this one's."""
+        if not patient_hashes:
+            return []
         own = select(schema.study.c.last_arrival_at).where(schema.study.c.study_instance_uid == study_instance_uid)
         table = schema.instance
         with self._database.reading() as connection:
             arrived_at = connection.scalar(own)
             if arrived_at is None:
                 return []
-            query = (
-                select(table.c.header)
-                .join(schema.study, schema.study.c.study_instance_uid == table.c.study_instance_uid)
+            near = (
+                select(schema.study.c.study_instance_uid)
                 .where(schema.study.c.last_arrival_at.between(arrived_at - within, arrived_at + within))
-                .where(table.c.study_instance_uid != study_instance_uid)
-                .where(table.c.header["bare_patient_id_hash"].as_string().in_(sorted(patient_hashes)))
-                .order_by(table.c.sop_instance_uid)
+                .where(schema.study.c.study_instance_uid != study_instance_uid)
             )
-            return [header_from_record(record) for record in connection.scalars(query)]
+            query = (  # ordered afterwards: by the key, SQLite would go through every instance of the ledger
+                select(table.c.header)
+                .where(table.c.study_instance_uid.in_(near))
+                .where(table.c.header["bare_patient_id_hash"].as_string().in_(sorted(patient_hashes)))
+            )
+            found = [header_from_record(record) for record in connection.scalars(query)]
+            return sorted(found, key=lambda header: header.sop_instance_uid)
 
     def arrivals(self, study_instance_uid: str) -> dict[str, datetime]:
         """When each instance of a study came, by SOP Instance UID."""
