@@ -1,5 +1,6 @@
 """What a report says, in words and digits, made once from the result record; page, HTML and text only lay it out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node.report.advice import advice_for
@@ -101,7 +102,7 @@ def report_content(result: LiverIronResult) -> ReportContent:
         follow_up_flags=follow_up_flags,
         follow_up_text=follow_up_text,
         prior="" if result.prior_check is None else result.prior_check.text,
-        warnings=tuple(line.text for line in result.qc if line.severity != "info" and line.text not in why),
+        warnings=tuple(line.text for line in _worst_first(result.qc) if line.text not in why),
         notes=tuple(q.text for q in result.qc if q.severity == "info" and _says_something(q)),
         scanner=_scanner(result),
         method=f"ironnode {result.software_version}, method {result.method_version}",
@@ -111,6 +112,11 @@ def report_content(result: LiverIronResult) -> ReportContent:
 def _revision(result: LiverIronResult) -> str:
     """Why there is a later result than the first, and what it replaces; empty for the first."""
     return "" if result.revision is None or result.revision.number == 1 else result.revision.text
+
+
+def _worst_first(lines: Sequence[QcLine]) -> list[QcLine]:
+    """Failures, then warnings: where a page cannot hold them all, the first ones stand on it."""
+    return sorted((line for line in lines if line.severity != "info"), key=lambda line: line.severity != "failure")
 
 
 def _says_something(note: QcLine) -> bool:

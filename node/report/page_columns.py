@@ -1,9 +1,8 @@
 """The lower part of the page: numbers and follow-up on the left, their origin and the quality lines on the right.
 
 What does not fit at the smallest type goes on in the other column, and is left out in this order: the rest of the
-notes; then, where the page has no smaller pictures to give it room, the rest of the follow-up text and the ends of long
-warnings. The numbers, the follow-up's flags and the start of each warning stay as long as there is a line for them, and
-what is left out is counted and referred to the full report.
+notes; then, where the page has no smaller pictures to give it room, the last warnings (failures come first). The
+numbers, the whole follow-up and the first warnings stay, none of them cut; what is left out is counted, with its place.
 """
 
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ _TABLE_LABEL = replace(LABEL, size_pt=8.5)
 _SIZES = (10.0, 9.5, 9.0, 8.5, SMALLEST_PT)
 _BOTTOM = FOOT - 8
 _TREND_PX, _TREND_AXIS = 165, 28
-_CARRY = 4  # lines for the heading of what goes on in the other column, and for not splitting a note
+_CARRY_LEFT, _CARRY_RIGHT = 1, 2  # lines for the heading of what goes on in the other column, and what is above it
 MORE = "… continued in the full report"
 
 
@@ -74,14 +73,14 @@ def draw_columns(
     for size in _SIZES:
         follow_up, warnings, notes = _all_lines(sheet, content, size)
         line_px = sheet.line_px(Style(size_pt=size))
-        if _fits(left.lines(line_px), right.lines(line_px), len(follow_up), len(warnings) + len(notes)):
+        if _fits(left.lines(line_px), right.lines(line_px), follow_up, warnings + notes):
             room = Room.ALL
             break
     else:
-        clinical = _fits(left.lines(line_px), right.lines(line_px), len(follow_up), len(warnings))
+        clinical = _fits(left.lines(line_px), right.lines(line_px), follow_up, warnings)
         room = Room.CLINICAL if clinical else Room.NOT_ENOUGH
     if room is Room.NOT_ENOUGH:
-        warnings = _abridged(sheet, content, warnings, left, right)
+        warnings = _foremost(sheet, warnings, follow_up, left.lines(line_px), right.lines(line_px))
     _place(sheet, left, right, follow_up, warnings, notes)
     return room
 
@@ -150,49 +149,39 @@ def _all_lines(sheet: Sheet, content: ReportContent, size_pt: float) -> tuple[li
     return (
         _lines(sheet, follow_up, size_pt),
         _lines(sheet, warnings, size_pt),
-        _lines(sheet, notes, size_pt),
+        _lines(sheet, notes, size_pt, first=len(warnings)),
     )
 
 
-def _lines(sheet: Sheet, entries: Sequence[tuple[str, Style]], size_pt: float) -> list[_Line]:
+def _lines(sheet: Sheet, entries: Sequence[tuple[str, Style]], size_pt: float, first: int = 0) -> list[_Line]:
     return [
         _Line(text=line, style=replace(style, size_pt=size_pt), entry=index)
-        for index, (text, style) in enumerate(entries)
+        for index, (text, style) in enumerate(entries, first)
         for line in sheet.wrap(text, replace(style, size_pt=size_pt), COLUMN)
     ]
 
 
-def _fits(left: int, right: int, follow_up: int, quality: int) -> bool:
-    """Whether all lines have room, one column's going on in the other where their own is full."""
-    over_left, over_right = max(follow_up - left, 0), max(quality - right, 0)
+def _fits(left: int, right: int, follow_up: list[_Line], quality: list[_Line]) -> bool:
+    """Whether all lines have room, one column's going on in the other, below a heading, where their own is full."""
+    over_left, over_right = max(len(follow_up) - left, 0), max(len(quality) - _whole(quality, right), 0)
     return over_left + over_right == 0 or (
-        over_left + (_CARRY if over_left else 0) <= right - quality
-        or over_right + (_CARRY if over_right else 0) <= left - follow_up
+        over_left + (_CARRY_LEFT if over_left else 0) <= right - len(quality)
+        or over_right + (_CARRY_RIGHT if over_right else 0) <= left - len(follow_up)
     )
 
 
-def _abridged(sheet: Sheet, content: ReportContent, warnings: list[_Line], left: _Space, right: _Space) -> list[_Line]:
-    """``warnings`` with the same greatest number of lines each, where they do not all fit in full."""
-    line_px = sheet.line_px(Style(size_pt=SMALLEST_PT))
-    flags = len(sheet.wrap(content.follow_up_flags, replace(WARNING, size_pt=SMALLEST_PT), COLUMN))
-    room = right.lines(line_px) + max(left.lines(line_px) - flags - _CARRY, 0) - 3
-    longest = max((sum(other.entry == line.entry for other in warnings) for line in warnings), default=0)
-    for most in range(longest, 1, -1):
-        kept = _first_lines(sheet, warnings, most)
-        if len(kept) <= room:
-            return kept
-    return _first_lines(sheet, warnings, 1)
-
-
-def _first_lines(sheet: Sheet, lines: list[_Line], most: int) -> list[_Line]:
-    kept: list[_Line] = []
-    for entry in dict.fromkeys(line.entry for line in lines):
-        own = [line for line in lines if line.entry == entry]
-        kept += own[:most]
-        if len(own) > most:
-            cut = sheet.shorten(f"{own[most - 1].text} {own[most].text}", own[0].style, COLUMN)
-            kept[-1] = replace(kept[-1], text=cut)
-    return kept
+def _foremost(sheet: Sheet, warnings: list[_Line], follow_up: list[_Line], left: int, right: int) -> list[_Line]:
+    """The first of ``warnings`` that have room beside the whole follow-up, in full, and how many more there are."""
+    count = len({line.entry for line in warnings})
+    for kept in range(count - 1, -1, -1):
+        further = count - kept
+        said = sheet.words(f"… {further} further warning{'s' if further > 1 else ''}: see the structured report")
+        style = replace(WARNING, size_pt=SMALLEST_PT)
+        told = [_Line(text=line, style=style, entry=count) for line in sheet.wrap(said, style, COLUMN)]
+        shown = [line for line in warnings if line.entry < kept] + told
+        if _fits(left, right, follow_up, shown):
+            break
+    return shown
 
 
 def _place(
