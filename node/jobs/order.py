@@ -14,8 +14,8 @@ from node.ops.events import Event
 _OVERTAKEN = "not sent: a later result replaces it"
 
 
-def drop_overtaken(connection: Connection, destination: str, now: datetime) -> None:
-    """End the deliveries to ``destination`` of results that another one on its way there, or there, replaces."""
+def overtaken(connection: Connection, destination: str) -> list[str]:
+    """Jobs with deliveries pending at ``destination`` that another job, on its way there or there, replaces."""
     pairs, sent, job = _pending_and_later(destination), schema.delivery.c, schema.job.c
     query = (
         select(pairs.c.earlier, job.record["revision"].label("revision"))
@@ -24,8 +24,13 @@ def drop_overtaken(connection: Connection, destination: str, now: datetime) -> N
         .where(sent.destination == destination)
     )
     # A later result that left the earlier one valid (an unusable region) overtakes nothing.
-    overtaken = {row.earlier for row in connection.execute(query) if (row.revision or {}).get("replaces")}
-    for job_id in sorted(overtaken):
+    return sorted({row.earlier for row in connection.execute(query) if (row.revision or {}).get("replaces")})
+
+
+def drop(connection: Connection, destination: str, job_ids: list[str], now: datetime) -> None:
+    """End the pending deliveries of these jobs to ``destination``."""
+    sent = schema.delivery.c
+    for job_id in job_ids:
         moved = update(schema.delivery).where(
             sent.job_id == job_id, sent.destination == destination, sent.state == DeliveryState.PENDING.value
         )

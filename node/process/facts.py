@@ -137,9 +137,7 @@ def contrast_given(ds: Dataset) -> str | None:
     return text(coded[0], "CodeMeaning") or "an agent without name" if coded else None
 
 
-FAT_SUPPRESSED = "fat_suppressed"
-"""Code of the line that says why the fat fraction is not stated although the fit has one."""
-
+_FAT_SUPPRESSED = "fat_suppressed"
 _FAT_OPTIONS = frozenset({"FS", "WE"})
 """Scan Options of fat saturation (PS3.3 C.8.3.1; seen: UKRIN-MAPS/ukat for GE, a Siemens mosaic) and of water
 excitation (Siemens; not seen)."""
@@ -153,7 +151,12 @@ def fat_suppression_line(headers: Iterable[Dataset]) -> QcLine | None:
     if not why:
         return None
     text = f"Fat and water do not give their full signal ({why}): the fat fraction is not stated."
-    return QcLine(code=FAT_SUPPRESSED, severity="info", text=text)
+    return QcLine(code=_FAT_SUPPRESSED, severity="info", text=text)
+
+
+def fat_suppressed(lines: Iterable[QcLine]) -> bool:
+    """Whether one of ``lines`` says so: the fat fraction that the fit has is not stated then."""
+    return any(line.code == _FAT_SUPPRESSED for line in lines)
 
 
 def _fat_told(layers: Layers) -> str:

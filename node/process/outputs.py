@@ -10,7 +10,7 @@ import numpy.typing as npt
 from node.config import ReportConfig
 from node.model import JobInput, PipelineOutput
 from node.ops.events import Event, emit
-from node.process.facts import FAT_SUPPRESSED, StudyFacts
+from node.process.facts import StudyFacts, fat_suppressed
 from node.report.html import render_html
 from node.report.language import Catalogue, catalogue
 from node.report.page import render_page
@@ -106,30 +106,30 @@ def _folder_with_objects(
         replaces=job.replaces if result.revision is not None and result.revision.replaces else (),
     )
     drawn = picture_files(built.result, pictures, words)
-    more = {"report.pdf": page.pdf, "page.png": page.png, **drawn}
+    more = {"report.pdf": page.pdf, "page.png": page.png}
     more |= {f"dicom/{item.file}": item.content for item in built.objects}
-    return _folder(built.result, pictures, words, more, drawn)
+    return _folder(built.result, pictures, words, drawn, more)
 
 
 def folder_without_objects(result: LiverIronResult, report: ReportConfig) -> PipelineOutput:
     """The result folder of files that are not an acquisition to measure: the record and its words."""
-    return _folder(result, None, catalogue(report.language, report.texts_file), {})
+    return _folder(result, None, catalogue(report.language, report.texts_file), {}, {})
 
 
 def _folder(
     result: LiverIronResult,
     pictures: PagePictures | None,
     words: Catalogue,
+    drawn: dict[str, bytes],
     more: dict[str, bytes],
-    drawn: dict[str, bytes] | None = None,
 ) -> PipelineOutput:
     record = result.to_record()
     texts = {
         "result.json": (json.dumps(record, indent=2, allow_nan=False) + "\n").encode(),
         "report.txt": render_text(result).encode(),
-        "report.html": render_html(result, pictures, words, drawn).encode(),
+        "report.html": render_html(result, pictures, drawn, words).encode(),
     }
-    return PipelineOutput(record=record, files=texts | more)
+    return PipelineOutput(record=record, files=texts | drawn | more)
 
 
 def _maps(result: LiverIronResult, material: Material) -> ResultMaps | None:
@@ -146,8 +146,7 @@ def _maps(result: LiverIronResult, material: Material) -> ResultMaps | None:
     calibration = None if result.lic_mg_per_g is None else material.calibration
     if calibration is not None:
         ranges[LIC.key] = calibration.lic_range_mg_per_g
-    suppressed = any(line.code == FAT_SUPPRESSED for line in result.qc)
-    unstated = suppressed or (result.status == "measured" and result.pdff_percent is None)
+    unstated = fat_suppressed(result.qc) or (result.status == "measured" and result.pdff_percent is None)
     return ResultMaps(
         r2star_per_s=r2star.values,
         lic_mg_per_g=None if calibration is None else calibration.lic_map(r2star.values),

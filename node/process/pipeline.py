@@ -15,7 +15,7 @@ from node.intake.admission import SEVERAL_PATIENTS
 from node.intake.assembly import AcquisitionPlan
 from node.model import JobInput, PipelineOutput
 from node.ops.events import Event, emit
-from node.process.facts import StudyFacts
+from node.process.facts import StudyFacts, fat_suppressed
 from node.process.indication import IndicationFound, indication_of_order
 from node.process.measured import Measured
 from node.process.outputs import Material, folder_of, folder_without_objects
@@ -192,7 +192,7 @@ def _assessed(
         indication=indication.indication,
     )
     earlier = (line for line in base.qc if line.code != "few_echoes")  # the assessment counts the echoes as well
-    pdff_percent = None if measured.loaded.fat_suppressed else assessment.pdff_percent
+    pdff_percent = None if fat_suppressed(measured.loaded.qc) else assessment.pdff_percent
     ours = {
         "r2star_per_s": None if assessment.r2star_per_s is None else assessment.r2star_per_s.median,
         "pdff_percent": None if pdff_percent is None else pdff_percent.median,

@@ -5,7 +5,7 @@ sort them. Here they are put together, with the facts that the record and the re
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -41,8 +41,7 @@ from sr_templates.evidence import FrameRef, SourceSeries
 class LoadedAcquisition:
     """One acquisition and everything said about it.
 
-    ``refusals`` are reasons why no iron value may be stated although the images can be read. With ``fat_suppressed`` no
-    fat fraction may.
+    ``refusals`` are reasons why no iron value may be stated although the images can be read.
     """
 
     acquisition: MultiEcho
@@ -51,7 +50,6 @@ class LoadedAcquisition:
     qc: tuple[QcLine, ...]
     refusals: tuple[Reason, ...]
     indication: IndicationFacts
-    fat_suppressed: bool = False
     vendor_maps: tuple[VendorMap, ...] = ()
 
 
@@ -79,8 +77,7 @@ def read_acquisition(files: Sequence[Path]) -> LoadedAcquisition:
         maps = vendor_maps(sources.values(), geometry, acquisition.signal.shape[:3])
         fat = fat_suppression_line(source.datasets)
         said = (*found_lines(maps), *signal.qc, *([fat] if fat else []), *quality_lines(acquisition, sources, signal))
-        loaded = _loaded(acquisition, source, prepared.header, (*prepared.qc, *said), maps)
-        return replace(loaded, fat_suppressed=fat is not None)
+        return _loaded(acquisition, source, prepared.header, (*prepared.qc, *said), maps)
 
 
 @dataclass(frozen=True, kw_only=True)

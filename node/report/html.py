@@ -7,7 +7,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from node.report.content import report_content
 from node.report.language import ENGLISH, Catalogue, translated
-from node.report.picture_files import picture_files
 from node.report.pictures import NO_IMAGE, PagePictures
 from node.report.plots import MAP_NAMES, MAP_UNITS, SCALE_TITLE, map_caption
 from node.report.trend import TREND_TITLE
@@ -22,24 +21,22 @@ _ENVIRONMENT = Environment(
 def render_html(
     result: LiverIronResult,
     pictures: PagePictures | None,
+    drawn: Mapping[str, bytes],
     words: Catalogue = ENGLISH,
-    drawn: Mapping[str, bytes] | None = None,
 ) -> str:
     """The report of ``result`` in the language of ``words``; without ``pictures`` (nothing could be read) it holds text
-    only. ``drawn`` is what ``picture_files`` gave for them, where somebody has asked for it already."""
+    only. ``drawn`` is what ``picture_files`` gives for them."""
     template = _ENVIRONMENT.get_template("report.html")
     return template.render(
         content=translated(report_content(result), words),
         words=words,
         patient=None if pictures is None else pictures.patient,
-        figures=[] if pictures is None else _figures(result, pictures, words, drawn),
+        figures=[] if pictures is None else _figures(pictures, words, drawn),
         no_image=words(NO_IMAGE) if pictures is not None and pictures.shown is None else "",
     )
 
 
-def _figures(
-    result: LiverIronResult, pictures: PagePictures, words: Catalogue, drawn: Mapping[str, bytes] | None
-) -> list[dict[str, str]]:
+def _figures(pictures: PagePictures, words: Catalogue, drawn: Mapping[str, bytes]) -> list[dict[str, str]]:
     shown = pictures.shown
     if shown is None:
         return []
@@ -71,5 +68,5 @@ def _figures(
             "alt": texts[name][1],
             "source": f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}",
         }
-        for name, png in (picture_files(result, pictures, words) if drawn is None else drawn).items()
+        for name, png in drawn.items()
     ]

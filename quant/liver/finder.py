@@ -228,35 +228,25 @@ def _late_refusals(
 def _warnings(measures: Measures, native: NativeRegion) -> tuple[QcLine, ...]:
     """What a reader should know of a region that is reported, or was refused for other reasons."""
     n_slices = int(native.measurable.any((1, 2)).sum())
-    lines = []
-    if n_slices == 1:
-        lines.append(
-            QcLine(
-                code="roi_single_slice",
-                severity="warning",
-                text="The region lies in one slice only.",
-                value=float(n_slices),
-                limit=2.0,
-            )
-        )
-    if native.in_gradient:
-        lines.append(
-            QcLine(
-                code="roi_field_gradient",
-                severity="warning",
-                text="In most of the region the field changes so steeply that it adds 5 % or more to R2*.",
-                value=native.gradient_share,
-                limit=MOST_IN_GRADIENT,
-            )
-        )
-    if measures.r2star_per_s > _HIGH_R2STAR_PER_S:
-        lines.append(
-            QcLine(
-                code="roi_high_r2star",
-                severity="warning",
-                text="R2* is so high (in 1/s) that liver and neighbours are hard to tell apart: look at the region.",
-                value=measures.r2star_per_s,
-                limit=_HIGH_R2STAR_PER_S,
-            )
-        )
-    return tuple(lines)
+    told = (
+        (n_slices == 1, "roi_single_slice", "The region lies in one slice only.", float(n_slices), 2.0),
+        (
+            native.in_gradient,
+            "roi_field_gradient",
+            "In most of the region the field changes so steeply that it adds 5 % or more to R2*.",
+            native.gradient_share,
+            MOST_IN_GRADIENT,
+        ),
+        (
+            measures.r2star_per_s > _HIGH_R2STAR_PER_S,
+            "roi_high_r2star",
+            "R2* is so high (in 1/s) that liver and neighbours are hard to tell apart: look at the region.",
+            measures.r2star_per_s,
+            _HIGH_R2STAR_PER_S,
+        ),
+    )
+    return tuple(
+        QcLine(code=code, severity="warning", text=text, value=value, limit=limit)
+        for applies, code, text, value, limit in told
+        if applies
+    )

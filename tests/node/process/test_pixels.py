@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
 from node.errors import DeclinedError
+from node.process.facts import fat_suppressed
 from node.process.pixels import LoadedAcquisition, read_acquisition
 from node.simulate import DIALECTS, write_phantom
 from quant.phantom import make_abdomen
@@ -261,7 +262,6 @@ def test_contradicting_field_strengths_declined(tmp_path: Path) -> None:
 )
 def test_suppressed_fat_is_told(tmp_path: Path, extra: dict[str, Any], element: str) -> None:
     loaded = _read(classics(Scan(extra=extra)), tmp_path)
-    assert loaded.fat_suppressed
     (line,) = loaded.qc
     assert (line.code, element in line.text) == ("fat_suppressed", True)
 
@@ -270,7 +270,7 @@ def test_philips_tells_fat_suppression_in_an_element_of_its_own(tmp_path: Path) 
     for letter, told in (("Y", True), ("N", False)):
         every = classics(Scan())
         every[-1].private_block(0x2001, "Philips Imaging DD 001", create=True).add_new(0x21, "CS", letter)
-        assert _read(every, tmp_path / letter).fat_suppressed is told
+        assert fat_suppressed(_read(every, tmp_path / letter).qc) is told
 
 
 def test_water_excitation_of_a_frame_is_told(tmp_path: Path) -> None:
@@ -278,12 +278,13 @@ def test_water_excitation_of_a_frame_is_told(tmp_path: Path) -> None:
     modifier = Dataset()
     modifier.SpectrallySelectedExcitation = "WATER"
     ds.SharedFunctionalGroupsSequence[0].MRModifierSequence = Items([modifier])
-    assert _read([ds], tmp_path).fat_suppressed
+    assert fat_suppressed(_read([ds], tmp_path).qc)
 
 
 def test_options_without_fat_suppression_keep_the_fat_fraction(tmp_path: Path) -> None:
     for number, options in enumerate((["PFP", "FC"], ["FAST_GEMS", "FSI_GEMS"], "OTHER")):
-        assert not _read(classics(Scan(extra={"ScanOptions": options})), tmp_path / str(number)).fat_suppressed
+        loaded = _read(classics(Scan(extra={"ScanOptions": options})), tmp_path / str(number))
+        assert not fat_suppressed(loaded.qc)
 
 
 def test_contrast_agent_forbids_a_number(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ from tests.node.intake.test_sisters import volume
 from tests.node.mr_images import Scan, classic
 from tests.node.printed_text import text_of_html, text_of_pdf
 from tests.node.report.emitted_texts import data_texts, pieces
+from tests.node.report.page_parts import assert_clinical_text_in_full, html_of, texts_of
 from tests.node.report.report_cases import CASES
-from tests.node.report.test_page import assert_clinical_text_in_full, texts_of
 
 LANGUAGES = ("de", "fr")
 INVENTED = {"four late echoes", "nearly all voxels failed", "refused", "refused, no candidate", "crowded"}
@@ -98,7 +98,7 @@ WITH_PICTURES = {"mild", "followed up", "refused", "refused, headers only"}
 def test_no_english_is_left(name: str, language: str) -> None:
     case, words = CASES[name](), Listening(language)
     sheet = draw_page(case.result, case.pictures, words)
-    html = render_html(case.result, case.pictures if name in WITH_PICTURES else None, words)
+    html = html_of(case, words) if name in WITH_PICTURES else render_html(case.result, None, {}, words)
     assert_clinical_text_in_full(case.result, sheet, catalogue(language))
     assert f'<html lang="{language}">' in html
     pieces_missing = {piece for text in words.missing for piece in text.split(", ")}
@@ -120,7 +120,7 @@ def test_page_and_html_state_the_numbers_of_the_record(language: str) -> None:
     case, words = CASES["crowded"](), catalogue(language)
     record = case.result.to_record()
     pdf = text_of_pdf(render_page(case.result, case.pictures, words).pdf)
-    html = text_of_html(render_html(case.result, case.pictures, words))
+    html = text_of_html(html_of(case, words))
     for form in (pdf, html):
         said = "".join(form.split())
         for label, unit, key in PRINTED:

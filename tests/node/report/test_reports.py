@@ -17,8 +17,8 @@ from node.report.plots import body_box, map_top, outline_loops
 from node.report.text import render_text
 from node.report.trend import has_trend
 from quant.acquisition import Geometry
+from tests.node.report.page_parts import html_of, page_of
 from tests.node.report.report_cases import CASES, PATIENT, abdomen, base_result, measured, refused
-from tests.node.report.test_page import page_of
 
 _VOID = {"meta", "img", "br", "link"}
 
@@ -55,14 +55,13 @@ def parse(html: str) -> Page:
 
 
 @cache
-def html_of(name: str) -> str:
-    case = CASES[name]()
-    return render_html(case.result, case.pictures)
+def html_of_case(name: str) -> str:
+    return html_of(CASES[name]())
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_html_is_whole_and_self_contained(name: str) -> None:
-    case, html = CASES[name](), html_of(name)
+    case, html = CASES[name](), html_of_case(name)
     page = parse(html)
     lic, shown, decay = case.result.lic_mg_per_g, case.pictures.shown, case.pictures.decay
     wanted = 2 * (shown is not None) + sum(bool(part) for part in (lic, decay, has_trend(case.result)))
@@ -79,7 +78,7 @@ def test_html_is_whole_and_self_contained(name: str) -> None:
 
 def test_html_repeats() -> None:
     case = CASES["followed up"]()
-    assert render_html(case.result, case.pictures) == html_of("followed up")
+    assert html_of(case) == html_of_case("followed up")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -87,7 +86,7 @@ def test_all_reports_say_the_same(name: str) -> None:
     """Whatever the record says in numbers stands in HTML and text; headline and grade on the page as well."""
     case = CASES[name]()
     content = report_content(case.result)
-    words = " ".join(" ".join(parse(html_of(name)).words).split())
+    words = " ".join(" ".join(parse(html_of_case(name)).words).split())
     text = " ".join(render_text(case.result).split())
     page = " ".join(t.get_text() for t in page_of(name).figure.texts)
     parts = [content.headline.value, content.headline.interval, content.headline.grade_detail, content.follow_up_title]
@@ -150,12 +149,12 @@ def test_refusal_in_text() -> None:
     assert "What to do" in text
     declined = replace(base_result(1.5), status="declined", acquisition=None, fit=None)
     assert "Not measured: not this examination" in render_text(declined)
-    assert "<img" not in render_html(declined, None)
+    assert "<img" not in render_html(declined, None, {})
 
 
 def test_html_escapes_what_comes_from_outside() -> None:
     patient = replace(PATIENT, name="<script>alert(1)</script>^&", institution='"><b>')
-    html = render_html(measured(67.73, patient=patient).result, measured(67.73, patient=patient).pictures)
+    html = html_of(measured(67.73, patient=patient))
     assert "<script" not in html
     assert "&lt;script&gt;" in html
     assert "<b>" not in html
