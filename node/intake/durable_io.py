@@ -3,6 +3,7 @@
 Every method raises ``OSError`` as the system gave it; :func:`storage_error` turns that into the node's errors.
 """
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -20,6 +21,9 @@ _WRITE_OUT_TELLS = (4, 14)  # the first Linux whose sync_file_range(2) tells eve
 # statfs(2), f_type: ext4 (and ext2, ext3), XFS, tmpfs: where a name cannot become durable before the content that was
 # written out before it. btrfs and F2FS keep no such order, FUSE and NFS have others behind them: single flushes.
 _KNOWN_FILE_SYSTEMS = frozenset({0xEF53, 0x58465342, 0x01021994})
+_HERE = -100  # AT_FDCWD: paths are taken as they are
+_NO_REPLACE = 1  # RENAME_NOREPLACE of renameat2(2)
+_NOT_OFFERED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})  # by this file system (NFS) or kernel
 
 
 def storage_error(error: OSError, doing: str) -> StorageError:
@@ -71,8 +75,19 @@ class DurableIo:
         return status[0] in _KNOWN_FILE_SYSTEMS
 
     def rename(self, source: Path, target: Path) -> None:
-        """Give a file its final name."""
+        """Give a file its final name, in place of a file that has it."""
         source.rename(target)
+
+    def rename_new(self, source: Path, target: Path) -> None:
+        """Give a file a name that nobody has: what stands there is never replaced, whichever machine put it there.
+
+        Where the file system has no such rename, by link(2) and unlink(2); a crash between leaves both names.
+
+        Raises:
+            FileExistsError: the name is taken; nothing was changed.
+        """
+        if not _renamed_without_replacing(source, target):
+            _link_and_unlink(source, target)
 
     def flush_folder(self, folder: Path) -> None:
         """Names in this folder are on stable storage when this returns."""
@@ -108,9 +123,39 @@ def _checked(result: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
+def _renamed_without_replacing(source: Path, target: Path) -> bool:
+    """Whether the system has renameat2(2) with RENAME_NOREPLACE for this file system; then it is done."""
+    if _RENAMEAT2 is None:
+        return False
+    try:
+        _checked(_RENAMEAT2(_HERE, os.fsencode(source), _HERE, os.fsencode(target), _NO_REPLACE))
+    except OSError as error:
+        if error.errno in _NOT_OFFERED:
+            return False
+        raise
+    return True
+
+
+def _link_and_unlink(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        # An NFS server that is asked twice, its first answer lost, says so too; and so did a crash leave it.
+        if not _is_one_file(source, target):
+            raise
+    source.unlink(missing_ok=True)
+
+
+def _is_one_file(source: Path, target: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return source.samefile(target)
+    return False
+
+
 def _kernel() -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
 
 
 _SYNC_FILE_RANGE = _from_c_library("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+_RENAMEAT2 = _from_c_library("renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 _STATFS = _from_c_library("statfs", ctypes.c_char_p, ctypes.c_void_p)

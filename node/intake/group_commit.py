@@ -3,18 +3,19 @@
 Order for each file, which makes a name in the inbox a promise:
 
 1. the temporary file's content is written out, so that no name given later is durable before it,
-2. it is renamed,
+2. it is renamed, never in place of a file that has the name,
 3. its folder is flushed,
 4. the caller may answer success.
 
 A power cut before 3 leaves a whole file or no file under the final name, never a part of one; after 3 it leaves the
-whole file. Where the file system is not known to keep that order (``DurableIo.keeps_order``), 1 flushes the content.
+whole file. When the flush of 3 fails, the answer is a failure and the name stays: another gateway on the same folder
+may have found it, flushed and vouched for it. Where the file system is not known to keep that order
+(``DurableIo.keeps_order``), 1 flushes the content.
 
 One flush costs 0.3 to 10 ms and a disk serves one at a time. The callers that arrive while a flush runs share the next
 one, which the first of them does; no thread of its own, so a single sender pays no hand-over.
 """
 
-import contextlib
 import errno
 import threading
 from collections.abc import Callable
@@ -52,17 +53,16 @@ class GroupCommitter:
         """Make ``temporary`` durable under the name ``final``.
 
         Raises:
-            StorageError: the disk refused; then neither name exists.
+            FileExistsError: the name is taken; nothing was changed.
+            StorageError: the disk refused; whichever of the names the file has, it keeps.
         """
-        name = temporary
         try:
             self.write_out(descriptor)
-            self._disk.rename(temporary, final)
-            name = final
+            self._disk.rename_new(temporary, final)
             self.flush(final.parent)
+        except FileExistsError:
+            raise
         except OSError as error:
-            with contextlib.suppress(OSError):
-                name.unlink()
             raise storage_error(error, f"{final.name} cannot be made durable") from error
 
     def write_out(self, descriptor: int) -> None:

@@ -110,7 +110,8 @@ class IncomingInstance:
 
         Raises:
             InputError: the SOP Instance UID is not legal.
-            DiskFullError, StorageError: the disk refused; nothing is left behind.
+            DiskFullError, StorageError: the disk refused. Only a flush of the folder that failed leaves the instance
+                behind, whole and not to be acknowledged: another gateway may have vouched for it meanwhile.
         """
         try:
             return self._keep(self)
@@ -145,10 +146,7 @@ class IncomingInstance:
     def digest(self) -> str:
         """SHA-256 (hex) of transfer syntax and data set, without file meta information."""
         with self.contents() as memory:
-            state = hashlib.sha256(self.meta.transfer_syntax_uid.encode())
-            for start in range(self.head_bytes, len(memory), _COMPARE_BYTES):
-                state.update(memory[start : start + _COMPARE_BYTES])
-            return state.hexdigest()
+            return _digest(self.meta.transfer_syntax_uid, memory, self.head_bytes)
 
     def same_data_set(self, path: Path) -> bool:
         """Whether a stored file holds the same data set bytes in the same transfer syntax."""
@@ -165,3 +163,24 @@ class IncomingInstance:
                 file.read(_COMPARE_BYTES) == ours[position : position + _COMPARE_BYTES]
                 for position in range(self.head_bytes, len(ours), _COMPARE_BYTES)
             )
+
+
+def stored_digest(path: Path) -> str:
+    """What :meth:`IncomingInstance.digest` was for a stored file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
+        try:
+            meta, start = decode_file_meta(memory[: head_bytes()], path.name)
+        except InputError:  # damaged on the disk: then it is like no other
+            return _digest("", memory, 0)
+        return _digest(meta.transfer_syntax_uid, memory, start)
+
+
+def _digest(transfer_syntax_uid: str, memory: EncodedDataSet, start: int) -> str:
+    state = hashlib.sha256(transfer_syntax_uid.encode())
+    for position in range(start, len(memory), _COMPARE_BYTES):
+        state.update(memory[position : position + _COMPARE_BYTES])
+    return state.hexdigest()

@@ -6,7 +6,8 @@
 process reads.
 
 An instance lies in the inbox or in ``instances``, and moves between them by one rename; who looks for it in that
-order cannot miss it.
+order cannot miss it. No rename here replaces a file: listeners of several gateways may name instances of one UID at the
+same time, and only one of them is the first. Where both places hold one, the one in ``instances`` was.
 """
 
 import contextlib
@@ -23,12 +24,13 @@ from node.errors import DiskFullError, InputError, StorageError
 from node.intake.durable_io import DurableIo, storage_error
 from node.intake.file_meta import FileMeta, decode_file_meta, head_bytes
 from node.intake.group_commit import GroupCommitter
-from node.intake.incoming import IncomingInstance, Kept
+from node.intake.incoming import IncomingInstance, Kept, stored_digest
 from node.intake.uids import UidReservations, is_legal_uid
 from node.model import SpooledInstance
 
 _HOST = socket.gethostname()
 _ABANDONED_AFTER_S = 86400.0  # no association takes a day
+_LOOKS = 10  # a name that another gateway takes after our look has a file at the next one, over NFS at a later one
 
 
 def _is_abandoned(path: Path) -> bool:
@@ -128,47 +130,74 @@ class Spool:
             raise InputError("the SOP Instance UID is not a legal UID")
         self._uids.hold(uid)
         try:
-            known = self._is_known(uid, incoming)
-            if known is None:
-                self._publish(incoming, self._inbox_path(uid))
-                return Kept.STORED
-            if known:
-                return Kept.KNOWN
-            self._quarantine(uid, incoming)
-            return Kept.CONFLICT
+            return self._keep(uid, incoming)
         finally:
             self._uids.release(uid)
+
+    def _keep(self, uid: str, incoming: IncomingInstance) -> Kept:
+        inbox = self._inbox_path(uid)
+        for _ in range(_LOOKS):
+            known = self._is_known(uid, incoming)
+            if known:
+                return Kept.KNOWN
+            if known is not None:
+                self._quarantine(uid, incoming)
+                return Kept.CONFLICT
+            try:
+                self._publish(incoming, inbox)
+            except FileExistsError:  # another gateway was faster
+                continue
+            return self._confirmed(uid, incoming)
+        raise StorageError(f"{inbox.name} cannot be made durable: its name is taken, and nothing can be read there")
 
     def _publish(self, incoming: IncomingInstance, target: Path) -> None:
         incoming.write_held()
         self._committer.publish(incoming.descriptor, incoming.path, target)
         incoming.published()
 
+    def _confirmed(self, uid: str, incoming: IncomingInstance) -> Kept:
+        """Whether an instance that is in the inbox now is the first: not when one of another gateway was admitted
+        between our look and our naming. Then :meth:`admit` will take ours out of the way."""
+        admitted = self._instance_path(uid)
+        try:
+            if os.path.samestat(admitted.stat(), os.fstat(incoming.descriptor)):
+                return Kept.STORED
+            return Kept.KNOWN if self._holds(admitted, incoming) else Kept.CONFLICT
+        except FileNotFoundError:
+            return Kept.STORED
+        except OSError as error:
+            raise storage_error(error, f"{admitted.name} cannot be compared") from error
+
     def _quarantine(self, uid: str, incoming: IncomingInstance) -> None:
         """Keep another data set under a known UID, once: the file that is there already is not touched."""
-        target = self.quarantine_folder / f"{uid}.{incoming.digest()[:16]}.dcm"
-        if not target.exists():
-            self._publish(incoming, target)
-            return
+        target = self._quarantine_path(uid, incoming.digest())
         try:
-            self._committer.flush(target.parent)
-        except OSError as error:
-            raise storage_error(error, f"{target.name} cannot be made durable") from error
+            self._publish(incoming, target)
+        except FileExistsError:
+            try:
+                self._committer.flush(target.parent)
+            except OSError as error:
+                raise storage_error(error, f"{target.name} cannot be made durable") from error
 
     def _is_known(self, uid: str, incoming: IncomingInstance) -> bool | None:
         """None: a new UID. True: the same data set is here (and now surely durable). False: another one is."""
-        for path in (self._inbox_path(uid), self._instance_path(uid)):
+        known = None
+        for path in (self._inbox_path(uid), self._instance_path(uid)):  # the second, where there are two, was first
             try:
                 path.stat()  # nearly always in vain, and cheaper so than by an open
-                if not incoming.same_data_set(path):
-                    return False
-                self._committer.flush(path.parent)
-                return True
+                known = self._holds(path, incoming)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 raise storage_error(error, f"{path.name} cannot be compared") from error
-        return None
+        return known
+
+    def _holds(self, path: Path, incoming: IncomingInstance) -> bool:
+        """Whether a stored file is the same data set; then it is surely durable, whoever stored it."""
+        same = incoming.same_data_set(path)
+        if same:
+            self._committer.flush(path.parent)
+        return same
 
     # ------------------------------------------------------------ assembling
 
@@ -180,11 +209,13 @@ class Spool:
     def admit(self, sop_instance_uid: str) -> Path:
         """Move an instance from the inbox to its lasting place, durably; a second call changes nothing.
 
+        Where the lasting place is taken, by what another gateway stored first, the inbox's goes: to quarantine when it
+        is another data set (the path there is returned), for ever when it is the same again.
+
         Raises:
             StorageError: it is not in the spool, or the disk refused.
         """
-        target = self._instance_path(sop_instance_uid)
-        return self._move(sop_instance_uid, target)
+        return self._move(sop_instance_uid, self._instance_path(sop_instance_uid))
 
     def reject_unreadable(self, sop_instance_uid: str) -> Path:
         """Set an instance of the inbox aside whose header cannot be used; the operator finds it in unreadable/."""
@@ -199,8 +230,11 @@ class Spool:
         """Where an instance lies now, or None."""
         if not is_legal_uid(sop_instance_uid):
             return None
-        places = (self._inbox_path(sop_instance_uid), self._instance_path(sop_instance_uid))
-        return next((path for path in places if path.exists()), None)
+        waits = self._inbox_path(sop_instance_uid).exists()  # before the other look, or its move could be missed
+        admitted = self._instance_path(sop_instance_uid)
+        if admitted.exists():
+            return admitted
+        return self._inbox_path(sop_instance_uid) if waits else None
 
     def vouch(self, sop_instance_uids: Iterable[str]) -> dict[str, str]:
         """Which of these instances are here, surely durable when this returns: UID -> SOP class UID.
@@ -264,7 +298,7 @@ class Spool:
                 target.parent.mkdir(exist_ok=True)
                 self._disk.flush_folder(target.parent.parent)
             with contextlib.suppress(FileNotFoundError):
-                self._disk.rename(source, target)
+                target = self._renamed(uid, source, target)
                 self._disk.flush_folder(source.parent)
             self._disk.flush_folder(target.parent)
         except OSError as error:
@@ -272,6 +306,27 @@ class Spool:
         if not target.exists():
             raise StorageError(f"{uid} is not in the spool")
         return target
+
+    def _renamed(self, uid: str, source: Path, target: Path) -> Path:
+        """Where an instance of the inbox is now: at ``target``, or in quarantine when another data set is there."""
+        try:
+            self._disk.rename_new(source, target)
+            return target
+        except FileExistsError:
+            seen = source.stat()
+            digest = stored_digest(source)
+        if digest != stored_digest(target):
+            target = self._quarantine_path(uid, digest)
+            with contextlib.suppress(FileExistsError):
+                self._disk.rename_new(source, target)
+                return target
+        self._disk.flush_folder(target.parent)  # what stays is durable before its double goes
+        if os.path.samestat(source.stat(), seen):
+            source.unlink()
+        return target
+
+    def _quarantine_path(self, uid: str, digest: str) -> Path:
+        return self.quarantine_folder / f"{uid}.{digest[:16]}.dcm"
 
     def _inbox_path(self, uid: str) -> Path:
         return self.inbox_folder / f"{uid}.dcm"

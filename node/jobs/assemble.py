@@ -82,8 +82,13 @@ class Assembler:
             readable = [i for a in arrivals[start : start + _BATCH] if (i := self._read(a)) is not None]
             changed |= self._ledger.studies.add_instances(readable)
             for item in readable:
-                self._spool.admit(item.spooled.sop_instance_uid)
+                self._admit(item.spooled)
         return changed
+
+    def _admit(self, arrival: SpooledInstance) -> None:
+        uid = arrival.sop_instance_uid
+        if self._spool.admit(uid).parent == self._spool.quarantine_folder:
+            emit(Event.INSTANCE_CONFLICT, sop_instance_uid=uid, calling_ae_title=arrival.calling_ae_title, known=False)
 
     def _read(self, arrival: SpooledInstance) -> IndexedInstance | None:
         uid = arrival.sop_instance_uid

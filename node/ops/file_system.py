@@ -27,6 +27,7 @@ def broken_promises(folder: Path) -> list[str]:
             place = Path(name)
             tried = {
                 "a new file can take the place of one that exists (O_EXCL)": _creates_only_new(place / "new"),
+                "a file cannot get a name, or takes one that is taken": _names_only_new(place / "named"),
                 "rename leaves a moment without the name, or with half a file": _replaces_at_once(place / "name"),
                 "locks (flock) do not hold others off": _locks(place / "lock"),
             }
@@ -41,6 +42,19 @@ def _creates_only_new(path: Path) -> bool:
         os.close(DurableIo().create(path))
     except FileExistsError:
         return True
+    return False
+
+
+def _names_only_new(path: Path) -> bool:
+    other = path.with_name("unnamed")
+    try:
+        for content in (b"first", b"second"):
+            other.write_bytes(content)
+            DurableIo().rename_new(other, path)
+    except FileExistsError:
+        return path.read_bytes() == b"first" and other.read_bytes() == b"second"
+    except OSError:  # neither a rename that does not replace, nor links
+        return False
     return False
 
 

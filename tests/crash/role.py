@@ -50,7 +50,7 @@ def move_clock(folder: Path, role: str) -> None:
     def moved_clock() -> datetime:
         return datetime.now(UTC) + timedelta(seconds=offset_s())
 
-    rename: Callable[[DurableIo, Path, Path], None] = DurableIo.rename
+    rename: Callable[[DurableIo, Path, Path], None] = DurableIo.rename_new
 
     def rename_as_of_moved_clock(disk: DurableIo, source: Path, target: Path) -> None:
         if source.parent.name == "tmp" and offset_s():
@@ -62,7 +62,7 @@ def move_clock(folder: Path, role: str) -> None:
         from node import app
 
         app.wall_clock = moved_clock
-    DurableIo.rename = rename_as_of_moved_clock  # type: ignore[method-assign] - the harness moves the clock in here
+    DurableIo.rename_new = rename_as_of_moved_clock  # type: ignore[method-assign] - the harness moves the clock in here
 
 
 def load_mixed(config: "Config") -> "Pipeline":

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+from node.intake import durable_io
 from node.intake.durable_io import DurableIo
 from node.ops.file_system import broken_promises
 
@@ -40,3 +41,19 @@ def test_a_rename_in_two_steps_is_named(tmp_path, monkeypatch) -> None:
 def test_a_file_that_is_made_twice_is_named(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(DurableIo, "create", lambda _self, path: os.open(path, os.O_CREAT | os.O_RDWR))
     assert broken_promises(tmp_path) == ["a new file can take the place of one that exists (O_EXCL)"]
+
+
+def no_links(*_: object) -> None:
+    raise OSError(95, "Operation not supported")
+
+
+def test_a_file_system_that_has_only_links_will_do_and_one_without_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(durable_io, "_RENAMEAT2", None)  # as over NFS
+    assert broken_promises(tmp_path) == []
+    monkeypatch.setattr(os, "link", no_links)
+    assert broken_promises(tmp_path) == ["a file cannot get a name, or takes one that is taken"]
+
+
+def test_a_name_that_is_taken_away_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(DurableIo, "rename_new", lambda _self, source, target: source.rename(target))
+    assert broken_promises(tmp_path) == ["a file cannot get a name, or takes one that is taken"]

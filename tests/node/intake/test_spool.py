@@ -212,9 +212,9 @@ class FailingDisk(DurableIo):
         self._count("write")
         super().write(descriptor, data)
 
-    def rename(self, source: Path, target: Path) -> None:
+    def rename_new(self, source: Path, target: Path) -> None:
         self._count("rename")
-        super().rename(source, target)
+        super().rename_new(source, target)
 
     def flush_folder(self, folder: Path) -> None:
         self._count("flush")
