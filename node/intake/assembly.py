@@ -262,7 +262,7 @@ def _plan_assembly(assembly: Assembly, key: str) -> Iterable[AcquisitionPlan]:
         promised=not missing and (images is not None or whole_object),
         missing=missing,
         declined=declined,
-        choice=tuple(_choice(copy) for copy in assembly.copies),
+        choice=(*(_choice(copy) for copy in assembly.copies), *_repetition_choice(stack)),
         companions=tuple(sorted(h.sop_instance_uid for copy in assembly.copies for h in copy.stack.headers)),
     )
 
@@ -295,6 +295,13 @@ def _choice(copy: Copy) -> str:
     marked = f" marked {', '.join(words)}" if words else ""
     left = f"{len(copy.stack.headers)} objects{marked} were left aside"
     return f"Of two reconstructions of the same echoes one was used because {copy.why}; {left}."
+
+
+def _repetition_choice(stack: list[InstanceHeader]) -> Iterable[str]:
+    """A job names objects, not frames: what repeats inside of one cannot be an acquisition of its own."""
+    most = max(header.repetitions for header in stack)
+    if most > 1:
+        yield f"Multi-frame objects hold {most} repetitions of the same slices and echoes; the first whole one was used."
 
 
 def _without_phase_difference(stack: Stack) -> tuple[list[InstanceHeader], list[InstanceHeader]]:

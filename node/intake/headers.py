@@ -3,7 +3,9 @@
 import errno
 import hashlib
 import logging
+import math
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple
@@ -16,7 +18,7 @@ from pydicom.errors import InvalidDicomError
 from node.errors import InputError, StorageError
 from node.intake.admission import decline_object, decline_plane, decline_planes
 from node.intake.durable_io import storage_error
-from node.intake.planes import Layers, Plane, acquired_s, first_number, first_numbers, layers_of, planes_of
+from node.intake.planes import Layers, Plane, Vector, acquired_s, first_number, first_numbers, layers_of, planes_of
 from node.intake.regions import region_reference
 from node.intake.tags import ODD_DATA, text, whole, words
 from node.intake.vendors import RECONSTRUCTION_WORDS, Private, map_quantity, private_text, promise
@@ -37,7 +39,7 @@ _MIXED_ACQUISITION = (
 _SEVERAL_REPETITIONS = (
     "several_repetitions",
     "One object holds the same slices and echoes of several repetitions (Temporal Position Index (0020,9128) or Frame "
-    "Acquisition Number (0020,9156)); objects are measured as a whole, and repetitions are not averaged.",
+    "Acquisition Number (0020,9156)), none of them whole; repetitions are neither mixed nor averaged.",
 )
 
 
@@ -102,11 +104,13 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
     every = planes_of(ds) if declined is None else ()
     declined = declined or decline_planes(every)
     usable = tuple(plane for plane in every if decline_plane(plane) is None) if declined is None else ()
+    runs = _repetitions(usable)
+    usable = usable if len(runs) < 2 else _first_whole(runs)
     told = _group_facts(ds, usable)
     if len(told) > 1:
         declined, usable = _MIXED_ACQUISITION, ()
-    elif _repeats(usable):
-        declined, usable = _SEVERAL_REPETITIONS, ()
+    elif runs and not usable:
+        declined = _SEVERAL_REPETITIONS
     facts = told.pop() if usable else None
     layers = layers_of(ds)[(usable[0].frame_number or 1) - 1] if usable else (ds,)
     promised = promise(ds)
@@ -135,6 +139,7 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
         group_facts=facts,
         names_patient=bool(text(ds, "PatientID")),
         part=_part_of(ds),
+        repetitions=max(len(runs), 1),
     )
 
 
@@ -201,10 +206,30 @@ def _group_facts(ds: Dataset, planes: tuple[Plane, ...]) -> set[GroupFacts]:
     return {group_facts(ds, every[(plane.frame_number or 1) - 1]) for plane in planes}
 
 
-def _repeats(planes: tuple[Plane, ...]) -> bool:
-    """Whether the planes say themselves that they are several repetitions of the same cells."""
-    cells = {(plane.kind, plane.echo_time_s, plane.position_mm) for plane in planes}
-    return len(cells) < len(planes) and len({plane.run for plane in planes}) > 1
+def _repetitions(planes: tuple[Plane, ...]) -> list[tuple[Plane, ...]]:
+    """The planes of each repetition, the earliest first, where they say themselves that they are several repetitions of
+    the same cells; else nothing."""
+    runs: defaultdict[str, list[Plane]] = defaultdict(list)
+    for plane in planes:
+        runs[plane.run].append(plane)
+    if len(runs) < 2 or len({_cell(plane) for plane in planes}) == len(planes):
+        return []
+    ordered = sorted(runs.items(), key=lambda run: (_began_s(run[1]), [part.zfill(12) for part in run[0].split("/")]))
+    return [tuple(run) for _, run in ordered]
+
+
+def _first_whole(runs: list[tuple[Plane, ...]]) -> tuple[Plane, ...]:
+    """The first repetition with every cell of the object once; empty when there is none."""
+    cells = {_cell(plane) for run in runs for plane in run}
+    return next((run for run in runs if len(run) == len(cells) and {_cell(plane) for plane in run} == cells), ())
+
+
+def _cell(plane: Plane) -> tuple[str, float | None, Vector | None]:
+    return plane.kind, plane.echo_time_s, plane.position_mm
+
+
+def _began_s(run: Iterable[Plane]) -> float:
+    return min((plane.acquired_s for plane in run if plane.acquired_s is not None), default=math.inf)
 
 
 def _part_of(ds: Dataset) -> ObjectPart | None:

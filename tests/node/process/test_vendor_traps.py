@@ -150,13 +150,35 @@ def test_two_half_breath_holds_in_the_frames_of_one_object_are_refused(
     assert refused.value.code == "mixed_repetitions"
 
 
-def test_two_whole_repetitions_in_one_object_are_named(tmp_path: Path) -> None:
-    (ds,) = _abdomen("philips-enhanced", tmp_path)
+def _repeated(ds: Dataset) -> Dataset:
+    """The object with a later and darker repetition of all frames, listed before them."""
     frames = list(ds.PerFrameFunctionalGroupsSequence)
-    ds.PerFrameFunctionalGroupsSequence = [*frames, *deepcopy(frames)]
-    ds.NumberOfFrames, ds.PixelData = 2 * len(frames), 2 * ds.PixelData
+    darker = (np.frombuffer(ds.PixelData, "<u2") // 2).tobytes()
+    ds.PerFrameFunctionalGroupsSequence = [*deepcopy(frames), *frames]
+    ds.NumberOfFrames, ds.PixelData = 2 * len(frames), darker + ds.PixelData
     for number, frame in enumerate(ds.PerFrameFunctionalGroupsSequence):
-        frame.FrameContentSequence[0].TemporalPositionIndex = 1 + number // len(frames)
+        frame.FrameContentSequence[0].TemporalPositionIndex = 2 - number // len(frames)
+    return ds
+
+
+@pytest.mark.parametrize("dialect", ["philips-enhanced", "siemens-xa"])
+def test_first_of_two_repetitions_in_one_object_is_measured(dialect: str, tmp_path: Path) -> None:
+    plain, edited = _both(
+        dialect, lambda every: [_repeated(ds) if _is(ds, "M") or len(every) == 1 else ds for ds in every], tmp_path
+    )
+    _same_magnitude(plain, edited)
+    (said,) = (line.text for line in edited.qc if line.code == "input_chosen")
+    assert "2 repetitions" in said
+
+
+def test_repetitions_of_which_none_is_whole_are_refused(tmp_path: Path) -> None:
+    (ds,) = _abdomen("philips-enhanced", tmp_path)
+    _repeated(ds)
+    frames = list(ds.PerFrameFunctionalGroupsSequence)
+    kept = [number for number in range(len(frames)) if number not in (0, len(frames) - 1)]
+    planes = np.frombuffer(ds.PixelData, "<u2").reshape(len(frames), -1)
+    ds.PerFrameFunctionalGroupsSequence = [frames[number] for number in kept]
+    ds.NumberOfFrames, ds.PixelData = len(kept), planes[kept].tobytes()
     with pytest.raises(DeclinedError, match=r"\(0020,9128\)") as refused:
         read_acquisition(save_all([ds], tmp_path / "edited"))
     assert refused.value.code == "several_repetitions"
