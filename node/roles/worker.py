@@ -7,6 +7,7 @@ from node.config import Config
 from node.jobs.celery_queue import Handler, serve_worker
 from node.jobs.work import Pipeline, Workshop
 from node.ops.lifeline import end_first_without_memory
+from node.process.priors import ask_archive
 from node.roles.stage import Stage
 
 LoadPipeline = Callable[[Config], Pipeline]
@@ -18,8 +19,6 @@ def play(stage: Stage, load_pipeline: LoadPipeline | None = None) -> None:
 
     def make_handler() -> Handler:
         end_first_without_memory()  # a measurement can be repeated; the listener and the ledger must live
-        from node.process.priors import ask_archive
-
         run = (load_pipeline or load_measurement)(stage.config)
         node = Node(stage.config)  # opened after the fork: a database connection must not cross it
         workshop = Workshop(

@@ -19,6 +19,7 @@ from tests.crash.role import QUICK_ROOT
 from tests.nodekit.small_study import write_study
 
 MEASURED_ROOT = "1.2.826.0.1.3680043.10.998"
+_FIRST_STUDY = 10000  # as many digits as every later one: another number in its place makes another study
 _SENT_AGAIN = 0.1  # share of acquisitions of which a scanner repeats what was acknowledged
 _PAUSE_S = (0.1, 0.5)
 
@@ -48,11 +49,15 @@ class Acquisition:
 
 
 class Scanner:
-    """Makes acquisitions in ``folder``; one of ``measured_every`` is a phantom that is really measured."""
+    """Makes up to 89,999 acquisitions in ``folder``; one of ``measured_every`` is a phantom that is really measured."""
 
     def __init__(self, folder: Path, measured_every: int) -> None:
         self._folder = folder
         self._measured_every = measured_every
+        self._quick: dict[str, tuple[str, bytes]] = {}
+        for path in write_study(folder / "quick", _FIRST_STUDY):
+            uid = str(dcmread(path, stop_before_pixels=True).SOPInstanceUID)
+            self._quick[uid] = path.name, path.read_bytes()
         self._phantom: list[Path] = []
         if measured_every:
             out = folder / "phantom"
@@ -66,9 +71,13 @@ class Scanner:
         folder = self._folder / f"{number:05d}"
         if self._measured_every and number % self._measured_every == 0:
             return self._measured(number, folder)
-        paths = write_study(folder, number)
-        uids = [str(dcmread(path, stop_before_pixels=True).SOPInstanceUID) for path in paths]
-        return Acquisition(number, f"{QUICK_ROOT}.{number}", dict(zip(uids, paths, strict=True)))
+        folder.mkdir(parents=True)
+        study, files = _FIRST_STUDY + number, {}
+        for uid, (name, content) in self._quick.items():
+            path = folder / name
+            path.write_bytes(content.replace(b"%d" % _FIRST_STUDY, b"%d" % study))
+            files[uid.replace(str(_FIRST_STUDY), str(study))] = path
+        return Acquisition(number, f"{QUICK_ROOT}.{study}", files)
 
     def _measured(self, number: int, folder: Path) -> Acquisition:
         folder.mkdir(parents=True)

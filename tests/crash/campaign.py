@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,9 @@ from tests.crash.faults import FAULTS, Fault, Ground
 from tests.crash.testbed import Archive, Destination, Node, Storage, Storescp
 from tests.crash.verdict import Verdict, judge
 
-_SENDERS = 3
-_NO_PROGRESS_S = 180.0
+_SENDERS = 6
+_NO_PROGRESS_S = 300.0  # none at all, also where others use the machine
+_TELL_EVERY_S = 60.0
 _LOOK_EVERY_S = 0.5
 _KILLS_AHEAD = 4
 
@@ -35,7 +37,7 @@ class Plan:
     seed: int
     longest_s: float
     measured_every: int = 0
-    most_in_flight: int = 24
+    most_in_flight: int = 60
     without: frozenset[str] = frozenset()
     pauses_s: dict[str, float] = field(default_factory=lambda: {"node": 1.5, "surroundings": 20.0, "destinations": 6.0})
 
@@ -172,8 +174,12 @@ class Campaign:
         return frozenset(a.number for a in self.acquisitions) - self._finished
 
     def _watch(self) -> None:
+        told_at = time.monotonic()
         while not self._stop.wait(_LOOK_EVERY_S):
             self._look()
+            if time.monotonic() - told_at > _TELL_EVERY_S:
+                told_at = time.monotonic()
+                self._tell(f"so far: {self._so_far()}")
 
     def _look(self) -> None:
         waiting = {a.study_instance_uid: a for a in self.acquisitions if a.number not in self._finished}
@@ -187,6 +193,15 @@ class Campaign:
         for study, images, done, left in rows:
             if done and not left and images == len(waiting[study].files):
                 self._finished.add(waiting[study].number)
+
+    def _so_far(self) -> str:
+        """For a run that is cut off: it has counts too."""
+        faults = Counter(one.fault for one in self.struck)
+        held = {d.name: d.number_held() for d in self._ground.destinations}
+        return (
+            f"{time.monotonic() - self._began:.0f} s, {len(self._finished)} of {len(self.acquisitions)} acquisitions "
+            f"finished, {self.kills} kills, objects held {held}, faults {dict(sorted(faults.items()))}"
+        )
 
     # ------------------------------------------------------------ when they are over
 

@@ -94,8 +94,9 @@ def _kill_in_run(ground: Ground, rng: random.Random) -> str | None:
     pool = _pool(ground.node)
     if not pool:
         return None
-    where = _place(ground.node.stack(pool[0]))
-    kill(pool[0])
+    pid = rng.choice(pool)
+    where = _place(ground.node.stack(pid))
+    kill(pid)
     return where
 
 

@@ -22,7 +22,8 @@ STORAGE_MIB = 6144
 COMPLETE_QUIET_S, SETTLE_S = 4.0, 12.0
 _HERE = Path(__file__).parent
 _SERVE, _ROLE = str(_HERE.parent / "nodekit" / "serve.py"), str(_HERE / "role.py")
-_START_TIMEOUT_S = 90.0
+_START_TIMEOUT_S = 600.0  # a machine that others use; a tree that cannot start ends by itself
+_END_TIMEOUT_S = 120.0
 
 
 def free_port() -> int:
@@ -127,6 +128,10 @@ class Destination:
         """Data set bytes of every object held, by SOP Instance UID."""
         raise NotImplementedError
 
+    def number_held(self) -> int:
+        """Objects held now."""
+        return sum(1 for _ in (self.folder / "objects").iterdir())
+
     def repeats(self) -> tuple[int, int]:
         """How many objects came again with the same bytes, and with others."""
         raise NotImplementedError
@@ -139,7 +144,7 @@ class Destination:
         """Start (again) and wait until it listens."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=_environment(self.folder))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + _END_TIMEOUT_S
         while time.monotonic() < deadline:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return
@@ -236,7 +241,7 @@ class Node:
             "assemble": {"settle_s": SETTLE_S, "complete_quiet_s": COMPLETE_QUIET_S},
             "queue": {
                 "lease_s": 4, "ring_again_s": 5, "retry_base_s": 0.5, "time_limit_s": 600,
-                "max_attempts": 100,  # kills are many here, and none is the acquisition's fault
+                "concurrency": 2, "max_attempts": 100,  # kills are many here, and none is the acquisition's fault
             },
             "web": {"enabled": False},
             "destinations": [
@@ -279,7 +284,7 @@ class Node:
         below = [pid for pids in self.roles().values() for pid in pids]
         self._process.kill()
         self._process.wait()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + _END_TIMEOUT_S
         while any(command_line(pid) for pid in below) and time.monotonic() < deadline:
             time.sleep(0.02)  # processes of others
         assert not any(command_line(pid) for pid in below), "a child outlived the supervisor"
@@ -289,7 +294,7 @@ class Node:
         assert self._process is not None
         self._process.terminate()
         try:
-            return self._process.wait(60)
+            return self._process.wait(_END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.kill_tree()
             return None
@@ -348,4 +353,6 @@ class Node:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(REPOSITORY), FOLDER: str(folder)}
+    """Of every process. Compiled code is kept, as in an installed node: else each of its starts compiles all of it."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**environment, "PYTHONPATH": str(REPOSITORY), FOLDER: str(folder)}
