@@ -31,6 +31,7 @@ from node.jobs.rebuild import Rebuilt, rebuild_ledger
 from node.jobs.remeasure import Choice, keep, manifest_again, regions_of, standing_choice
 from node.jobs.removals import Removal, RemovalCounts
 from node.jobs.self_tests import SelfTest, SelfTests
+from node.jobs.sessions import LogInBook
 from node.model import Job, JobState
 from node.policy import load_policy
 from node.runtime import exclusive, gateway_run
@@ -129,6 +130,7 @@ class Node:
         self.priors = PriorStore(root / "priors")
         self.overview = Overview(self.ledger.database)
         self.figures = Figures(self.ledger.database)
+        self.log_ins = LogInBook(self.ledger.database)
 
     def close(self) -> None:
         """Let go of the ledger."""

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-LEDGER_VERSION = 7
+LEDGER_VERSION = 8
 """Raised with every change of a table; a ledger of another version is refused at start."""
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -31,6 +31,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE job ADD COLUMN indication VARCHAR(64)",  # nobody could choose one before 7
         "ALTER TABLE job ADD COLUMN excused INTEGER NOT NULL DEFAULT 0",  # every attempt counted before 7
     ),
+    7: (),  # version 8 has one more table, web_session: everybody logs in again
 }
 """What leads from a version to the next, beside tables that are new. Version 1 is not here: a job of it has no method
 version, and one must not be invented; `ironnode rebuild` reads it from the files."""
@@ -186,6 +187,15 @@ duty = Table(  # which process plays a role of which there is one, where several
     Column("role", String(32), primary_key=True),
     Column("holder", String(255), nullable=False),
     Column("until", UtcTime, nullable=False),
+)
+
+web_session = Table(  # who is logged in to the web page
+    "web_session",
+    metadata,
+    Column("token_digest", String(64), primary_key=True),
+    Column("name", String(64), nullable=False),  # of web.users
+    Column("password_digest", String(64), nullable=False),  # another password of the user ends it
+    Column("ends_at", UtcTime, nullable=False),
 )
 
 event = Table(  # every transition, never changed

@@ -38,7 +38,7 @@ AUDITED = frozenset(
             Event.COMMITMENT_REFUSED,
         ),
         *(Event.FILES_REMOVED, Event.STRAYS_REMOVED, Event.STUDY_FAILED),
-        *(Event.WEB_LOGIN, Event.WEB_LOGIN_FAILED, Event.WEB_ACTION),
+        *(Event.WEB_LOGIN, Event.WEB_LOGIN_FAILED, Event.WEB_LOGOUT, Event.WEB_ACTION),
     }
 )
 _START = "0" * 64  # stands where the first line's predecessor would

@@ -39,9 +39,10 @@ def audit_messages(entry: AuditEntry, source_id: str, ae_title: str, subject_of:
         message = _Message(entry, ("110100", "Application Activity"), "E", _SUCCESS, kind)
         message.participant(source_id, role=("110150", "Application"))
         yield message.encoded(source_id)
-    elif entry.event in (Event.WEB_LOGIN, Event.WEB_LOGIN_FAILED):
-        outcome = _SUCCESS if entry.event == Event.WEB_LOGIN else _MINOR_FAILURE
-        message = _Message(entry, ("110114", "User Authentication"), "E", outcome, ("110122", "Login"))
+    elif entry.event in (Event.WEB_LOGIN, Event.WEB_LOGIN_FAILED, Event.WEB_LOGOUT):
+        outcome = _MINOR_FAILURE if entry.event == Event.WEB_LOGIN_FAILED else _SUCCESS
+        kind = ("110123", "Logout") if entry.event == Event.WEB_LOGOUT else ("110122", "Login")
+        message = _Message(entry, ("110114", "User Authentication"), "E", outcome, kind)
         user, address = str(fields.get("user", "unknown")), str(fields.get("address", ""))
         message.participant(user, requestor=True, address=address)
         message.participant(source_id)

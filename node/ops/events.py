@@ -75,6 +75,7 @@ class Event(StrEnum):
     WEB_REQUEST = "web_request"  # (debug) somebody asked for the status
     WEB_LOGIN_FAILED = "web_login_failed"  # somebody gave a wrong name or password
     WEB_LOGIN = "web_login"  # somebody logged in; who
+    WEB_LOGOUT = "web_logout"  # somebody logged out; who
     WEB_ACTION = "web_action"  # somebody did something on a page; who and what
     SELF_TEST_PASSED = "self_test_passed"  # the node measured its own phantom rightly
     SELF_TEST_FAILED = "self_test_failed"  # it did not, or not as before: look before the next patient

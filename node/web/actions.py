@@ -47,19 +47,21 @@ async def log_in(request: Request) -> Response:
             failures.count(key)
         emit(Event.WEB_LOGIN_FAILED, logging.WARNING, address=request.client.host if request.client else "")
         return page(request, "login.html", 401, error="Name or password is wrong.")
-    emit(Event.WEB_LOGIN, user=user.name, role=user.role, address=request.client.host if request.client else "")
     sessions: Sessions = request.app.state.sessions
+    session = await run_in_threadpool(sessions.open, user)
+    emit(Event.WEB_LOGIN, user=user.name, role=user.role, address=request.client.host if request.client else "")
     response = RedirectResponse("/", 303)
-    set_cookie(response, node.config.web, sessions.open(user.name, user.role))
+    set_cookie(response, node.config.web, session)
     return response
 
 
 async def log_out(request: Request) -> Response:
-    """End the session."""
+    """End the session, on every gateway."""
     require_same_origin(request)
     session = session_of(request)
     if session is not None:
-        request.app.state.sessions.close(session)
+        await run_in_threadpool(request.app.state.sessions.close, session)
+        emit(Event.WEB_LOGOUT, user=session.name, address=request.client.host if request.client else "")
     response = RedirectResponse("/login", 303)
     response.delete_cookie(cookie_name(node_of(request).config.web))
     return response

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -14,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from node.app import Node
+from node.app import Node, wall_clock
 from node.errors import IronnodeError
 from node.web import actions, health, pages, trial_pages
 from node.web.guard import Guard, session_of, set_cookie
@@ -29,10 +30,17 @@ _STATIC = Path(__file__).with_name("static")
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def make_application(node: Node, config_file: Path, clock_s: Callable[[], float] = time.monotonic) -> Starlette:
-    """The application over an open node; ``config_file`` holds the configuration that the roles run with."""
+def make_application(
+    node: Node,
+    config_file: Path,
+    *,
+    clock: Callable[[], datetime] = wall_clock,
+    clock_s: Callable[[], float] = time.monotonic,
+) -> Starlette:
+    """The application over an open node; ``config_file`` holds the configuration that the roles run with. ``clock``
+    ends log-ins, ``clock_s`` is monotonic."""
     web = node.config.web
-    sessions = Sessions(web, clock_s)
+    sessions = Sessions(web, node.log_ins, clock)
     application = Starlette(
         routes=_ROUTES,
         middleware=[
@@ -56,13 +64,12 @@ def make_application(node: Node, config_file: Path, clock_s: Callable[[], float]
 async def _local_session(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """Without users (loopback only) every browser operates, with a token of its own against other sites' forms."""
     state = request.app.state
-    web = state.node.config.web
-    if web.users or session_of(request) is not None or "text/html" not in request.headers.get("accept", ""):
+    local = state.sessions.local
+    if local is None or session_of(request) is not None or "text/html" not in request.headers.get("accept", ""):
         return await call_next(request)
-    session = state.sessions.open("local", "operator")
-    request.scope["session"] = session
+    request.scope["session"] = local
     response = await call_next(request)
-    set_cookie(response, web, session)
+    set_cookie(response, state.node.config.web, local)
     return response
 
 

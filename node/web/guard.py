@@ -4,6 +4,7 @@ import hmac
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -11,6 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from node.config import WebConfig
+from node.errors import StorageError
 from node.web.sessions import RateLimit, Session, Sessions
 
 _LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
@@ -53,22 +55,27 @@ class Guard:
             await send(message)
 
         request = Request(scope)
-        refusal = self._refusal(request)
+        refusal = await self._refusal(request)
         if refusal is None:
             await self._app(scope, receive, send_guarded)
         else:
             await refusal(scope, receive, send_guarded)
 
-    def _refusal(self, request: Request) -> Response | None:
+    async def _refusal(self, request: Request) -> Response | None:
         if _host_name(request.headers) not in self._names:
             return JSONResponse({"error": "this page has another name (web.allowed_hosts)"}, 403)
         address = request.client.host if request.client else ""
         if not self._rate.count(address):
             return JSONResponse({"error": "too many requests"}, 429, {"Retry-After": "60"})
-        session = self._sessions.find(request.cookies.get(cookie_name(self._web)))
-        request.scope["session"] = session
         path = request.url.path
-        if not self._web.users or session is not None or path in _OPEN_PATHS or path.startswith("/static/"):
+        if path in _OPEN_PATHS or path.startswith("/static/"):
+            return None  # answered whether the ledger is there or not
+        try:
+            session = await run_in_threadpool(self._sessions.find, request.cookies.get(cookie_name(self._web)))
+        except StorageError:
+            return JSONResponse({"error": "the ledger is away, so nobody can be known; try again"}, 503)
+        request.scope["session"] = session
+        if not self._web.users or session is not None:
             return None
         if path == "/metrics" and self._web.metrics_without_login:
             return None

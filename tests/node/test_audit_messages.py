@@ -95,6 +95,7 @@ def test_a_delivery_of_two_jobs_is_a_message_for_each_patient(trail: AuditTrail)
             [("EventID", "110114"), ("EventTypeCode", "110122")],
             "0",
         ),
+        ("web_logout", {"user": "anna"}, [("EventID", "110114"), ("EventTypeCode", "110123")], "0"),
         ("web_login_failed", {"address": "10.1.1.1"}, [("EventID", "110114"), ("EventTypeCode", "110122")], "4"),
         (
             "association_rejected",

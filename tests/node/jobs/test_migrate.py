@@ -59,7 +59,7 @@ def make_older(root: Path, version: int) -> dict[str, list[dict[str, object]]]:
     found = rows(file)
     for suffix in ("", "-wal", "-shm"):
         (root / f"{LEDGER_FILE}{suffix}").unlink(missing_ok=True)
-    gone = {"removal", "duty"} | ({"commitment"} if version == 2 else set())
+    gone = {"removal", "duty", "web_session"} | ({"commitment"} if version == 2 else set())
     with closing(sqlite3.connect(file)) as connection:
         connection.executescript(TABLES_OF_3)
         if version == 2:
