@@ -64,7 +64,7 @@ install-check:   ## the guides' commands on an empty Debian root, booted, up to 
 	rm -rf build/install-check && $(PYTHON) deploy/checks/install_check.py --work build/install-check
 
 guide-commands: $(STAMP)  ## every command of the guides that need no machine of their own (minutes)
-	rm -rf build/guide-commands && $(BIN)/python deploy/checks/guide_commands.py --work build/guide-commands docs/operations.md docs/validation.md docs/translating.md
+	rm -rf build/guide-commands && $(BIN)/python deploy/checks/guide_commands.py --work build/guide-commands docs/operations.md docs/validation.md docs/translating.md deploy/compose/README.md
 
 alerts-check: $(STAMP) peers  ## an outage of a real node, watched by a real Prometheus: which alerts fire (minutes)
 	rm -rf build/alerts-check && $(BIN)/python deploy/checks/alerts_check.py --work build/alerts-check --ironnode $(BIN)/ironnode

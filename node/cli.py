@@ -26,6 +26,7 @@ from node.commands.operate import (
     status,
     web_password,
 )
+from node.commands.options import say
 from node.commands.rules import rules_group
 from node.errors import IronnodeError
 
@@ -58,9 +59,7 @@ def main() -> None:
     try:
         cli(prog_name="ironnode")
     except IronnodeError as error:
-        click.echo(f"ironnode: {error}", err=True)
-        if error.hint:
-            click.echo(f"          {error.hint}", err=True)
+        say(error)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

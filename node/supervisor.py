@@ -34,7 +34,7 @@ from typing import Any
 from node.app import open_node, wall_clock
 from node.config import Config
 from node.deliver.backoff import doubled_s
-from node.errors import ConfigError, IronnodeError
+from node.errors import ConfigError, IronnodeError, StorageError
 from node.intake.durable_io import storage_error
 from node.ops.audit import audit_events
 from node.ops.events import Event, emit
@@ -192,7 +192,8 @@ class _Child:
     def _cannot_start(self, facts: dict[str, Any]) -> None:
         if self.was_ready or "error" not in facts or self.program.role in _OPTIONAL:
             return
-        raise IronnodeError(f"{self.program.role}: {facts['error']}")
+        kind = StorageError if facts.get("retryable") else IronnodeError
+        raise kind(f"{self.program.role}: {facts['error']}")
 
     def ask_to_end(self) -> None:
         if self._process is not None:
@@ -248,7 +249,8 @@ def run_node(
 
     Raises:
         ConfigError: another node runs on this storage root (where gateways share it: under this host name).
-        IronnodeError: the ledger cannot be opened, or a role cannot start at all.
+        StorageError: the ledger or the disk cannot be used just now (also by a role); trying again may help.
+        IronnodeError: a role cannot start at all.
     """
     root = config.storage.root
     audit_events(root)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from node.commands.options import config_option
+from node.commands.options import config_option, say
 from node.config import load_config
+from node.errors import IronnodeError
 
 
 def _run(config_path: Path | None, part: str) -> None:
@@ -21,7 +22,14 @@ def _run(config_path: Path | None, part: str) -> None:
     for key, tls in tls_sections(config):  # nor a certificate without its key
         context_of(tls, key)
     configure_logging()
-    raise SystemExit(run_node(config, config_path, ROLES_OF[part]))
+    try:
+        status = run_node(config, config_path, ROLES_OF[part])
+    except IronnodeError as error:
+        if not error.retryable:
+            raise
+        say(error)  # a database or disk that is not there yet: the service manager starts us again
+        status = os.EX_TEMPFAIL
+    raise SystemExit(status)
 
 
 @click.command()

@@ -78,7 +78,7 @@ def run_role(arguments: Sequence[str], play: Play | None = None) -> None:
     except IronnodeError as error:
         emit(Event.ROLE_DIED, logging.ERROR, role=options.role, error=str(error), hint=error.hint)
         with contextlib.suppress(StorageError):  # a full disk; the log has the reason
-            RunFolder(options.run_folder).announce(options.role, error=str(error))
+            RunFolder(options.run_folder).announce(options.role, error=str(error), retryable=error.retryable)
         sys.exit(EXIT_CANNOT_START)
 
 

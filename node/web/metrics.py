@@ -11,19 +11,18 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from node.app import Node, NodeStatus, wall_clock
-from node.config import StorageConfig
+from node.app import Node, NodeStatus, free_mib, wall_clock
 from node.jobs.broker import answers_at
 from node.jobs.figures import JobFigures
 from node.jobs.self_tests import Verdict
 from node.model import AcquisitionState, JobState
 from node.ops.counters import UNKNOWN_PEER, read_counts
 from node.ops.events import Event
-from node.runtime import gateway_name
+from node.runtime import gateway_name, gateway_run
+from node.web.health import BROKER_ANSWERS_WITHIN_S, ledger_answers
 
 _LATENCY_BUCKETS_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)
 _LIC_BUCKETS_MG_PER_G = (1.0, 1.8, 3.2, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0)
-_BROKER_ANSWERS_WITHIN_S = 1.0  # twice this must stay below scrape_timeout, or the whole node looks away
 _MIB = 1 << 20
 
 
@@ -39,10 +38,17 @@ class _NodeCollector(Collector):
         self._node = node
 
     def collect(self) -> Iterable[Metric]:
+        yield from _roles_and_disk(self._node)
+        yield _broker(self._node.config.broker.url)
+        answers = ledger_answers(self._node)
+        yield GaugeMetricFamily("ironnode_ledger_up", "1 while the ledger can be read; else all that it tells lacks",
+                                answers)  # fmt: skip
+        if answers:
+            yield from self._of_the_ledger()
+
+    def _of_the_ledger(self) -> Iterator[Metric]:
         status = self._node.status()
         jobs = self._node.figures.jobs()
-        yield from _roles_and_disk(status, self._node.config.storage)
-        yield _broker(self._node.config.broker.url)
         yield from _self_test(status, self._node.config.selftest.every_h)
         yield from self._peers()
         yield from self._stages(status, jobs, wall_clock())
@@ -123,12 +129,14 @@ def _by_peer(name: str, text: str, numbers: dict[str, int]) -> Metric:
     return family
 
 
-def _roles_and_disk(status: NodeStatus, storage: StorageConfig) -> Iterator[Metric]:
+def _roles_and_disk(node: Node) -> Iterator[Metric]:
+    storage = node.config.storage
     roles = GaugeMetricFamily("ironnode_role_alive", "1 while the process of a role is there", labels=["role"])
-    for role, alive in status.roles.items():
+    for role, alive in gateway_run(node.config).roles_alive().items():
         roles.add_metric([role], alive)
     yield roles
-    yield GaugeMetricFamily("ironnode_disk_free_bytes", "Free space under storage.root", status.free_mib * _MIB)
+    free = free_mib(storage.root) * _MIB
+    yield GaugeMetricFamily("ironnode_disk_free_bytes", "Free space under storage.root", free)
     for name, mib in (("min", storage.min_free_mib), ("warn", storage.warn_free_mib)):
         yield GaugeMetricFamily(f"ironnode_disk_{name}_free_bytes", f"storage.{name}_free_mib in bytes", mib * _MIB)
 
@@ -137,7 +145,7 @@ def _broker(url: str | None) -> Metric:
     """The private broker is a role of the node, and has no sample here."""
     up = GaugeMetricFamily("ironnode_broker_up", "1 while the broker at broker.url answers this gateway")
     if url is not None:
-        up.add_metric([], answers_at(url, _BROKER_ANSWERS_WITHIN_S))
+        up.add_metric([], answers_at(url, BROKER_ANSWERS_WITHIN_S))
     return up
 
 

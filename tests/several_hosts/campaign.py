@@ -1,4 +1,4 @@
-"""A campaign: acquisitions flow to two gateways, hosts are killed or cut off one by one, and the reckoning follows."""
+"""A campaign: acquisitions flow to two gateways, hosts are killed or cut off, and the reckoning follows."""
 
 import random
 import threading
@@ -12,7 +12,8 @@ from node.dimse.scu import Peer
 from tests.crash.acquisitions import Acquisition, Scanner, transmit
 from tests.crash.conduct import Failures
 from tests.crash.verdict import Verdict, judge
-from tests.several_hosts.site import CUT_OFF, KILLED, Site
+from tests.several_hosts.faults import Deck, Fault
+from tests.several_hosts.site import CUT_OFF, FILES, KILLED, Site
 
 _SENDERS = 3
 _MOST_IN_FLIGHT = 24
@@ -28,6 +29,7 @@ class Plan:
     seed: int
     longest_s: float
     workers: int
+    at_once: int = 2
     measured_every: int = 25
 
 
@@ -37,11 +39,13 @@ class Campaign:
     def __init__(self, folder: Path, plan: Plan, tell: Callable[[str], None]) -> None:
         self.plan = plan
         self.acquisitions: list[Acquisition] = []
-        self.struck: Counter[tuple[str, str]] = Counter()
-        self.on_their_way: Counter[tuple[str, str]] = Counter()
+        self.struck: Counter[Fault] = Counter()
+        self.beside_another: Counter[Fault] = Counter()
+        self.on_their_way: Counter[Fault] = Counter()
         self._tell = tell
         self._scanner = Scanner(folder / "scanner", plan.measured_every)
-        self._site = Site(folder, plan.workers)
+        self._site = Site(folder, plan.workers, file_server=True)
+        self._deck = Deck((FILES, *self._site.hosts), random.Random(f"{plan.seed} faults"))
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._failures = Failures(self._over)
@@ -67,35 +71,39 @@ class Campaign:
             self._site.close()
 
     def _disturb(self) -> None:
-        threads = [self._failures.thread(self._strike)]
-        threads += [self._failures.thread(self._send, number) for number in range(_SENDERS)]
+        threads = [self._failures.thread(self._strike, number) for number in range(self.plan.at_once)]
+        threads += [self._failures.thread(self._send, number, daemon=True) for number in range(_SENDERS)]
+        began = time.monotonic()
+        self._tell(f"{len(threads)} threads, {self._deck.n_of_cover} faults at least")
         for thread in threads:
             thread.start()
-        ends = time.monotonic() + self.plan.longest_s
-        while time.monotonic() < ends and not self._failures:
+        while not self._failures and (time.monotonic() < began + self.plan.longest_s or not self._deck.covered):
             time.sleep(1)  # the campaign's length
             self._look()
         self._over.set()
         for thread in threads:
-            thread.join()
+            while thread.is_alive() and not self._failures:
+                thread.join(1)
 
-    def _strike(self) -> None:
-        rng = random.Random(f"{self.plan.seed} faults")
-        deck: list[tuple[str, str]] = []  # every host is killed once and cut off once before any is again
+    def _strike(self, number: int) -> None:
+        rng = random.Random(f"{self.plan.seed} striker {number}")
         began = time.monotonic()
         while not self._over.wait(rng.uniform(*_PAUSE_S)):
-            if not deck:
-                deck = [(name, kind) for name in sorted(self._site.hosts) for kind in (KILLED, CUT_OFF)]
-                rng.shuffle(deck)
-            (name, kind), away_s = deck.pop(), rng.uniform(*_AWAY_S)
-            in_flight = len(self.acquisitions) - len(self._finished)
-            self._tell(f"{time.monotonic() - began:7.1f} s  {name} {kind} for {away_s:.0f} s  "
-                       f"({len(self._finished)} of {len(self.acquisitions)} finished)")  # fmt: skip
-            self.struck[name, kind] += 1
-            self.on_their_way[name, kind] += in_flight
-            self._site.take_away(name, kind)
-            self._over.wait(away_s)
-            self._site.bring_back(name, kind)
+            away_s = rng.uniform(*_AWAY_S)
+            with self._deck.drawn(self._over) as drawn:
+                if drawn is None:
+                    return
+                fault, others = drawn
+                in_flight = len(self.acquisitions) - len(self._finished)
+                self._tell(f"{time.monotonic() - began:7.1f} s  {fault[0]} {fault[1]} for {away_s:.0f} s"
+                           + "".join(f", while {name} is away" for name in others)
+                           + f"  ({len(self._finished)} of {len(self.acquisitions)} finished)")  # fmt: skip
+                self.struck[fault] += 1
+                self.beside_another[fault] += bool(others)
+                self.on_their_way[fault] += in_flight
+                self._site.take_away(*fault)
+                self._over.wait(away_s)
+                self._site.bring_back(*fault)
 
     def _send(self, number: int) -> None:
         rng = random.Random(f"{self.plan.seed} scanner {number}")
@@ -135,14 +143,17 @@ class Campaign:
     def table(self, verdict: Verdict) -> str:
         """What struck, and the counts."""
         lines = [
-            f"{len(self.acquisitions)} acquisitions, {sum(self.struck.values())} faults in {self._minutes:.0f} min "
+            f"{len(self.acquisitions)} acquisitions, {sum(self.struck.values())} faults in {self._minutes:.0f} min, "
+            f"{sum(self.beside_another.values())} of them while another host was away "
             f"(seed {self.plan.seed}): {len(verdict.lost)} lost, {len(verdict.twice)} duplicated, "
             f"{len(verdict.stuck)} stuck, {len(verdict.broken)} promises broken.",
-            "", "| host | killed | cut off | acquisitions on their way then (sum) |", "|---|---|---|---|",
+            "", "| host | killed | cut off | while another was away | acquisitions on their way then (sum) |",
+            "|---|---|---|---|---|",
         ]  # fmt: skip
-        for name in self._site.hosts:
+        for name in (*self._site.hosts, FILES):
             killed, cut = (name, KILLED), (name, CUT_OFF)
+            beside = self.beside_another[killed] + self.beside_another[cut]
             sums = self.on_their_way[killed] + self.on_their_way[cut]
-            lines.append(f"| {name} | {self.struck[killed]} | {self.struck[cut]} | {sums} |")
+            lines.append(f"| {name} | {self.struck[killed]} | {self.struck[cut]} | {beside} | {sums} |")
         lines += ["", "| counted at the end | number |", "|---|---|"]
         return "\n".join([*lines, *(f"| {name} | {number} |" for name, number in verdict.counts.items())]) + "\n"

@@ -18,11 +18,13 @@ from tests.crash import archive
 from tests.crash.role import FOLDER
 from tests.crash.testbed import COMPLETE_QUIET_S, SETTLE_S, Archive
 from tests.nodekit.postgresql import AS_POSTGRES, programs
+from tests.several_hosts.file_server import FileServer
 from tests.several_hosts.network import Host, Network, wait_until
 
 _HERE = Path(__file__).parent
 _DICOM_PORT, _PACS_PORT = 11112, 10400
 GATEWAYS = ("gw1", "gw2")
+FILES = "files"
 KILLED, CUT_OFF = "killed", "cut off"
 
 
@@ -30,7 +32,7 @@ def missing() -> str | None:
     """What this machine lacks for the harness, in words."""
     if os.geteuid() != 0:
         return "network namespaces need root"
-    for program in ("ip", "unshare", "setpriv"):
+    for program in ("ip", "unshare", "setpriv", "mkfs.ext4", "mount", "fsfreeze"):
         if shutil.which(program) is None:
             return f"{program} is not installed"
     if programs() is None:
@@ -48,7 +50,10 @@ class _FarArchive(Archive):
 
 
 class Site:
-    """Everything in ``folder``; ``quick`` puts the fast measurement of ``tests.crash.role`` beside the real one."""
+    """Everything in ``folder``; ``quick`` puts the fast measurement of ``tests.crash.role`` beside the real one.
+
+    ``file_server``: the storage root can go away too; else it is a plain folder.
+    """
 
     def __init__(
         self,
@@ -56,14 +61,16 @@ class Site:
         workers: int,
         *,
         quick: bool = True,
+        file_server: bool = False,
         settings: dict[str, Any] | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
         self._environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), FOLDER: str(folder), **(environment or {})}
         self.folder = folder
-        self.root = folder / "storage"
-        self.root.mkdir(parents=True)
-        (folder / "stacks").mkdir()
+        self.root = folder / "shared" / "storage"
+        (folder / "stacks").mkdir(parents=True)
+        self._files = FileServer(folder, self.root) if file_server else None
+        self.root.mkdir(parents=True, exist_ok=True)
         (folder / "clock").write_text("0")
         self.workers = tuple(f"w{number}" for number in range(1, workers + 1))
         names = ("db", *GATEWAYS, *self.workers, "pacs", "scanner")
@@ -181,13 +188,13 @@ class Site:
     def start(self) -> None:
         """Boot every host and wait until the gateways listen."""
         self.hosts["db"].boot()
-        wait_until("the database answers", lambda: self.ask("select 1", "postgres") == [(1,)], 60)
+        wait_until("the database answers", lambda: self.ask("select 1", "postgres") == [(1,)], 300)
         with connect(self._dsn("postgres"), autocommit=True) as connection:
             connection.execute("CREATE DATABASE ironnode")
         for name, host in self.hosts.items():
             if name != "db":
                 host.boot()
-        wait_until("gateways and workers are ready", lambda: self._n_ready() == len(GATEWAYS) + len(self.workers), 120)
+        wait_until("gateways and workers are ready", lambda: self._n_ready() == len(GATEWAYS) + len(self.workers), 900)
 
     def _n_ready(self) -> int:
         return sum(len(list(self.root.glob(f"run/{part}/*/node.json"))) for part in ("gateways", "workers"))
@@ -204,15 +211,35 @@ class Site:
             return []
 
     def take_away(self, name: str, how: str) -> None:
-        """A host is killed, or cut off."""
-        if how == KILLED:
+        """A host is killed, or cut off.
+
+        The file server killed: the power goes, of gateways and workers too, and takes what was not flushed with it.
+        """
+        if name == FILES:
+            assert self._files is not None
+            if how == CUT_OFF:
+                self._files.hang()
+                return
+            self._files.lose_power()
+            for user in (*GATEWAYS, *self.workers):
+                self.hosts[user].kill()
+            self._files.unmount()
+        elif how == KILLED:
             self.hosts[name].kill()
         else:
             self.network.cut_off(name)
 
     def bring_back(self, name: str, how: str) -> None:
         """It boots, or is joined again."""
-        if how == KILLED:
+        if name == FILES:
+            assert self._files is not None
+            if how == CUT_OFF:
+                self._files.go_on()
+                return
+            self._files.mount()
+            for user in (*GATEWAYS, *self.workers):
+                self.hosts[user].boot()
+        elif how == KILLED:
             self.hosts[name].boot()
         else:
             self.network.join(name)
@@ -223,10 +250,14 @@ class Site:
             self.hosts[name].stop()
 
     def close(self) -> None:
-        """Everything is gone but the folder."""
+        """Everything is gone but the folder; of a file server its image is left."""
+        if self._files is not None:
+            self._files.go_on()
         for host in self.hosts.values():
             host.close()
         self.network.close()
+        if self._files is not None:
+            self._files.close()
 
     @property
     def gateways(self) -> list[tuple[str, int]]:

@@ -17,6 +17,7 @@ from node.config import BrokerConfig, Config
 from node.jobs.broker import answers_at
 from node.ops.counters import UNKNOWN_PEER, EventCounter, read_counts
 from node.ops.events import Event, emit
+from node.web.health import ready
 from node.web.metrics import exposition
 
 MONITORING = Path(__file__).resolve().parents[3] / "deploy" / "monitoring"
@@ -108,6 +109,36 @@ def test_a_broker_elsewhere_is_watched(worked, config) -> None:
         assert samples(exposition(node).decode())["ironnode_broker_up", ""] == 0
 
 
+def test_a_ledger_that_cannot_be_read_is_named_and_hides_nothing_else(client, worked, config) -> None:
+    """Its file is damaged: what disk and processes tell is told still."""
+    assert client.get("/ready").json()["parts"]["ledger"] is True
+    assert samples(client.get("/metrics").text)["ironnode_ledger_up", ""] == 1
+    worked.ledger.database.close()
+    for suffix in ("", "-wal", "-shm"):
+        (config.storage.root / f"ledger.sqlite{suffix}").write_bytes(b"no database at all" * 300)
+    answer = client.get("/ready")
+    assert (answer.status_code, answer.json()["ready"]) == (503, False)
+    assert answer.json()["parts"] == {"ledger": False, "spool": True, "disk": True}
+    found = samples(client.get("/metrics").text)
+    assert found["ironnode_ledger_up", ""] == 0
+    assert found["ironnode_disk_free_bytes", ""] > 0
+    assert ("ironnode_jobs", "done") not in found
+
+
+def test_readiness_names_a_broker_elsewhere_and_a_storage_root_that_is_gone(worked, config) -> None:
+    with open_node(config) as node:
+        assert "broker" not in ready(node)[1]["parts"]
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    with open_node(replaced(config, f"redis://127.0.0.1:{port}/0")) as node:
+        code, answer = ready(node)
+        assert (code, answer["parts"]) == (503, {"ledger": True, "spool": True, "disk": True, "broker": False})
+        config.storage.root.rename(config.storage.root.with_name("unmounted"))
+        code, answer = ready(node)
+        assert (code, answer["disk_level"]) == (503, None)
+        assert (answer["parts"]["spool"], answer["parts"]["disk"]) == (False, False)
+
+
 def replaced(config: Config, url: str) -> Config:
     """The configuration with a broker elsewhere."""
     return config.model_copy(update={"broker": BrokerConfig(url=url)})
@@ -148,6 +179,7 @@ tests:
       - {{series: 'ironnode_role_alive{{role="worker"}}', values: '1 1 0x20'}}
       - {{series: 'ironnode_destination_oldest_age_seconds{{destination="pacs"}}', values: '0+300x20'}}
       - {{series: 'ironnode_broker_up', values: '1 1 0x20'}}
+      - {{series: 'ironnode_ledger_up', values: '1 1 0x20'}}
       - {{series: 'ironnode_self_test_timestamp_seconds', values: '0x20'}}
       - {{series: 'ironnode_self_test_every_seconds', values: '300x20'}}
     alert_rule_test:
@@ -163,6 +195,12 @@ tests:
         exp_alerts:
           - exp_labels: {{severity: critical}}
             exp_annotations: {{summary: The broker at broker.url does not answer ; nothing new is measured}}
+      - {{eval_time: 1m, alertname: IronnodeLedgerAway, exp_alerts: []}}
+      - eval_time: 5m
+        alertname: IronnodeLedgerAway
+        exp_alerts:
+          - exp_labels: {{severity: critical}}
+            exp_annotations: {{summary: The ledger (database.url) of  cannot be read; images are kept and wait}}
       - {{eval_time: 1m, alertname: IronnodeRoleDown, exp_alerts: []}}
       - eval_time: 5m
         alertname: IronnodeRoleDown
