@@ -1,9 +1,9 @@
 """Where a bright organ ends: at tissue unlike the organ's own deep part.
 
 With little iron, muscle of the body wall has the liver's R2*, and the search takes it in where no fat lies between.
-Fat and signal at echo time zero differ then (muscle is lean, and darker for its long T1: 10.1148/radiol.2303021331), but
-each by no more than shading and texture may vary within a liver. All three together, averaged over a few millimetres,
-tell what none does alone.
+Fat and signal at echo time zero differ then (muscle is lean, and its T1 is longer: 10.1148/radiol.2303021331), but each
+by no more than shading and texture may vary within a liver. All three together, averaged over a few millimetres, tell
+what none does alone.
 """
 
 import numpy as np

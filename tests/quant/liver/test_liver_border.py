@@ -17,7 +17,7 @@ _R2STAR_PER_S = 33.0
 
 @dataclass(frozen=True)
 class _ThickWall:
-    """A cylinder of fat around muscle, thick at the right, that the liver lies against; coordinates (3, n) in LPS mm."""
+    """A cylinder of fat around muscle, thick at the right, where the liver lies against it; LPS mm."""
 
     muscle_s0: float
 
