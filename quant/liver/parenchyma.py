@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from quant.acquisition import BoolArray, FloatArray
+from quant.liver.border import own_tissue
 from quant.liver.images import Stack, WorkingImages, without_floor
 from quant.liver.organ import Organ, deepest_point, robust_sd
 from quant.liver.parameters import FinderParameters
@@ -99,9 +100,10 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
     depth = max(parameters.core_depth_scaled_mm * torso.scale, parameters.min_core_depth_mm)
     depth *= _BRIGHT_DEPTH if bright else 1.0
     wall = (_FLOODED_WALL if share_behind(organ, torso) > _FLOODED_SHARE else _BRIGHT_WALL) if bright else 1.0
+    own = own_tissue(organ, tissue, torso, images.plane, parameters) if bright else organ.thick
     core = (
-        organ.thick
-        & (images.plane.distance(organ.thick) > depth)
+        own
+        & (images.plane.distance(own) > depth)
         & (organ.prior > parameters.core_prior)
         & (tissue.wall_mm > parameters.core_wall_scaled_mm * torso.scale * wall)
         & tissue.lean
