@@ -141,7 +141,7 @@ class InstanceHeader:
     ``group_facts`` is what ``group_key`` stands for; ``names_patient``: a Patient ID is there; ``part`` is there when
     the object is one part of a concatenation.
     ``kind_assumed``: nothing names the kind of its planes, and they are taken for magnitude.
-    ``repetitions`` is how often the object holds the same slices and echoes; ``planes`` are those of the first whole one.
+    ``repetitions`` is how often the object holds the same slices and echoes; ``planes`` are of the first whole one.
     ``region`` is there when the object is a region drawn on images (declined as ``region_object``: it is no image to
     measure).
     """

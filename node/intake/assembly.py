@@ -301,7 +301,7 @@ def _repetition_choice(stack: list[InstanceHeader]) -> Iterable[str]:
     """A job names objects, not frames: what repeats inside of one cannot be an acquisition of its own."""
     most = max(header.repetitions for header in stack)
     if most > 1:
-        yield f"Multi-frame objects hold {most} repetitions of the same slices and echoes; the first whole one was used."
+        yield f"One object holds {most} repetitions of the same slices and echoes; the first whole one was used."
 
 
 def _without_phase_difference(stack: Stack) -> tuple[list[InstanceHeader], list[InstanceHeader]]:

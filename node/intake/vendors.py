@@ -13,6 +13,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.values import convert_SQ
 
 from node.intake.tags import ODD_DATA, items, text
 
@@ -102,6 +103,20 @@ class Private(Enum):
     SIEMENS_FRAME = PrivateTag(
         creator="SIEMENS MR SDI 02", group=0x0021, offset=0xFE, vr="SQ", source="seen: neurolabusc/dcm_qa_xa30"
     )
+    SIEMENS_SERIES = PrivateTag(
+        creator="SIEMENS MR SDS 01",
+        group=0x0021,
+        offset=0xFE,
+        vr="SQ",
+        source="seen: neurolabusc/dcm_qa_agfa (in the shared groups of enhanced objects)",
+    )
+    SIEMENS_SCAN_OPTIONS = PrivateTag(
+        creator="SIEMENS MR SDS 01",
+        group=0x0021,
+        offset=0x5C,
+        vr="CS",
+        source="dcm2niix #606 (XA30, IR\\WE for water excitation; the public Scan Options are empty)",
+    )
     SIEMENS_ICE_DIMENSIONS = PrivateTag(
         creator="SIEMENS MR SDI 02", group=0x0021, offset=0x06, vr="LO", source="seen: neurolabusc/dcm_qa_xa30"
     )
@@ -157,11 +172,14 @@ def private_value(ds: Dataset, which: Private) -> Any:
         return None
     try:
         found = ds[block + tag.offset].value
-        if not isinstance(found, bytes) or tag.vr in ("OB", "SQ"):
+        if not isinstance(found, bytes) or tag.vr == "OB":
             return found
+        if tag.vr == "SQ":
+            return convert_SQ(found, is_implicit_VR=True, is_little_endian=True)
         if tag.vr in _PACKED:
             return struct.unpack_from(_PACKED[tag.vr], found)[0]
-        return found.decode("ascii", "replace").strip("\x00 ").split("\\")[0]
+        texts = found.decode("ascii", "replace").strip("\x00 ").split("\\")
+        return texts if len(texts) > 1 else texts[0]
     except ODD_DATA:
         return None
 
@@ -186,10 +204,20 @@ def private_number(ds: Dataset, which: Private) -> float | None:
         return None
 
 
-def private_text(ds: Dataset, which: Private) -> str:
-    """The element's value as stripped text."""
+def private_words(ds: Dataset, which: Private) -> tuple[str, ...]:
+    """The element's values as stripped texts."""
     found = private_value(ds, which)
-    return "" if found is None or isinstance(found, bytes) else str(found).strip()
+    if found is None or isinstance(found, (bytes, Sequence)):
+        return ()
+    try:
+        return tuple(str(word).strip() for word in ([found] if isinstance(found, str) else found))
+    except ODD_DATA:
+        return ()
+
+
+def private_text(ds: Dataset, which: Private) -> str:
+    """The element's first value as stripped text."""
+    return next(iter(private_words(ds, which)), "")
 
 
 def philips_frame(ds: Dataset) -> Dataset | None:
@@ -200,13 +228,13 @@ def philips_frame(ds: Dataset) -> Dataset | None:
 def siemens_full_type(ds: Dataset) -> tuple[str, ...]:
     """The whole classic Image Type that Siemens XA nests into each frame of an enhanced object."""
     frame = _first_item(private_value(ds, Private.SIEMENS_FRAME))
-    written = None if frame is None else private_value(frame, Private.SIEMENS_FULL_TYPE)
-    if written is None or isinstance(written, Sequence):
-        return ()
-    try:
-        return tuple(str(word) for word in ([written] if isinstance(written, str) else written))
-    except ODD_DATA:
-        return ()
+    return () if frame is None else private_words(frame, Private.SIEMENS_FULL_TYPE)
+
+
+def siemens_scan_options(ds: Dataset) -> tuple[str, ...]:
+    """Scan Options where Siemens XA writes them: at top level, or nested into the shared functional groups."""
+    nested = _first_item(private_value(ds, Private.SIEMENS_SERIES))
+    return private_words(ds if nested is None else nested, Private.SIEMENS_SCAN_OPTIONS)
 
 
 def _first_item(found: Any) -> Dataset | None:

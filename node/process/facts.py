@@ -13,7 +13,7 @@ from node.errors import DeclinedError
 from node.intake.headers import patient_id_hash
 from node.intake.planes import Layers, first_number, first_text, layers_of
 from node.intake.tags import day_of, items, text, words
-from node.intake.vendors import Private, private_text
+from node.intake.vendors import Private, private_text, siemens_scan_options
 from quant.result import QcLine
 from sr_templates.evidence import SourceSeries
 
@@ -140,7 +140,8 @@ def contrast_given(ds: Dataset) -> str | None:
 _FAT_SUPPRESSED = "fat_suppressed"
 _FAT_OPTIONS = frozenset({"FS", "WE"})
 """Scan Options of fat saturation (PS3.3 C.8.3.1; seen: UKRIN-MAPS/ukat for GE, a Siemens mosaic) and of water
-excitation (Siemens; not seen)."""
+excitation (reported: Siemens syngo MR E11, ``IR\\WE`` of a Prisma tfl3d1_16ns in a dcm2niix side-car; XA30, dcm2niix
+#606)."""
 
 
 def fat_suppression_line(headers: Iterable[Dataset]) -> QcLine | None:
@@ -162,6 +163,7 @@ def fat_suppressed(lines: Iterable[QcLine]) -> bool:
 def _fat_told(layers: Layers) -> str:
     """The element that tells of fat suppression, water excitation or an inversion; empty when none does."""
     options = {word.upper() for layer in layers for word in words(layer, "ScanOptions")}
+    siemens = {word.upper() for layer in layers for word in siemens_scan_options(layer)}
     sequence = {word.upper() for layer in layers for word in words(layer, "ScanningSequence")}
     suppressed = first_text(layers, "SpectrallySelectedSuppression").upper()
     excited = first_text(layers, "SpectrallySelectedExcitation").upper()
@@ -169,6 +171,7 @@ def _fat_told(layers: Layers) -> str:
     spir = next((found for layer in layers if (found := private_text(layer, Private.PHILIPS_SPIR))), "")
     for element, value, tells in (
         ("Scan Options (0018,0022)", ", ".join(sorted(options & _FAT_OPTIONS)), bool(options & _FAT_OPTIONS)),
+        ("Siemens (0021,105C) Scan Options", ", ".join(sorted(siemens & _FAT_OPTIONS)), bool(siemens & _FAT_OPTIONS)),
         ("Spectrally Selected Suppression (0018,9025)", suppressed, suppressed.startswith("FAT")),
         ("Spectrally Selected Excitation (0018,9026)", excited, excited in ("WATER", "FAT")),
         ("Philips (2001,1021) SPIR", spir, spir.upper() in ("Y", "YES")),

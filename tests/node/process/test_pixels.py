@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.errors import DeclinedError
 from node.process.facts import fat_suppressed
@@ -28,6 +29,7 @@ from tests.node.mr_images import (
     classics,
     enhanced,
     override,
+    save,
     save_all,
     set_pixels,
 )
@@ -256,6 +258,7 @@ def test_contradicting_field_strengths_declined(tmp_path: Path) -> None:
     ("extra", "element"),
     [
         ({"ScanOptions": ["SAT_GEMS", "FS"]}, "Scan Options (0018,0022) is FS"),
+        ({"ScanOptions": ["PFP", "WE"]}, "Scan Options (0018,0022) is WE"),
         ({"SpectrallySelectedSuppression": "FAT"}, "Spectrally Selected Suppression (0018,9025) is FAT"),
         ({"ScanningSequence": ["GR", "IR"]}, "Scanning Sequence (0018,0020) is IR"),
     ],
@@ -279,6 +282,18 @@ def test_water_excitation_of_a_frame_is_told(tmp_path: Path) -> None:
     modifier.SpectrallySelectedExcitation = "WATER"
     ds.SharedFunctionalGroupsSequence[0].MRModifierSequence = Items([modifier])
     assert fat_suppressed(_read([ds], tmp_path).qc)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_siemens_xa_tells_water_excitation_in_an_element_of_its_own(tmp_path: Path, syntax: str) -> None:
+    """Private sequences are bytes to who reads implicit VR without a dictionary of them."""
+    ds, series = enhanced(Scan()), Dataset()
+    series.private_block(0x21, "SIEMENS MR SDS 01", create=True).add_new(0x5C, "CS", ["IR", "WE"])
+    shared = ds.SharedFunctionalGroupsSequence[0]
+    shared.private_block(0x21, "SIEMENS MR SDS 01", create=True).add_new(0xFE, "SQ", Items([series]))
+    lines = read_acquisition([save(ds, tmp_path / "1.dcm", syntax)]).qc
+    (said,) = (line.text for line in lines if line.code == "fat_suppressed")
+    assert "(0021,105C) Scan Options is WE" in said
 
 
 def test_options_without_fat_suppression_keep_the_fat_fraction(tmp_path: Path) -> None:
