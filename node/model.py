@@ -25,7 +25,7 @@ class DeliveryState(StrEnum):
 
     PENDING = "pending"  # to be sent, now or at next_try_at
     SENT = "sent"  # the destination answered success
-    SUPERSEDED = "superseded"  # a later result replaces it; a receiver of messages gets only that
+    SUPERSEDED = "superseded"  # not to be sent: a later result replaces it, or it takes back what never came there
     UNSUPPORTED = "unsupported"  # it does not take this SOP class; not tried again by itself (`ironnode retry`)
 
 

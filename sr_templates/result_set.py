@@ -28,7 +28,7 @@ from sr_templates.priors import prior_stubs
 from sr_templates.quantities import ResultMaps
 from sr_templates.report import OTHER_REPORT_CLASSES, build_report, other_class
 from sr_templates.segmentation import build_segmentation
-from sr_templates.superseding import build_rejection
+from sr_templates.superseding import build_rejections
 
 Placed = tuple[Placement, Dataset]
 
@@ -92,8 +92,7 @@ def build_result_set(
     report = build_report(context, related, [ds for _, ds in others], replaces)
     others.insert(len(placed_maps) + 1, report)
     others += _options(mask, placed_maps, page, report, page_pdf, context)
-    if replaces:
-        others.append(build_rejection(replaces, context))
+    others += build_rejections(replaces, context)
     contents = [encode(ds) for _, ds in others]
     checked = [check_object(content) for content in contents]
     earlier = [o.sop_instance_uid for replaced in replaces for o in replaced.objects]

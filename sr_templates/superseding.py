@@ -1,10 +1,11 @@
 """What a later result set says of the earlier ones that it replaces: predecessor documents, and a rejection note.
 
-The rejection note is a Key Object Selection as IHE Imaging Object Change Management has it (RAD TF-2 4.66): an archive
-that knows the profile hides what it names, any other shows one more document.
+A rejection note is a Key Object Selection as IHE Imaging Object Change Management has it (RAD TF-2 4.66): an archive
+that knows the profile hides what it names, any other shows one more document. There is one for each kind of object,
+because destinations hold different kinds, and archives refuse a note that names what they never got.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 from pydicom.dataset import Dataset
 
@@ -13,10 +14,9 @@ from sr_templates import codes
 from sr_templates.envelope import BuildContext, Placement
 from sr_templates.identity import derive_uid
 from sr_templates.key_objects import key_object_document
-from sr_templates.predecessor import EarlierResult
+from sr_templates.predecessor import REJECTION_ROLE, EarlierResult
 
 REJECTION_SERIES_NUMBER = 9190
-REJECTION_ROLE = "rejection"
 _REPORT_ROLE = "sr"
 
 
@@ -26,23 +26,31 @@ def earlier_reports(earlier: EarlierResult, context: BuildContext) -> list[Datas
     return [_stub(item, earlier, context) for item in reports]
 
 
-def build_rejection(replaces: Sequence[EarlierResult], context: BuildContext) -> tuple[Placement, Dataset]:
-    """The note that rejects every object of the result sets that this one replaces."""
-    placement = Placement(
-        role=REJECTION_ROLE,
-        series_number=REJECTION_SERIES_NUMBER,
-        description=context.describe("Replaced results"),
-        modality="KO",
-    )
-    rejected = [_stub(item, earlier, context) for earlier in replaces for item in _shown(earlier)]
+def build_rejections(replaces: Sequence[EarlierResult], context: BuildContext) -> Iterator[tuple[Placement, Dataset]]:
+    """The notes that reject every object of the result sets that this one replaces."""
     revision = context.result.revision
     why = "A later result replaces these objects." if revision is None else revision.text
-    return placement, key_object_document(codes.REJECTED_FOR_QUALITY, rejected, why, context, placement)
+    groups = [(earlier, group) for earlier in replaces for group in _kinds(earlier)]
+    for index, (earlier, group) in enumerate(groups):
+        placement = Placement(
+            role=REJECTION_ROLE,
+            series_number=REJECTION_SERIES_NUMBER,
+            description=context.describe("Replaced results"),
+            modality="KO",
+            index=index,
+        )
+        rejected = [_stub(item, earlier, context) for item in group]
+        yield placement, key_object_document(codes.REJECTED_FOR_QUALITY, rejected, why, context, placement)
 
 
-def _shown(earlier: EarlierResult) -> Iterable[ResultObject]:
-    """All but an earlier rejection note: it still tells what became of the result before."""
-    return (item for item in earlier.objects if item.role != REJECTION_ROLE)
+def _kinds(earlier: EarlierResult) -> list[list[ResultObject]]:
+    """The objects of a result set by what a destination takes as a whole or not at all: kind and SOP class. Its own
+    rejection notes are left out: they still tell what became of the result before."""
+    found: dict[tuple[str, str], list[ResultObject]] = {}
+    for item in earlier.objects:
+        if (kind := item.role.split(".")[0]) != REJECTION_ROLE:
+            found.setdefault((kind, item.sop_class_uid), []).append(item)
+    return list(found.values())
 
 
 def _stub(item: ResultObject, earlier: EarlierResult, context: BuildContext) -> Dataset:

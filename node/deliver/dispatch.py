@@ -13,11 +13,15 @@ from node.config import DestinationConfig, Receiver
 from node.deliver.backoff import full_jitter_s
 from node.deliver.outbox import Outbox, plan_alternative
 from node.errors import PeerError
+from node.intake.headers import read_dataset
 from node.jobs.deliveries import Delivery, DeliveryBook, DeliveryTrial
+from node.jobs.order import Turn
 from node.model import StoreOutcome, StoreStatus
 from node.ops.events import Event, emit
+from sr_templates.predecessor import REJECTION_ROLE, rejected_uids
 
 _OBJECTS_AT_ONCE = 500  # on one association
+_WAITS = "waits until what it takes back is there"
 
 OnOutcome = Callable[[StoreOutcome], None]
 Sender = Callable[[Sequence[Path], Receiver, OnOutcome], Sequence[StoreOutcome]]
@@ -43,7 +47,7 @@ class Dispatcher:
         """
         if not isinstance(destination, DestinationConfig):
             self.book.drop_overtaken(destination.name, self.clock())
-        due = self.book.due(destination.name, self.clock(), _OBJECTS_AT_ONCE)
+        due = self._in_turn(self.book.due(destination.name, self.clock(), _OBJECTS_AT_ONCE), destination)
         present = {self.outbox.path(d.job_id) / d.file: d for d in due}
         gone = [path for path in present if not path.is_file()]
         if gone:
@@ -51,6 +55,22 @@ class Dispatcher:
         if not present:
             return 0
         return self._send(present, destination)
+
+    def _in_turn(self, due: Sequence[Delivery], destination: Receiver) -> list[Delivery]:
+        """``due`` without rejection notes whose turn it is not."""
+        turns = [(delivery, self._turn(delivery)) for delivery in due]
+        if later := [delivery for delivery, turn in turns if turn is Turn.LATER]:
+            self.book.wait(later, _WAITS, self._retry_at(1, destination, self.clock()))
+        for delivery, turn in turns:
+            if turn is Turn.NEVER:
+                self.book.drop(delivery, self.clock())
+        return [delivery for delivery, turn in turns if turn is Turn.NOW]
+
+    def _turn(self, delivery: Delivery) -> Turn:
+        path = self.outbox.path(delivery.job_id) / delivery.file
+        if delivery.role != REJECTION_ROLE or not path.is_file():
+            return Turn.NOW
+        return self.book.turn(delivery, rejected_uids(read_dataset(path)))
 
     def _send(self, files: dict[Path, Delivery], destination: Receiver) -> int:
         answered: dict[Path, StoreOutcome] = {}

@@ -1,6 +1,6 @@
 """The ledger's part that the deliverer writes: which object goes to which destination, and how that stands."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -124,6 +124,28 @@ class DeliveryBook:
         if overtaken:
             with self._database.writing() as connection:
                 order.drop(connection, destination, overtaken, now)
+
+    def last_received(self, destination: str, job_id: str) -> str | None:
+        """The SOP Instance UID of the last report before a job's that a receiver of messages has."""
+        with self._database.reading() as connection:
+            return order.last_received(connection, destination, job_id)
+
+    def turn(self, note: Delivery, rejected: Collection[str]) -> order.Turn:
+        """When a rejection note that names ``rejected`` is to be sent."""
+        with self._database.reading() as connection:
+            return order.turn(connection, note.destination, note.job_id, rejected)
+
+    def wait(self, deliveries: Sequence[Delivery], detail: str, until: datetime) -> None:
+        """Look at these again at ``until``: their turn has not come, which is no failure."""
+        with self._database.writing() as connection:
+            for delivery in deliveries:
+                values = {"next_try_at": until, "last_detail": detail}
+                connection.execute(update(schema.delivery).where(_pending(), _is(delivery)).values(**values))
+
+    def drop(self, note: Delivery, now: datetime) -> None:
+        """End the delivery of a rejection note that has nothing to take back."""
+        with self._database.writing() as connection:
+            order.end(connection, _is(note), note.job_id, note.destination, order.NOTHING_THERE, now)
 
     def due(self, destination: str, now: datetime, limit: int) -> list[Delivery]:
         """What is due for one destination: objects that never failed first, then job by job in their order."""

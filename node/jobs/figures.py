@@ -98,7 +98,7 @@ class Figures:
         to_commit = select(func.count()).where(
             delivery.job_id == job.job_id,
             delivery.destination.in_(committing),
-            delivery.state != DeliveryState.UNSUPPORTED.value,
+            delivery.state.not_in((DeliveryState.UNSUPPORTED.value, DeliveryState.SUPERSEDED.value)),
         )
         committed = select(func.count()).where(
             commitment.job_id == job.job_id,
@@ -106,6 +106,7 @@ class Figures:
             commitment.state == CommitmentState.COMMITTED.value,
         )
         of_job = delivery.job_id == job.job_id
+        wanted = delivery.state != DeliveryState.SUPERSEDED.value
         images = (
             select(func.min(schema.instance.c.calling_ae_title), func.max(schema.instance.c.received_at))
             .join(schema.job_instance, schema.job_instance.c.sop_instance_uid == schema.instance.c.sop_instance_uid)
@@ -126,7 +127,7 @@ class Figures:
                 .scalar_subquery()
                 .label("received_at"),
                 select(func.max(delivery.sent_at)).where(of_job).scalar_subquery().label("last_sent_at"),
-                select(func.count()).where(of_job).scalar_subquery().label("n_deliveries"),
+                select(func.count()).where(of_job, wanted).scalar_subquery().label("n_deliveries"),
                 select(sent).where(of_job).scalar_subquery().label("n_sent"),
                 to_commit.scalar_subquery().label("n_to_commit"),
                 committed.scalar_subquery().label("n_committed"),

@@ -1,9 +1,16 @@
-"""The order in which a receiver of messages gets the results of one acquisition: it cannot tell itself which of two is
-the later, so one that another result replaces is sent no more. It does not wait for the older one either: what a
-receiver refuses for good would hold back its correction.
+"""The order in which results of one acquisition go out.
+
+A receiver of messages cannot tell itself which of two is the later, so one that another result replaces is not sent any
+more. It does not wait for the older one either: what a receiver refuses for good would hold back its correction.
+
+An archive gets every result, in any order: each says which it replaces. Only a rejection note waits for what it names,
+because an archive refuses a note that comes first, or hides nothing for it; and one that names what this archive never
+got is not sent.
 """
 
+from collections.abc import Collection, Iterator
 from datetime import datetime
+from enum import Enum, auto
 
 from sqlalchemy import CTE, ColumnElement, Connection, FromClause, and_, select, update
 
@@ -11,7 +18,16 @@ from node.jobs import schema, trail
 from node.model import DeliveryState
 from node.ops.events import Event
 
-_OVERTAKEN = "not sent: a later result replaces it"
+OVERTAKEN = "not sent: a later result replaces it"
+NOTHING_THERE = "not sent: it never got what this takes back"
+
+
+class Turn(Enum):
+    """When a rejection note is sent."""
+
+    NOW = auto()
+    LATER = auto()
+    NEVER = auto()
 
 
 def overtaken(connection: Connection, destination: str) -> list[str]:
@@ -27,17 +43,53 @@ def overtaken(connection: Connection, destination: str) -> list[str]:
     return sorted({row.earlier for row in connection.execute(query) if (row.revision or {}).get("replaces")})
 
 
+def last_received(connection: Connection, destination: str, job_id: str) -> str | None:
+    """The SOP Instance UID of the last report that ``destination`` has of what ``job_id`` follows: the result that it
+    replaces may never have been sent."""
+    sent = schema.delivery.c
+    for earlier in _before(connection, job_id):
+        there = (sent.job_id == earlier, sent.destination == destination, sent.state == DeliveryState.SENT.value)
+        uid: str | None = connection.scalar(select(sent.sop_instance_uid).where(*there))
+        if uid is not None:
+            return uid
+    return None
+
+
 def drop(connection: Connection, destination: str, job_ids: list[str], now: datetime) -> None:
     """End the pending deliveries of these jobs to ``destination``."""
     sent = schema.delivery.c
     for job_id in job_ids:
-        moved = update(schema.delivery).where(
-            sent.job_id == job_id, sent.destination == destination, sent.state == DeliveryState.PENDING.value
-        )
-        connection.execute(moved.values(state=DeliveryState.SUPERSEDED.value, last_detail=_OVERTAKEN))
-        trail.append(
-            connection, now, Event.DELIVERY_SUPERSEDED, job_id=job_id, destination=destination, detail=_OVERTAKEN
-        )
+        of_job = and_(sent.job_id == job_id, sent.destination == destination)
+        end(connection, of_job, job_id, destination, OVERTAKEN, now)
+
+
+def end(
+    connection: Connection, which: ColumnElement[bool], job_id: str, destination: str, detail: str, now: datetime
+) -> None:
+    """End those pending deliveries of a job to ``destination`` that are not to be sent any more, and say why."""
+    moved = update(schema.delivery).where(which, schema.delivery.c.state == DeliveryState.PENDING.value)
+    connection.execute(moved.values(state=DeliveryState.SUPERSEDED.value, last_detail=detail))
+    trail.append(connection, now, Event.DELIVERY_SUPERSEDED, job_id=job_id, destination=destination, detail=detail)
+
+
+def turn(connection: Connection, destination: str, job_id: str, rejected: Collection[str]) -> Turn:
+    """When a rejection note of a job goes to ``destination``, by what has become there of the objects it names."""
+    sent = schema.delivery.c
+    query = select(sent.state).where(sent.destination == destination, sent.sop_instance_uid.in_(rejected))
+    states = [DeliveryState(state) for state in connection.scalars(query)]
+    if len(states) == len(rejected) and set(states) == {DeliveryState.SENT}:
+        return Turn.NOW
+    earlier = list(_before(connection, job_id))
+    waiting = (sent.destination == destination, sent.job_id.in_(earlier), sent.state == DeliveryState.PENDING.value)
+    # Also what the note does not name: where a kind is refused, another takes its place.
+    return Turn.NEVER if connection.scalar(select(sent.job_id).where(*waiting).limit(1)) is None else Turn.LATER
+
+
+def _before(connection: Connection, job_id: str) -> Iterator[str]:
+    """The jobs that one follows, the latest first."""
+    job = schema.job.c
+    while (job_id := connection.scalar(select(job.predecessor_job_id).where(job.job_id == job_id))) is not None:
+        yield job_id
 
 
 def _pending_and_later(destination: str) -> CTE:

@@ -125,10 +125,11 @@ def _job_lines() -> Select[Any]:
     instances = select(func.count()).where(member.job_id == job.job_id).scalar_subquery()
     sent = func.coalesce(func.sum(case((delivery.state == DeliveryState.SENT.value, 1), else_=0)), 0)
     of_job = delivery.job_id == job.job_id
+    wanted = delivery.state != DeliveryState.SUPERSEDED.value
     return select(
         schema.job,
         instances.label("n_instances"),
-        select(func.count()).where(of_job).scalar_subquery().label("n_deliveries"),
+        select(func.count()).where(of_job, wanted).scalar_subquery().label("n_deliveries"),
         select(sent).where(of_job).scalar_subquery().label("n_sent"),
     )
 

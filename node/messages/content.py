@@ -56,7 +56,8 @@ class Number:
 class ResultMessage:
     """One result; dates and times are DICOM text (DA, TM, offset), empty where the study does not say.
 
-    ``lic_missing`` says why there is no LIC; then no number of it stands in any message.
+    ``lic_missing`` says why there is no LIC; then no number of it stands in any message. ``replaces`` are the reports
+    that it takes back, by SOP Instance UID: first the last one that the receiver has, where it is known to have any.
     """
 
     job_id: str
@@ -89,8 +90,9 @@ def _code(concept: Any) -> Code:
 GRADE, CONCLUSION = _code(codes.GRADE), _code(codes.CONCLUSION)
 
 
-def read_message(report: Path) -> ResultMessage:
-    """What the result set holds to which ``report`` (``dicom/sr-0001.dcm`` in its folder) belongs.
+def read_message(report: Path, received: str | None = None) -> ResultMessage:
+    """What the result set holds to which ``report`` (``dicom/sr-0001.dcm`` in its folder) belongs; ``received`` is the
+    last report before it that the receiver has.
 
     Raises:
         InputError, StorageError: a file of it is missing or cannot be read.
@@ -98,9 +100,8 @@ def read_message(report: Path) -> ResultMessage:
     folder = report.parent.parent
     record = _record(folder / "result.json")
     header = read_dataset(report)
-    revision = record.get("revision") or {}
     return ResultMessage(
-        job_id=folder.name,
+        job_id=job_of(report),
         report_uid=text(header, "SOPInstanceUID"),
         study_uid=record["study_instance_uid"],
         patient_id=text(header, "PatientID"),
@@ -119,9 +120,21 @@ def read_message(report: Path) -> ResultMessage:
         lic_missing=_lic_missing(record),
         grade=_grade(record),
         conclusion=_conclusion(record),
-        replaces=tuple(revision.get("replaces", ())),
+        replaces=_replaces(record, received),
         report_lines=tuple(_read(folder / "report.txt").decode().splitlines()),
     )
+
+
+def job_of(report: Path) -> str:
+    """The job to whose result set a report belongs."""
+    return report.parent.parent.name
+
+
+def _replaces(record: Mapping[str, Any], received: str | None) -> tuple[str, ...]:
+    replaced = tuple((record.get("revision") or {}).get("replaces", ()))
+    if not replaced or received is None:
+        return replaced
+    return (received, *(uid for uid in replaced if uid != received))
 
 
 def _record(path: Path) -> dict[str, Any]:

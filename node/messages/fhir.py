@@ -64,7 +64,7 @@ def _report(result: ResultMessage, receiver: FhirReceiver, observations: list[st
     }
     if (issued := _issued(result)) is not None:
         report["issued"] = issued
-    if result.replaces:  # the latest of them; the conclusion names all
+    if result.replaces:
         report["extension"] = [{"url": _REPLACES, "valueReference": _other_report(result.replaces[0])}]
     return report
 

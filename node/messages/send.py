@@ -7,15 +7,20 @@ from pathlib import Path
 from node.config import FhirReceiver, Hl7Receiver
 from node.connections import connect
 from node.errors import InputError, PeerError
-from node.messages.content import ResultMessage, read_message
+from node.messages.content import ResultMessage, job_of, read_message
 from node.messages.mllp import exchange
 from node.model import StoreOutcome, StoreStatus
 
 OnOutcome = Callable[[StoreOutcome], None]
+LastReceived = Callable[[str], str | None]
+"""The SOP Instance UID of the last report before that of a job that a receiver has."""
 
 
 def send_messages(
-    reports: Sequence[Path], receiver: Hl7Receiver | FhirReceiver, on_outcome: OnOutcome
+    reports: Sequence[Path],
+    receiver: Hl7Receiver | FhirReceiver,
+    on_outcome: OnOutcome,
+    last_received: LastReceived = lambda job_id: None,  # noqa: ARG005 - of a receiver that has nothing
 ) -> list[StoreOutcome]:
     """Send the result of each report; stops at the first that the receiver does not answer.
 
@@ -26,7 +31,7 @@ def send_messages(
     outcomes = []
     for report in reports:
         try:
-            outcome = _send(report, read_message(report), receiver)
+            outcome = _send(report, read_message(report, last_received(job_of(report))), receiver)
         except InputError as error:
             outcome = StoreOutcome(path=report, status=StoreStatus.FAILED, detail=str(error))
         outcomes.append(outcome)

@@ -53,7 +53,7 @@ class Event(StrEnum):
     RECEIVERS_GONE = "receivers_gone"  # a rule sent a job also to somebody whom the configuration no longer names
     DELIVERY_SENT = "delivery_sent"  # a destination has objects of a job
     DELIVERY_UNSUPPORTED = "delivery_unsupported"  # a destination does not take a SOP class; the rest is delivered
-    DELIVERY_SUPERSEDED = "delivery_superseded"  # a later result replaces what a receiver of messages has not got
+    DELIVERY_SUPERSEDED = "delivery_superseded"  # a later result replaces it, or it takes back what was never sent
     DELIVERY_FAILED = "delivery_failed"  # a destination did not take objects; tried again later
     COMMITMENT_ASKED = "commitment_asked"  # a destination was asked to keep objects for good
     COMMITMENT_CONFIRMED = "commitment_confirmed"  # it keeps them

@@ -18,6 +18,7 @@ from node.dimse.scu import Peer
 from node.dimse.scu import send as send_files
 from node.errors import StorageError
 from node.jobs.commitment_files import CommitmentFiles
+from node.jobs.deliveries import DeliveryBook
 from node.model import SopReference, StoreOutcome
 from node.ops.disk_watch import DiskWatch
 from node.ops.events import Event, emit
@@ -33,14 +34,14 @@ _TRANSACTIONS_OLDER_THAN_S = 30 * 86400.0
 Errand = Callable[[], object]
 
 
-def sender(config: Config) -> Sender:
+def sender(config: Config, book: DeliveryBook) -> Sender:
     """C-STORE to a destination, a message to another receiver."""
 
     def send(files: Sequence[Path], destination: Receiver, on_outcome: OnOutcome) -> Sequence[StoreOutcome]:
         if not isinstance(destination, DestinationConfig):
             from node.messages.send import send_messages
 
-            return send_messages(files, destination, on_outcome)
+            return send_messages(files, destination, on_outcome, partial(book.last_received, destination.name))
         return send_files(
             files,
             Peer.of(destination),
@@ -90,7 +91,7 @@ def play(stage: Stage) -> None:
         dispatcher = Dispatcher(
             book=node.ledger.deliveries,
             outbox=node.outbox,
-            send=sender(stage.config),
+            send=sender(stage.config, node.ledger.deliveries),
             clock=node.clock,
             uniform=random.uniform,
         )

@@ -133,19 +133,26 @@ def test_a_revision_names_its_predecessors_and_itself() -> None:
     assert all(item.dataset.SeriesDescription.endswith("(revision 2)") for item in second.objects)
 
 
+def named_by(note: Dataset) -> set[tuple[str, str, str]]:
+    """Series, class and instance UIDs of the evidence of a rejection note."""
+    (study,) = note.CurrentRequestedProcedureEvidenceSequence
+    return {
+        (s.SeriesInstanceUID, i.ReferencedSOPClassUID, i.ReferencedSOPInstanceUID)
+        for s in study.ReferencedSeriesSequence
+        for i in s.ReferencedSOPSequence
+    }
+
+
 def test_a_revision_rejects_every_object_of_what_it_replaces() -> None:
     first, second, third = (revision(number) for number in (1, 2, 3))
     assert not of_role(first, "rejection")
     for later, earlier in ((second, first), (third, second)):
-        (note,) = of_role(later, "rejection")
-        assert note.ConceptNameCodeSequence[0].CodeValue == "113001"
-        (study,) = note.CurrentRequestedProcedureEvidenceSequence
-        named = {
-            (s.SeriesInstanceUID, i.ReferencedSOPClassUID, i.ReferencedSOPInstanceUID)
-            for s in study.ReferencedSeriesSequence
-            for i in s.ReferencedSOPSequence
-        }
-        assert named == {
+        notes = of_role(later, "rejection")
+        assert {note.ConceptNameCodeSequence[0].CodeValue for note in notes} == {"113001"}
+        named = [named_by(note) for note in notes]
+        assert all(len({sop_class for _, sop_class, _ in one}) == 1 for one in named)  # taken by a destination, or not
+        assert sum(map(len, named)) == len(set().union(*named))
+        assert set().union(*named) == {
             (i.dataset.SeriesInstanceUID, i.dataset.SOPClassUID, i.dataset.SOPInstanceUID)
             for i in earlier.objects
             if i.role != "rejection"

@@ -46,7 +46,7 @@ def test_what_orthanc_lost_is_sent_again_and_committed(
     node: QuietNode, reports: CommitmentFiles, orthanc: Orthanc
 ) -> None:
     (pacs,) = node.config.destinations
-    dispatcher = with_sender(node, sender(node.config))
+    dispatcher = with_sender(node, sender(node.config, node.ledger.deliveries))
     committer = Committer(
         book=node.ledger.commitments, files=reports, ask=dicom_asker(node.config, reports.keep, report_wait_s=0),
         clock=node.clock, uniform=lambda low, high: high,
@@ -79,7 +79,7 @@ def test_files_go_when_orthanc_lists_every_object(node: QuietNode, orthanc: Orth
     node.config = node.config.model_copy(
         update={"destinations": (plain,), "retention": RetentionConfig.model_validate({"keep_days": 1})}
     )
-    assert with_sender(node, sender(node.config)).deliver_due(plain) == 3
+    assert with_sender(node, sender(node.config, node.ledger.deliveries)).deliver_due(plain) == 3
     lost = orthanc.instances()[0]
     original = orthanc.file(lost["ID"])
     orthanc.delete(f"/instances/{lost['ID']}")

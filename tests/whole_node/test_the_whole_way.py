@@ -169,14 +169,14 @@ def test_late_slices_then_a_reader_make_new_revisions_while_another_destination_
     wait_until(lambda: _failed_deliveries(node, job["job_id"]), "the refusing destination's failures are visible")
     assert len(_failed_deliveries(node, job["job_id"])) == 2
     assert storescu(node.port, late + first).returncode == 0
-    wait_until(lambda: len(orthanc.instances()) == 5, "the second report, its region and the rejection note")
+    wait_until(lambda: len(orthanc.instances()) == 6, "the second report, its region and a note on each of the first")
     _second_report_names_the_first(orthanc)
     assert sorted(j["revision"] for j in node.jobs()) == [1, 2]
     automatic = outbox_record(node, next(j["job_id"] for j in node.jobs() if j["revision"] == 2))
     assert automatic["status"] == "measured", automatic["reasons"]
     drawn = _draw_the_inner_slices(tmp_path / "drawn.dcm", list(echoes.values()), files[0].parent)
     assert storescu(node.port, [drawn[0]], "-R").returncode == 0
-    wait_until(lambda: len(orthanc.instances()) == 8, "the third report, its region and the rejection note")
+    wait_until(lambda: len(orthanc.instances()) == 10, "the third report, its region and a note on each of the second")
     _reader_overruled(node, orthanc, automatic, drawn[1])
 
 
@@ -212,7 +212,7 @@ def _draw_the_inner_slices(path: Path, echoes: list[pydicom.Dataset], phantom: P
 
 
 def _reader_overruled(node: RunningNode, orthanc: Orthanc, automatic: dict[str, Any], drawn_voxels: int) -> None:
-    """The report inside the drawn region, and the note that rejects the objects which it replaces."""
+    """The report inside the drawn region, and the notes that reject the objects which it replaces."""
     third = next(j for j in node.jobs() if j["revision"] == 3)
     record = outbox_record(node, third["job_id"])
     assert record["status"] == "measured", record["reasons"]
@@ -228,8 +228,9 @@ def _reader_overruled(node: RunningNode, orthanc: Orthanc, automatic: dict[str, 
         for series in note.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
         for ref in series.ReferencedSOPSequence
     }
-    replaced = {item["sop_instance_uid"] for item in automatic["objects"] if item["role"] != "rejection"}
-    assert rejected >= replaced  # its own rejection note stays true
+    replaced = {item["sop_instance_uid"] for item in automatic["objects"] if item["role"] in ("sr", "seg")}
+    assert rejected >= replaced  # its own rejection notes stay true
+    assert rejected <= set(orthanc.sop_uids())  # archives refuse a note on what they do not hold
     assert not rejected & {item["sop_instance_uid"] for item in record["objects"]}
     texts = [
         element.value

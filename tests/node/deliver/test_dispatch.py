@@ -169,7 +169,7 @@ def test_what_failed_is_in_the_trail_once_however_often_it_fails(node) -> None:
 def test_over_a_real_association(node, tmp_path) -> None:
     with StorePeer(tmp_path / "pacs") as peer:
         there = PACS.model_copy(update={"port": peer.port})
-        dispatcher = with_sender(node, sender(node.config))
+        dispatcher = with_sender(node, sender(node.config, node.ledger.deliveries))
         assert dispatcher.deliver_due(there) == 3
         assert {d.state for d in deliveries(node)} == {DeliveryState.SENT}
         (job,) = node.jobs()
@@ -180,7 +180,7 @@ def test_over_a_real_association(node, tmp_path) -> None:
 
 
 def test_a_repeat_after_a_crash_is_the_same_to_a_real_peer(node, tmp_path) -> None:
-    send = sender(node.config)
+    send = sender(node.config, node.ledger.deliveries)
 
     def killed_after_the_last_answer(files, destination, on_outcome):
         send(files, destination, lambda outcome: None)
@@ -200,7 +200,7 @@ def test_a_repeat_after_a_crash_is_the_same_to_a_real_peer(node, tmp_path) -> No
 def test_nobody_there_is_a_failure_that_names_the_place(node) -> None:
     with StorePeer(node.root / "gone") as peer:
         nobody = PACS.model_copy(update={"port": peer.port})
-    assert with_sender(node, sender(node.config)).deliver_due(nobody) == 0
+    assert with_sender(node, sender(node.config, node.ledger.deliveries)).deliver_due(nobody) == 0
     detail = deliveries(node)[0].last_detail
     assert detail is not None
     assert f"127.0.0.1:{nobody.port}" in detail

@@ -69,6 +69,21 @@ def test_after_an_outage_only_the_latest_revision_comes(node: QuietNode, tmp_pat
     assert state(node, first) == DeliveryState.SUPERSEDED
 
 
+def test_a_correction_names_the_last_result_that_came(node: QuietNode, tmp_path: Path) -> None:
+    images = write_study(tmp_path / "study")
+    first = measure(node, images[:-2])
+    rounds(node, 1)
+    node.archive.refuse = away
+    second = measure(node, images[-2:-1])
+    rounds(node, 1)
+    third = measure(node, images[-1:])
+    node.archive.refuse = lambda path: None
+    assert rounds(node, 1) == [report(third)]
+    assert state(node, second) == DeliveryState.SUPERSEDED
+    book = node.ledger.deliveries
+    assert [book.last_received("ris", job_id) for job_id in (first, second, third)] == [None, *[report(first)] * 2]
+
+
 def test_what_is_refused_for_good_does_not_hold_back_its_correction(node: QuietNode, tmp_path: Path) -> None:
     images = write_study(tmp_path / "study")
     first = measure(node, images[:-1])

@@ -17,8 +17,10 @@ from node.jobs.database import Database
 from node.jobs.duties import Duty
 from node.jobs.figures import Figures
 from node.jobs.ledger import Ledger
-from node.model import JobState
+from node.jobs.order import Turn
+from node.model import DeliveryState, JobState
 from tests.conftest import lacking
+from tests.node.deliver.test_message_order import RIS, away, measure, report, rounds, state
 from tests.nodekit.postgresql import Server, programs
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
 from tests.nodekit.small_study import write_study
@@ -93,6 +95,35 @@ def test_statistics_and_retention_ask_what_the_server_understands(node: QuietNod
     assert set(figures.senders([line.study_instance_uid])) == {line.study_instance_uid}
     (due,) = ledger.removals.due(node.clock.pass_s(9e5), measured_before=node.clock(), refused_before=None)
     assert (due.job_id, due.self_test) == (line.job_id, False)
+
+
+def test_results_of_one_acquisition_go_out_in_order(server: Server, tmp_path: Path) -> None:
+    config = config_on(server.new_database(), tmp_path / "root").model_copy(update={"messages": (RIS,)})
+    node = QuietNode(config.storage.root, Archive(), Clock(), config)
+    images = write_study(tmp_path / "study", slices=3)
+    first = measure(node, images[:-2])
+    assert node.dispatcher.deliver_due(RIS) == 1
+    node.archive.refuse = away
+    second = measure(node, images[-2:-1])
+    assert node.dispatcher.deliver_due(RIS) == 0
+    third = measure(node, images[-1:])
+    node.archive.refuse = lambda path: None
+    assert rounds(node, 1) == [report(third)]
+    assert state(node, second) == DeliveryState.SUPERSEDED
+    assert node.ledger.deliveries.last_received("ris", third) == report(first)
+    uid = report(first)
+    (note,) = [d for d in node.ledger.deliveries.of_job(third) if (d.destination, d.role) == ("pacs", "sr")]
+    book = node.ledger.deliveries
+    node.dispatcher.deliver_due(PACS)
+    assert book.turn(note, [uid]) is Turn.NOW
+    assert book.turn(note, [uid, "1.2.3"]) is Turn.NEVER
+    book.send_again(first, node.clock())
+    assert book.turn(note, [uid]) is Turn.LATER
+    book.send_again(third, node.clock())
+    book.drop(note, node.clock())
+    (note,) = [d for d in book.of_job(third) if (d.destination, d.role) == ("pacs", "sr")]
+    assert note.state == DeliveryState.SUPERSEDED
+    node.close()
 
 
 def test_an_older_ledger_is_refused_and_then_migrated(node: QuietNode) -> None:

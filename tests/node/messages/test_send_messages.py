@@ -160,6 +160,10 @@ def test_a_later_result_names_what_it_replaces(tmp_path: Path) -> None:
     later = build_refusal(source, replaces=[as_earlier(first)], identity=identity)
     result = replace(read_message(on_disk(tmp_path / "j2", later)), replaces=(old_uid,))
     assert [str(line[5]) for line in lines(build_oru(result, ris_at(1)), "REPLACES")] == [old_uid]
+    heard = read_message(tmp_path / "j2" / "dicom" / "sr-0001.dcm", received="1.2.3")  # what it replaces was not sent
+    assert heard.replaces[0] == "1.2.3"
+    assert "urn:oid:1.2.3" in build_transaction(heard, fhir_at(1))
+    assert [str(line[5]) for line in lines(build_oru(heard, ris_at(1)), "REPLACES")] == list(heard.replaces)
     for release, model in (("r4", Bundle), ("r5", BundleR5)):
         bundle = json.loads(build_transaction(result, fhir_at(1, release=release)))
         model.model_validate(bundle)
@@ -192,8 +196,8 @@ def test_a_delivery_waits_until_the_receiver_takes_it(measured: Path, tmp_path: 
         node.run = lambda job: output
         finish_job(node, tmp_path / "study")
         dispatcher = Dispatcher(
-            book=node.ledger.deliveries, outbox=node.outbox, send=sender(node.config), clock=node.clock,
-            uniform=lambda low, high: high,
+            book=node.ledger.deliveries, outbox=node.outbox, send=sender(node.config, node.ledger.deliveries),
+            clock=node.clock, uniform=lambda low, high: high,
         )  # fmt: skip
         assert dispatcher.deliver_due(receiver) == 0
         assert [(d.state, d.last_detail) for d in deliveries(node)] == [(DeliveryState.PENDING, "answered AE")]
