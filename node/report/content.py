@@ -7,7 +7,7 @@ from node.report.advice import advice_for
 from quant.calibration import CALIBRATIONS
 from quant.follow_up import EARLIER_STANDS, NOT_APPROVED, months_text
 from quant.grading import scheme_by_id
-from quant.result import FollowUpInterval, Grade, LicStatistics, LiverIronResult, QcLine, Statistics, View
+from quant.result import FollowUpInterval, Grade, LicStatistics, LiverIronResult, QcLine, RoiSummary, Statistics, View
 from quant.wording import (
     REGION_WORDS,
     RESEARCH_ONLY,
@@ -94,7 +94,7 @@ def report_content(result: LiverIronResult) -> ReportContent:
         headline=_headline(result),
         statements=_statements(result),
         reasons=why,
-        advice=tuple(dict.fromkeys(advice_for(reason.code) for reason in result.reasons)) if refused else (),
+        advice=_advice(result) if refused else (),
         numbers=_numbers(result),
         calibration=_calibration(result),
         others=_others(result),
@@ -112,6 +112,12 @@ def report_content(result: LiverIronResult) -> ReportContent:
 def _revision(result: LiverIronResult) -> str:
     """Why there is a later result than the first, and what it replaces; empty for the first."""
     return "" if result.revision is None or result.revision.number == 1 else result.revision.text
+
+
+def _advice(result: LiverIronResult) -> tuple[str, ...]:
+    """What to do about all the reasons, each thing once."""
+    said = (text for reason in result.reasons for text in advice_for(reason.code, result.acquisition, result.fit))
+    return tuple(dict.fromkeys(said))
 
 
 def _worst_first(lines: Sequence[QcLine]) -> list[QcLine]:
@@ -229,7 +235,25 @@ def _numbers(result: LiverIronResult) -> tuple[tuple[str, str], ...]:
         roi = result.roi
         source = REGION_WORDS[roi.source]
         rows.append(("Region", f"{roi.volume_ml:.0f} mL, {roi.n_voxels} voxels, {_slices(roi.n_slices)}; {source}"))
+        rows += _lobes(result, roi)
     return tuple(rows)
+
+
+def _lobes(result: LiverIronResult, roi: RoiSummary) -> list[tuple[str, str]]:
+    """Both lobes side by side, where the region holds both and its value is no lower bound."""
+    bounded = result.r2star_per_s is not None and result.r2star_per_s.bound is not None
+    if bounded or roi.lobes is None or roi.lobes.right is None or roi.lobes.left is None:
+        return []
+    rates = [rate for lobe in (roi.lobes.right, roi.lobes.left) if (rate := lobe.r2star_median_per_s) is not None]
+    if len(rates) < 2:
+        return []
+    used = result.calibration
+    calibration = None if used is None else CALIBRATIONS.get((used.id, used.field_t))
+    right, left = (f"{format_rate(rate)} /s" for rate in rates)
+    if calibration is not None and all(calibration.covers(rate) for rate in rates):
+        lic = [format_lic(calibration.lic_mg_per_g(rate)) for rate in rates]
+        right, left = f"{lic[0]} mg/g ({right})", f"{lic[1]} mg/g ({left})"
+    return [("Lobes", f"right {right}, left {left}")]
 
 
 def _slices(count: int) -> str:
