@@ -82,7 +82,7 @@ def advice_for(code: str, acquisition: AcquisitionSummary | None, fit: FitSummar
     if code in _FAINT:
         return (*own, *stronger) or (_BY_HAND,)
     if code in _NO_ORGAN and stronger:
-        return (*(own or (_BY_HAND,)), " ".join((_DARK_LIVER, *stronger)))
+        return (*(own or (_BY_HAND,)), _DARK_LIVER, *stronger)
     if own:
         return own
     if code.startswith("roi_"):

@@ -7,10 +7,21 @@ from node.report.advice import advice_for
 from quant.calibration import CALIBRATIONS
 from quant.follow_up import EARLIER_STANDS, NOT_APPROVED, months_text
 from quant.grading import scheme_by_id
-from quant.result import FollowUpInterval, Grade, LicStatistics, LiverIronResult, QcLine, RoiSummary, Statistics, View
+from quant.result import (
+    FollowUpInterval,
+    Grade,
+    LicStatistics,
+    LiverIronResult,
+    PriorComparison,
+    QcLine,
+    RoiSummary,
+    Statistics,
+    View,
+)
 from quant.wording import (
     REGION_WORDS,
     RESEARCH_ONLY,
+    format_change,
     format_lic,
     format_lic_range,
     format_percent,
@@ -26,7 +37,8 @@ _TOLD_ELSEWHERE = frozenset({"echo_count", "region_size", "priors_not_checked"})
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """The verdict: ``value`` large, the rest beside it. ``kind`` tells a layout how to treat it."""
+    """The verdict: ``value`` large, the rest beside it. ``kind`` tells a layout how to treat it; ``change`` is that
+    since the last comparable measurement, or empty."""
 
     kind: str  # "lic", "r2star" (no LIC at this field), "refused"
     prefix: str
@@ -36,6 +48,7 @@ class Headline:
     grade: str
     grade_detail: str
     borderline: str
+    change: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +163,7 @@ def _headline(result: LiverIronResult) -> Headline:
         grade=result.grade.label if result.grade else "not gradeable",
         grade_detail=_grade_detail(result.grade),
         borderline=_borderline(result.grade),
+        change=_change(result.prior),
     )
 
 
@@ -186,6 +200,13 @@ def _borderline(grade: Grade | None) -> str:
         return ""
     parts = (f"{candidate.label} {format_percent(candidate.probability)}" for candidate in grade.candidates)
     return f"Borderline: {', '.join(parts)} (measurement only)"
+
+
+def _change(prior: PriorComparison | None) -> str:
+    if prior is None or prior.change_mg_per_g is None:
+        return ""
+    size = "more than" if prior.exceeds_repeatability else "within"
+    return f"{format_change(prior.change_mg_per_g)} mg/g since {prior.date}, {size} the repeatability"
 
 
 def _statements(result: LiverIronResult) -> tuple[Statement, ...]:
