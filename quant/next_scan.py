@@ -9,11 +9,14 @@ CLOSE_SPACING_MS = 1.5
 _LOW_FIELD_T = 2.0  # above it the same iron decays about twice as fast (Storey 2007, 10.1002/jmri.20816)
 
 
+def median_spacing_ms(echo_times_s: Sequence[float]) -> float:
+    """The median distance of ``echo_times_s`` (ascending, seconds) in ms; 0 for one echo."""
+    return 1000 * float(np.median(np.diff(echo_times_s))) if len(echo_times_s) > 1 else 0.0
+
+
 def more_signal(echo_times_s: Sequence[float], field_t: float) -> str:
     """One sentence on what keeps more signal than ``echo_times_s`` (ascending, seconds) at ``field_t`` (tesla) did."""
-    times_ms = 1000 * np.asarray(echo_times_s)
-    first_ms = float(times_ms[0])
-    spacing_ms = float(np.median(np.diff(times_ms))) if times_ms.size > 1 else 0.0
+    first_ms, spacing_ms = 1000 * echo_times_s[0], median_spacing_ms(echo_times_s)
     changes = []
     if first_ms > EARLY_TE_MS:
         changes.append(f"a first TE of about 1 ms (now {first_ms:.2f} ms)")

@@ -14,7 +14,7 @@ from quant.calibration import Calibration, match_field
 from quant.fat_bias import LARGEST_PDFF, TYPICAL_PDFF, FatBias
 from quant.fit import R2StarMap
 from quant.flags import FitFlag
-from quant.next_scan import EARLY_TE_MS, more_signal
+from quant.next_scan import CLOSE_SPACING_MS, EARLY_TE_MS, median_spacing_ms, more_signal
 from quant.region import RegionMeasurement
 from quant.result import QcLine, Severity
 from quant.wording import format_lic, format_lic_range, format_percent, format_rate, format_t2star
@@ -76,6 +76,7 @@ def measurement_quality(
     lines = [
         _echo_count(echoes_used),
         _echo_times(region, echo_times_s, bounded=bounded),
+        None if bounded else _echo_spacing(region, echo_times_s),
         _fat(fat, calibration),
         _limit(measurable_limit_per_s, calibration),
         _at_limit(region, more_signal(echo_times_s, field_t) if bounded else ""),
@@ -128,6 +129,19 @@ def _echo_times(region: RegionMeasurement, echo_times_s: Sequence[float], *, bou
     text = f"Echo times {first_ms:.2f} to {last_ms:.2f} ms"
     text += "." if bounded else f"; T2* of the liver {format_t2star(t2star_ms)} ms."
     return QcLine(code="echo_times", severity="info", value=first_ms, text=text)
+
+
+def _echo_spacing(region: RegionMeasurement, echo_times_s: Sequence[float]) -> QcLine | None:
+    """Nothing where the spacing catches the decay, or could hardly be shorter."""
+    spacing_ms = median_spacing_ms(echo_times_s)
+    t2star_ms = 1000 / region.median if region.median > 0 else math.inf
+    if spacing_ms <= max(t2star_ms, CLOSE_SPACING_MS):
+        return None
+    text = (
+        f"The echo spacing ({spacing_ms:.2f} ms) is longer than T2* ({format_t2star(t2star_ms)} ms): few echoes catch "
+        "the decay. Shorten the echo spacing at the next scan."
+    )
+    return QcLine(code="echo_spacing", severity="warning", value=spacing_ms, limit=t2star_ms, text=text)
 
 
 def _fat(fat: FatBias | None, calibration: Calibration | None) -> QcLine | None:

@@ -1,6 +1,6 @@
 """What a technologist or radiologist can do about a coded reason, a few sentences each."""
 
-from quant.next_scan import EARLY_TE_MS, more_signal
+from quant.next_scan import EARLY_TE_MS, median_spacing_ms, more_signal
 from quant.quality import ADVISED_ECHOES, AT_LIMIT_BOUND
 from quant.result import AcquisitionSummary, FitSummary
 
@@ -98,6 +98,5 @@ def _as_advised(acquisition: AcquisitionSummary | None) -> bool:
     """Whether the echoes are those that the general advice asks for."""
     if acquisition is None or not _echoes_enough(acquisition):
         return False
-    times_ms = [1000 * time for time in acquisition.echo_times_s]
-    spacing_ms = (times_ms[-1] - times_ms[0]) / (len(times_ms) - 1)
-    return times_ms[0] <= EARLY_TE_MS and spacing_ms < _AS_ADVISED_SPACING_MS
+    times_s = acquisition.echo_times_s
+    return 1000 * times_s[0] <= EARLY_TE_MS and median_spacing_ms(times_s) < _AS_ADVISED_SPACING_MS

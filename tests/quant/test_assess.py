@@ -211,6 +211,7 @@ def test_lower_bound_below_an_edge_does_not_deny_overload() -> None:
         ({"spread": 0.4}, "heterogeneity", "warning"),
         ({"echo_times_s": tuple(0.02 + t for t in ECHO_TIMES_S)}, "echo_times", "warning"),
         ({"echo_times_s": tuple(0.2 * t for t in ECHO_TIMES_S)}, "echo_times", "warning"),
+        ({"echo_times_s": tuple(0.001 + 0.016 * n for n in range(12))}, "echo_spacing", "warning"),
         ({}, "measurable_limit", "info"),
         ({}, "interval_parts", "info"),
     ],
