@@ -4,8 +4,9 @@ from quant.next_scan import EARLY_TE_MS, median_spacing_ms, more_signal
 from quant.quality import ADVISED_ECHOES, AT_LIMIT_BOUND
 from quant.result import AcquisitionSummary, FitSummary
 
-_BY_HAND = "Measure R2* on the delivered map in a region placed by hand, or repeat the scan."
+_BY_HAND = "Draw the liver on these images or their maps and send that region, or repeat the scan."
 _ONE_BREATH = "Repeat in one breath-hold; check the images for motion, artefacts and lesions."
+_THROUGH_LIVER = "Repeat with axial slices through the middle of the right liver lobe."
 _MORE_ECHOES = (
     "If the scan had more echoes, send them all; else repeat with 6 to 12 echoes, the first as early as possible "
     "(about 1 ms)."
@@ -29,10 +30,10 @@ _ADVICE = {
         ),
         _DRAW_AGAIN,
     ),
-    "roi_not_axial": "Repeat with axial slices, or measure R2* on the delivered map in a region placed by hand.",
+    "roi_not_axial": "Repeat with axial slices, or draw the liver on these images or their maps and send that region.",
     "roi_single_slice": "Repeat with several axial slices through the middle of the right liver lobe.",
     "roi_too_small": "Repeat with more slices through the middle of the right liver lobe.",
-    "roi_position": "Repeat with axial slices through the middle of the right liver lobe.",
+    **dict.fromkeys(("roi_position", "roi_symmetric"), _THROUGH_LIVER),
     "roi_no_torso": "Repeat with a field of view that holds the whole abdomen.",
     "roi_wrong_side": "Check patient position and orientation as entered at the scanner.",
     "roi_field_gradient": "Repeat with thinner slices, below the lung base and away from gas.",
