@@ -19,6 +19,7 @@ from quant.calibration import (
 from quant.fat_bias import FatBias, fat_bias
 from quant.follow_up import bounded_follow_up, follow_up, no_lic, technical_repeat
 from quant.grading import grade, scheme_by_id
+from quant.next_scan import more_signal
 from quant.noise import NoiseModel
 from quant.quality import AT_LIMIT_BOUND, SEVERE_LIC_MG_PER_G, measurement_quality, reaches_limit
 from quant.region import RegionMeasurement
@@ -121,7 +122,8 @@ def assess(
     if calibration is None:
         iron = _no_calibration(field_t)
     else:
-        iron = _iron(stated, calibration, fat, settings, study_date, indication)
+        remedy = more_signal(fit.echo_times_s, field_t)
+        iron = _iron(stated, calibration, fat, settings, study_date, indication, remedy)
     parts = r2star_uncertainty(region, settings.repeatability, stated.r2star.mean)
     statement = interval_statement(
         parts, iron.calibration, fat_left_out=fat is not None, graded=iron.grade is not None and iron.grade.borderline
@@ -174,6 +176,7 @@ def _iron(
     settings: AssessmentSettings,
     study_date: date | None,
     indication: str,
+    remedy: str,
 ) -> _Iron:
     r2star, bound_why = stated.r2star, stated.why
     lowest, highest = calibration.valid_r2star_per_s
@@ -182,13 +185,14 @@ def _iron(
     if r2star.mean > highest:
         r2star = Normal(mean=highest, sd=r2star.sd)
         bound_why = f"R2* is above {highest:.0f} /s, where {calibration.name} ends, so the LIC is a lower bound."
+        remedy = ""
     at_least = bound_why is not None
     distribution = lic_distribution(calibration, r2star)
     lic = lic_statistics(stated.region, distribution, calibration, at_least=at_least)
     others = other_calibrations(calibration, r2star.mean)
     graded = grade(scheme_by_id(settings.grade_scheme), distribution, at_least=at_least)
     if bound_why is not None:
-        plan: FollowUp = bounded_follow_up(_established(lic, graded), bound_why)
+        plan: FollowUp = bounded_follow_up(_established(lic, graded), bound_why, remedy)
     else:
         plan = follow_up(
             settings.policy,

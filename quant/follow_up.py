@@ -273,16 +273,12 @@ def technical_repeat(why: str) -> ClinicianDecides:
     return ClinicianDecides(text=f"No interval is issued. {why} A technical repeat is advised.")
 
 
-def bounded_follow_up(established: str, why: str) -> ClinicianDecides:
-    """No interval, because only a lower bound is known: first what it establishes (one sentence, or empty)."""
+def bounded_follow_up(established: str, why: str, remedy: str) -> ClinicianDecides:
+    """No interval, because only a lower bound is known: first what it establishes (one sentence, or empty), last what
+    would give a value (one sentence; empty where another scan would not either)."""
     clinician = "The clinician decides on it now; no interval is issued." if established else "No interval is issued."
-    sentences = [
-        established,
-        clinician,
-        why,
-        "A technical repeat is advised to get a value: shorter first TE and echo spacing, or 1.5 T.",
-    ]
-    return ClinicianDecides(text=" ".join(sentence for sentence in sentences if sentence))
+    repeat = f"A technical repeat is advised to get a value. {remedy}" if remedy else ""
+    return ClinicianDecides(text=" ".join(sentence for sentence in (established, clinician, why, repeat) if sentence))
 
 
 EARLIER_STANDS = ClinicianDecides(

@@ -21,7 +21,7 @@ from quant.result import (
     Statistics,
 )
 from quant.uncertainty import Z95, Repeatability
-from quant.wording import format_lic
+from quant.wording import format_change, format_lic
 
 _DAYS_PER_YEAR = 365.25
 _SHORTEST_FOR_A_RATE_DAYS = 90
@@ -206,15 +206,15 @@ def _sentence(prior: PriorComparison, today: date) -> str:
         return f"Earlier measurement {then}; not comparable: {prior.why_not}."
     days = (today - date.fromisoformat(prior.date)).days
     rate = (
-        "" if prior.change_per_year_mg_per_g is None else f" ({_signed(prior.change_per_year_mg_per_g)} mg/g per year)"
+        ""
+        if prior.change_per_year_mg_per_g is None
+        else f" ({format_change(prior.change_per_year_mg_per_g)} mg/g per year)"
     )
     size = "more than" if prior.exceeds_repeatability else "within"
     limit = f"{size} the repeatability coefficient of {prior.repeatability_coefficient_mg_per_g:.1f} mg/g"
-    return f"Earlier measurement {then}; change {_signed(prior.change_mg_per_g)} mg/g in {days} days{rate}, {limit}."
-
-
-def _signed(change: float) -> str:
-    return f"{round(change, 1) + 0.0:+.1f}"  # never minus zero
+    return (
+        f"Earlier measurement {then}; change {format_change(prior.change_mg_per_g)} mg/g in {days} days{rate}, {limit}."
+    )
 
 
 def _remarks(answer: PriorAnswer) -> list[QcLine]:

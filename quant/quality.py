@@ -14,6 +14,7 @@ from quant.calibration import Calibration, match_field
 from quant.fat_bias import LARGEST_PDFF, TYPICAL_PDFF, FatBias
 from quant.fit import R2StarMap
 from quant.flags import FitFlag
+from quant.next_scan import CLOSE_SPACING_MS, EARLY_TE_MS, median_spacing_ms, more_signal
 from quant.region import RegionMeasurement
 from quant.result import QcLine, Severity
 from quant.wording import format_lic, format_lic_range, format_percent, format_rate, format_t2star
@@ -75,9 +76,10 @@ def measurement_quality(
     lines = [
         _echo_count(echoes_used),
         _echo_times(region, echo_times_s, bounded=bounded),
+        None if bounded else _echo_spacing(region, echo_times_s),
         _fat(fat, calibration),
         _limit(measurable_limit_per_s, calibration),
-        _at_limit(region, measurable_limit_per_s),
+        _at_limit(region, more_signal(echo_times_s, field_t) if bounded else ""),
         _failed(region),
         _misfit(region),
         _disagreement(region),
@@ -112,15 +114,34 @@ def _echo_count(echoes: int) -> QcLine:
 def _echo_times(region: RegionMeasurement, echo_times_s: Sequence[float], *, bounded: bool) -> QcLine:
     first_ms, last_ms = 1000 * echo_times_s[0], 1000 * echo_times_s[-1]
     t2star_ms = 1000 / region.median if region.median > 0 else math.inf
+    of_t2star = "" if bounded or math.isinf(t2star_ms) else f" ({format_t2star(t2star_ms)} ms)"
+    if first_ms > t2star_ms:
+        text = f"The first echo ({first_ms:.2f} ms) comes later than T2*{of_t2star}: most signal is gone."
+        if first_ms > EARLY_TE_MS:
+            text += " Shorten the first TE at the next scan."
+        return QcLine(code="echo_times", severity="warning", value=first_ms, limit=t2star_ms, text=text)
+    if last_ms < t2star_ms / 4:  # healthy liver at 1.5 T, T2* 35 ms, is measured well by echoes up to 9 ms
+        text = (
+            f"The last echo ({last_ms:.2f} ms) comes before a quarter of T2*{of_t2star}: little decay is seen. "
+            "Add later echoes at the next scan."
+        )
+        return QcLine(code="echo_times", severity="warning", value=last_ms, limit=t2star_ms / 4, text=text)
     text = f"Echo times {first_ms:.2f} to {last_ms:.2f} ms"
     text += "." if bounded else f"; T2* of the liver {format_t2star(t2star_ms)} ms."
-    if first_ms > t2star_ms:
-        advice = " The first echo comes later than T2*: most signal is gone. Shorten the first TE at the next scan."
-        return QcLine(code="echo_times", severity="warning", value=first_ms, limit=t2star_ms, text=text + advice)
-    if last_ms < t2star_ms / 2:
-        advice = " The last echo comes before half of T2*: little decay is seen. Add later echoes at the next scan."
-        return QcLine(code="echo_times", severity="warning", value=last_ms, limit=t2star_ms / 2, text=text + advice)
     return QcLine(code="echo_times", severity="info", value=first_ms, text=text)
+
+
+def _echo_spacing(region: RegionMeasurement, echo_times_s: Sequence[float]) -> QcLine | None:
+    """Nothing where the spacing catches the decay, or could hardly be shorter."""
+    spacing_ms = median_spacing_ms(echo_times_s)
+    t2star_ms = 1000 / region.median if region.median > 0 else math.inf
+    if spacing_ms <= max(t2star_ms, CLOSE_SPACING_MS):
+        return None
+    text = (
+        f"The echo spacing ({spacing_ms:.2f} ms) is longer than T2* ({format_t2star(t2star_ms)} ms): few echoes catch "
+        "the decay. Shorten the echo spacing at the next scan."
+    )
+    return QcLine(code="echo_spacing", severity="warning", value=spacing_ms, limit=t2star_ms, text=text)
 
 
 def _fat(fat: FatBias | None, calibration: Calibration | None) -> QcLine | None:
@@ -154,14 +175,15 @@ def _limit(limit_per_s: float | None, calibration: Calibration | None) -> QcLine
     return QcLine(code="measurable_limit", severity="info", value=limit_per_s, limit=severe, text=text)
 
 
-def _at_limit(region: RegionMeasurement, limit_per_s: float | None) -> QcLine:
+def _at_limit(region: RegionMeasurement, remedy: str) -> QcLine:
+    """``remedy``: what to change where the value is a lower bound for it; else empty."""
     fraction = region.fraction_at_limit
     text = f"{format_percent(fraction)} of the voxels are too uncertain to stand alone, or beyond the measurable limit."
     severity: Severity = "info" if fraction <= AT_LIMIT_WARNING else "warning"
     limit = AT_LIMIT_WARNING
-    if limit_per_s is not None and reaches_limit(region, limit_per_s):
+    if remedy:
         severity, limit = "warning", AT_LIMIT_BOUND
-        text += " Use a shorter first TE and echo spacing, or 1.5 T, at the next scan."
+        text += f" {remedy}"
     return QcLine(code="fraction_at_limit", severity=severity, value=fraction, limit=limit, text=text)
 
 

@@ -28,6 +28,11 @@ def format_lic(lic_mg_per_g: float) -> str:
     return repr(lic_mg_per_g)
 
 
+def format_change(mg_per_g: float) -> str:
+    """A change of LIC in mg/g with its sign and without its unit, never minus zero: ``+0.4``, ``+0.0``, ``-2.4``."""
+    return f"{round(mg_per_g, 1) + 0.0:+.1f}"
+
+
 def format_range(low: float, high: float, decimals: int = 1) -> str:
     """``1.8 to 2.4``, or one number when both ends print alike."""
     first, last = f"{low:.{decimals}f}", f"{high:.{decimals}f}"

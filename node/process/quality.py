@@ -21,9 +21,9 @@ from node.process.scaling import SCALE_TOLERANCE, scale_untold, scales_disagree
 from node.process.selection import Selection
 from node.process.signal import Signal, SourceFile
 from quant.acquisition import MultiEcho
+from quant.quality import ADVISED_ECHOES
 from quant.result import QcLine
 
-_FEW_ECHOES = 6  # six to twelve are advised (reference: clinical, section 5)
 _SATURATED_WARNING = 0.001  # of all voxels
 _UNEVEN_ECHOES = 0.02  # of the mean echo spacing
 _SLOPE_TOLERANCE = 1e-6
@@ -240,9 +240,9 @@ def _slopes_vary(planes: list[Plane]) -> bool:
 
 def _echo_lines(acquisition: MultiEcho) -> list[QcLine]:
     lines, count = [], len(acquisition.echo_times_s)
-    if count < _FEW_ECHOES:
-        text = f"{count} echoes; {_FEW_ECHOES} or more are advised."
-        lines.append(QcLine(code="few_echoes", severity="warning", text=text, value=float(count), limit=_FEW_ECHOES))
+    if count < ADVISED_ECHOES:
+        text = f"{count} echoes; {ADVISED_ECHOES} to 12 are advised. Add echoes at the next scan."
+        lines.append(QcLine(code="few_echoes", severity="warning", text=text, value=float(count), limit=ADVISED_ECHOES))
     steps = np.array([b - a for a, b in pairwise(acquisition.echo_times_s)])
     spread = float((steps.max() - steps.min()) / steps.mean())
     if spread > _UNEVEN_ECHOES:

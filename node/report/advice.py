@@ -1,9 +1,16 @@
-"""What a technologist or radiologist can do about a coded reason, one sentence each."""
+"""What a technologist or radiologist can do about a coded reason, a few sentences each."""
 
-_BY_HAND = "Measure R2* on the delivered map in a region placed by hand, or repeat the scan."
-_BETTER_SIGNAL = "Repeat with a higher signal-to-noise ratio: larger voxels or thicker slices."
-_EARLIER_ECHOES = "Repeat with a shorter first echo time and echo spacing, at 1.5 T if there is a choice."
-_MORE_ECHOES = "Repeat with 6 to 12 echoes, the first as early as possible (about 1 ms)."
+from quant.next_scan import EARLY_TE_MS, median_spacing_ms, more_signal
+from quant.quality import ADVISED_ECHOES, AT_LIMIT_BOUND
+from quant.result import AcquisitionSummary, FitSummary
+
+_BY_HAND = "Draw the liver on these images or their maps and send that region, or repeat the scan."
+_ONE_BREATH = "Repeat in one breath-hold; check the images for motion, artefacts and lesions."
+_THROUGH_LIVER = "Repeat with axial slices through the middle of the right liver lobe."
+_MORE_ECHOES = (
+    "If the scan had more echoes, send them all; else repeat with 6 to 12 echoes, the first as early as possible "
+    "(about 1 ms)."
+)
 _MODEL_ECHOES = (
     "Repeat with 6 to 12 echoes in one breath-hold, opposed and in-phase times among them; check for motion."
 )
@@ -23,22 +30,18 @@ _ADVICE = {
         ),
         _DRAW_AGAIN,
     ),
-    "roi_not_axial": "Repeat with axial slices, or measure R2* on the delivered map in a region placed by hand.",
+    "roi_not_axial": "Repeat with axial slices, or draw the liver on these images or their maps and send that region.",
     "roi_single_slice": "Repeat with several axial slices through the middle of the right liver lobe.",
     "roi_too_small": "Repeat with more slices through the middle of the right liver lobe.",
-    "roi_position": "Repeat with axial slices through the middle of the right liver lobe.",
+    **dict.fromkeys(("roi_position", "roi_symmetric"), _THROUGH_LIVER),
     "roi_no_torso": "Repeat with a field of view that holds the whole abdomen.",
     "roi_wrong_side": "Check patient position and orientation as entered at the scanner.",
-    "roi_low_signal": _BETTER_SIGNAL,
-    "roi_dark_organ": _EARLIER_ECHOES,
-    "roi_high_r2star": _EARLIER_ECHOES,
     "roi_field_gradient": "Repeat with thinner slices, below the lung base and away from gas.",
-    "roi_ghosts": "Repeat in one breath-hold, without pulsation ghosts over the liver, with a first echo below 1 ms.",
-    "roi_heterogeneous": "Repeat in one breath-hold; check the images for motion, artefacts and lesions.",
+    "roi_ghosts": "Repeat in one breath-hold, without pulsation ghosts over the liver.",
+    "roi_heterogeneous": _ONE_BREATH,
     "roi_too_few_echoes": _MORE_ECHOES,
     "too_few_echoes": _MORE_ECHOES,
     "echo_count": _MORE_ECHOES,
-    "fraction_failed": _MODEL_ECHOES,
     "pooled_misfit": "Repeat all echoes in one breath-hold with one setting of the receiver.",
     "no_pixel_data": _CHECK_COPIES,
     "pixels_unreadable": _CHECK_COPIES,
@@ -63,8 +66,38 @@ _GENERAL = (
 )
 
 
-def advice_for(code: str) -> str:
-    """What to do about the reason ``code``."""
-    if code in _ADVICE:
-        return _ADVICE[code]
-    return _BY_HAND if code.startswith("roi_") else _GENERAL
+_FAINT = frozenset({"roi_low_signal", "roi_dark_organ", "roi_ghosts"})
+"""Reasons that a stronger signal removes, or makes rarer."""
+_NO_ORGAN = frozenset({"roi_no_liver", "roi_too_small", "roi_low_density"})
+_DARK_LIVER = "If the liver is dark in the first echo, it may hold more iron than this scan can measure."
+_AS_ADVISED_SPACING_MS = 2.0
+
+
+def advice_for(code: str, acquisition: AcquisitionSummary | None, fit: FitSummary | None) -> tuple[str, ...]:
+    """What to do about the reason ``code``; nothing that ``acquisition`` had already is asked for."""
+    stronger = () if acquisition is None else (more_signal(acquisition.echo_times_s, acquisition.field_t),)
+    if code == "fraction_failed":
+        lost_in_noise = fit is not None and fit.fraction_at_limit > AT_LIMIT_BOUND
+        return (_ONE_BREATH if _echoes_enough(acquisition) else _MODEL_ECHOES, *(stronger if lost_in_noise else ()))
+    own = (_ADVICE[code],) if code in _ADVICE else ()
+    if code in _FAINT:
+        return (*own, *stronger) or (_BY_HAND,)
+    if code in _NO_ORGAN and stronger:
+        return (*(own or (_BY_HAND,)), _DARK_LIVER, *stronger)
+    if own:
+        return own
+    if code.startswith("roi_"):
+        return (_BY_HAND,)
+    return (_ONE_BREATH, *stronger) if _as_advised(acquisition) else (_GENERAL,)
+
+
+def _echoes_enough(acquisition: AcquisitionSummary | None) -> bool:
+    return acquisition is not None and len(acquisition.echo_times_s) >= ADVISED_ECHOES
+
+
+def _as_advised(acquisition: AcquisitionSummary | None) -> bool:
+    """Whether the echoes are those that the general advice asks for."""
+    if acquisition is None or not _echoes_enough(acquisition):
+        return False
+    times_s = acquisition.echo_times_s
+    return 1000 * times_s[0] <= EARLY_TE_MS and median_spacing_ms(times_s) < _AS_ADVISED_SPACING_MS

@@ -7,10 +7,21 @@ from node.report.advice import advice_for
 from quant.calibration import CALIBRATIONS
 from quant.follow_up import EARLIER_STANDS, NOT_APPROVED, months_text
 from quant.grading import scheme_by_id
-from quant.result import FollowUpInterval, Grade, LicStatistics, LiverIronResult, QcLine, Statistics, View
+from quant.result import (
+    FollowUpInterval,
+    Grade,
+    LicStatistics,
+    LiverIronResult,
+    PriorComparison,
+    QcLine,
+    RoiSummary,
+    Statistics,
+    View,
+)
 from quant.wording import (
     REGION_WORDS,
     RESEARCH_ONLY,
+    format_change,
     format_lic,
     format_lic_range,
     format_percent,
@@ -26,7 +37,8 @@ _TOLD_ELSEWHERE = frozenset({"echo_count", "region_size", "priors_not_checked"})
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """The verdict: ``value`` large, the rest beside it. ``kind`` tells a layout how to treat it."""
+    """The verdict: ``value`` large, the rest beside it. ``kind`` tells a layout how to treat it; ``change`` is that
+    since the last comparable measurement, or empty."""
 
     kind: str  # "lic", "r2star" (no LIC at this field), "refused"
     prefix: str
@@ -36,6 +48,7 @@ class Headline:
     grade: str
     grade_detail: str
     borderline: str
+    change: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +107,7 @@ def report_content(result: LiverIronResult) -> ReportContent:
         headline=_headline(result),
         statements=_statements(result),
         reasons=why,
-        advice=tuple(dict.fromkeys(advice_for(reason.code) for reason in result.reasons)) if refused else (),
+        advice=_advice(result) if refused else (),
         numbers=_numbers(result),
         calibration=_calibration(result),
         others=_others(result),
@@ -112,6 +125,12 @@ def report_content(result: LiverIronResult) -> ReportContent:
 def _revision(result: LiverIronResult) -> str:
     """Why there is a later result than the first, and what it replaces; empty for the first."""
     return "" if result.revision is None or result.revision.number == 1 else result.revision.text
+
+
+def _advice(result: LiverIronResult) -> tuple[str, ...]:
+    """What to do about all the reasons, each thing once."""
+    said = (text for reason in result.reasons for text in advice_for(reason.code, result.acquisition, result.fit))
+    return tuple(dict.fromkeys(said))
 
 
 def _worst_first(lines: Sequence[QcLine]) -> list[QcLine]:
@@ -144,6 +163,7 @@ def _headline(result: LiverIronResult) -> Headline:
         grade=result.grade.label if result.grade else "not gradeable",
         grade_detail=_grade_detail(result.grade),
         borderline=_borderline(result.grade),
+        change=_change(result.prior),
     )
 
 
@@ -180,6 +200,13 @@ def _borderline(grade: Grade | None) -> str:
         return ""
     parts = (f"{candidate.label} {format_percent(candidate.probability)}" for candidate in grade.candidates)
     return f"Borderline: {', '.join(parts)} (measurement only)"
+
+
+def _change(prior: PriorComparison | None) -> str:
+    if prior is None or prior.change_mg_per_g is None:
+        return ""
+    size = "more than" if prior.exceeds_repeatability else "within"
+    return f"{format_change(prior.change_mg_per_g)} mg/g since {prior.date}, {size} the repeatability"
 
 
 def _statements(result: LiverIronResult) -> tuple[Statement, ...]:
@@ -229,7 +256,25 @@ def _numbers(result: LiverIronResult) -> tuple[tuple[str, str], ...]:
         roi = result.roi
         source = REGION_WORDS[roi.source]
         rows.append(("Region", f"{roi.volume_ml:.0f} mL, {roi.n_voxels} voxels, {_slices(roi.n_slices)}; {source}"))
+        rows += _lobes(result, roi)
     return tuple(rows)
+
+
+def _lobes(result: LiverIronResult, roi: RoiSummary) -> list[tuple[str, str]]:
+    """Both lobes side by side, where the region holds both and its value is no lower bound."""
+    bounded = result.r2star_per_s is not None and result.r2star_per_s.bound is not None
+    if bounded or roi.lobes is None or roi.lobes.right is None or roi.lobes.left is None:
+        return []
+    rates = [rate for lobe in (roi.lobes.right, roi.lobes.left) if (rate := lobe.r2star_median_per_s) is not None]
+    if len(rates) < 2:
+        return []
+    used = result.calibration
+    calibration = None if used is None else CALIBRATIONS.get((used.id, used.field_t))
+    right, left = (f"{format_rate(rate)} /s" for rate in rates)
+    if calibration is not None and all(calibration.covers(rate) for rate in rates):
+        lic = [format_lic(calibration.lic_mg_per_g(rate)) for rate in rates]
+        right, left = f"{lic[0]} mg/g ({right})", f"{lic[1]} mg/g ({left})"
+    return [("Lobes", f"right {right}, left {left}")]
 
 
 def _slices(count: int) -> str:

@@ -19,6 +19,7 @@ from node.report.page_style import (
     REFUSED_PANEL,
     RIGHT,
     SMALLEST_PT,
+    STRONG,
     WARNING,
     WIDTH,
     rectangle,
@@ -30,7 +31,7 @@ from quant.result import LiverIronResult
 
 NO_WARNINGS = "No warnings"
 MARKER = "warnings marker"
-_INTERVAL, _CHANCES, _SCALE = 128, 150, 184  # from the top of the panel
+_INTERVAL, _CHANCES, _CHANGE, _SCALE = 128, 150, 158, 184  # from the top of the panel
 
 
 def draw_banner(sheet: Sheet, content: ReportContent) -> None:
@@ -63,7 +64,7 @@ def draw_verdict(
 
 
 def _value(sheet: Sheet, content: ReportContent, top: float, *, bound: bool) -> float:
-    """The number and its interval; a lower bound carries its sign in the same size as the number."""
+    """The number, its interval and its change; a lower bound carries its sign in the same size as the number."""
     head, left = content.headline, MARGIN + INSET
     caption = sheet.words("Liver iron concentration" if head.kind == "lic" else "R2* only, no LIC")
     sheet.put(f"{caption}, {head.prefix}" if bound else caption, left, top + 8, CAPTION)
@@ -77,6 +78,7 @@ def _value(sheet: Sheet, content: ReportContent, top: float, *, bound: bool) -> 
             x += sheet.width(text, style) + 16
     style = Style(size_pt=11.5)
     sheet.put(head.interval, left, top + _INTERVAL, style)
+    sheet.put(head.change, left, top + _CHANGE, STRONG)
     return max(x, left + sheet.width(head.interval, style) + 16)
 
 

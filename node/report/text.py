@@ -41,7 +41,8 @@ def _headline(head: Headline) -> str:
         return f"{value}: {head.grade}"
     name = "LIC " if head.kind == "lic" else ""
     detail = f"   ({head.grade_detail})" if head.grade_detail else ""
-    lines = [f"{name}{value}   ({head.interval})", f"Grade: {head.grade}{detail}"]
+    lines = [f"{name}{value}   ({head.interval})", *([head.change] if head.change else [])]
+    lines.append(f"Grade: {head.grade}{detail}")
     if head.borderline:
         lines += [head.borderline, "The choice of calibration is not in these probabilities."]
     return "\n".join(lines)

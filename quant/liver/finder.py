@@ -22,6 +22,7 @@ from quant.result import QcLine, Reason
 
 _MARGIN = 4  # working pixels kept around the torso
 _MIN_ECHOES = 3  # S0, R2* and a check of the model
+_STILL_MUCH = 0.25  # of its largest cross-section
 _MAX_UNMEASURABLE = 0.5  # share of the region without a usable fit
 _MAX_R2STAR_CHANGE, _MIN_OVERLAP = 0.05, 0.4
 _NOISY_R2STAR_CHANGE, _NOISY_R2STAR_PER_S = 0.10, 600.0  # above this R2* noise alone shifts the median more
@@ -167,6 +168,7 @@ def _find(scene: _Scene, parameters: FinderParameters, *, left_lobe: bool = Fals
         qc=(
             *qc,
             *_warnings(measures, native),
+            *(() if refusals else beyond_slices(native.organ)),
             *((left_lobe_warning(),) if left_lobe else ()),
             *(() if parts is None else (parts.line(),)),
         ),
@@ -225,11 +227,28 @@ def _late_refusals(
     return tuple(Reason(code=line.code, text=line.text) for line in lines), tuple(lines)
 
 
+def beyond_slices(organ: BoolArray) -> tuple[QcLine, ...]:
+    """That the liver (z, y, x) goes on where no slice was acquired: a slice at the end still cuts much of it."""
+    area = organ.sum(axis=(1, 2))
+    n_ends = sum(bool(end > _STILL_MUCH * area.max()) for end in (area[0], area[-1]))
+    if n_ends == 0 or area.size == 1:
+        return ()
+    ends = "one end" if n_ends == 1 else "both ends"
+    text = f"The liver goes on beyond the slices at {ends}. Add slices at the next scan to measure more of it."
+    return (QcLine(code="liverbeyond_slices", severity="info", text=text),)
+
+
 def _warnings(measures: Measures, native: NativeRegion) -> tuple[QcLine, ...]:
     """What a reader should know of a region that is reported, or was refused for other reasons."""
     n_slices = int(native.measurable.any((1, 2)).sum())
     told = (
-        (n_slices == 1, "roi_single_slice", "The region lies in one slice only.", float(n_slices), 2.0),
+        (
+            n_slices == 1,
+            "roi_single_slice",
+            "The region lies in one slice only. Add slices through the right liver lobe at the next scan.",
+            float(n_slices),
+            2.0,
+        ),
         (
             native.in_gradient,
             "roi_field_gradient",

@@ -111,7 +111,7 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
     if bright:
         core &= ~kidney_bed(torso)
     if core.sum() * images.plane.pixel_mm2 < _MIN_CORE_MM2:
-        raise RegionNotFoundError("roi_too_small", "The organ that looks like liver has no part deep enough inside.")
+        raise RegionNotFoundError("roi_too_small", "What looks like liver is too thin or too patchy to hold a region.")
     return core
 
 

@@ -1,13 +1,34 @@
 """What a reader sees of an HTML or PDF report, as text."""
 
-import html
 import re
 import zlib
+from html.parser import HTMLParser
+
+
+class _Seen(HTMLParser):
+    """The text between the tags, style sheets apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open, self.texts = "", list[str]()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self.open = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.open != "style":
+            self.texts.append(data)
 
 
 def text_of_html(page: str) -> str:
-    """Without tags."""
-    return html.unescape(re.sub(r"<[^>]*>", " ", page))
+    """Without tags and style."""
+    seen = _Seen()
+    seen.feed(page)
+    seen.close()
+    return " ".join(seen.texts)
 
 
 def text_of_pdf(file: bytes) -> str:

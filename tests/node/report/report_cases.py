@@ -223,8 +223,7 @@ def four_late_echoes() -> Case:
     case = warned(
         measured(1500, fraction_at_limit=0.8, indication="thalassaemia-transfusion-dependent"),
         "4 echoes (6 to 12 advised). Use at least 6 echoes at the next scan.",
-        "Echo times 3.00 to 12.00 ms; T2* of the liver 0.7 ms. The first echo comes later than T2*: most signal is "
-        "gone. Shorten the first TE at the next scan.",
+        "The first echo (3.00 ms) comes later than T2*: most signal is gone. Shorten the first TE at the next scan.",
         "45 % of the voxels failed to fit, or fit poorly. Check the images for motion and artefacts.",
     )
     assert case.result.acquisition is not None

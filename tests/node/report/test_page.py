@@ -11,6 +11,7 @@ from matplotlib.text import Annotation
 
 from node.report.content import report_content
 from node.report.flow import Sheet
+from node.report.language import catalogue
 from node.report.page import draw_page
 from node.report.page_head import MARKER, NO_WARNINGS
 from node.report.page_style import AMBER
@@ -18,7 +19,7 @@ from node.report.picture_files import picture_files
 from node.report.pictures import ShownSlice
 from node.report.plots import COLOUR_MARGIN_MM, coloured_part, draw_map, map_caption
 from node.report.text import render_text
-from quant.result import QcLine
+from quant.result import Bound, LobesSummary, PartSummary, QcLine
 from tests.node.report.page_parts import html_of, page_of, words_on
 from tests.node.report.report_cases import CASES, measured, refused
 
@@ -34,6 +35,39 @@ def test_which_images_were_chosen_is_in_the_report_in_words() -> None:
     assert chosen in " ".join(words_on(draw_page(result, case.pictures)).split())
     assert chosen in " ".join(html_of(replace(case, result=result)).split())
     assert chosen in " ".join(render_text(result).split())
+
+
+def test_the_change_since_the_last_measurement_stands_by_the_verdict() -> None:
+    """The three-Tesla measurement of 2019 does not count; with the shipped repeatability 100 /s are a true change."""
+    followed = CASES["followed up"]()
+    assert followed.result.prior is not None
+    change = "-2.5 mg/g since 2024-08-30, more than the repeatability"
+    assert report_content(followed.result).headline.change == change
+    assert change in words_on(page_of("followed up"))
+    assert change in render_text(followed.result)
+    steady = replace(followed.result.prior, change_mg_per_g=-0.04, exceeds_repeatability=False)
+    content = report_content(replace(followed.result, prior=steady))
+    assert content.headline.change == "+0.0 mg/g since 2024-08-30, within the repeatability"
+    assert report_content(CASES["mild"]().result).headline.change == ""
+
+
+def test_lobes_stand_side_by_side_where_both_are_measured() -> None:
+    result = CASES["mild"]().result
+    assert result.roi is not None
+    lobes = [PartSummary(n_voxels=900, volume_ml=80.0, r2star_median_per_s=rate, r2star_q1_per_s=None,
+                         r2star_q3_per_s=None) for rate in (66.0, 71.0)]  # fmt: skip
+
+    def row(right: PartSummary | None, left: PartSummary | None, bound: Bound | None = None) -> str | None:
+        roi = replace(result.roi, lobes=LobesSummary(right=right, left=left))
+        r2star = replace(result.r2star_per_s, bound=bound)
+        return dict(report_content(replace(result, roi=roi, r2star_per_s=r2star)).numbers).get("Lobes")
+
+    assert row(*lobes) == "right 2.0 mg/g (66.0 /s), left 2.2 mg/g (71.0 /s)"
+    assert row(lobes[0], None) is None
+    assert row(lobes[0], replace(lobes[1], r2star_median_per_s=None)) is None  # beyond the measurable limit
+    assert row(*lobes, bound="at_least") is None
+    for language in ("de", "fr"):
+        assert catalogue(language).unknown(row(*lobes) or "") == []
 
 
 def test_the_verdict_is_on_the_page() -> None:

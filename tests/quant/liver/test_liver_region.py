@@ -9,6 +9,7 @@ import pytest
 from quant.fit import fit_r2star
 from quant.flags import FitFlag
 from quant.liver import find_liver
+from quant.liver.finder import beyond_slices
 from quant.phantom import Phantom, make_abdomen
 from tests.quant.liver.storage import flagged_fit, reorder, stored_otherwise
 
@@ -46,6 +47,15 @@ def test_one_slice_is_enough_and_is_said() -> None:
     assert region.mask is not None
     assert phantom.truth.whole_liver[region.mask].mean() >= 0.98
     assert [line.code for line in region.qc] == ["roi_single_slice", "roi_discs"]
+
+
+def test_a_liver_that_goes_on_beyond_the_slices_is_said(phantom: Phantom) -> None:
+    """The phantom's slices end in the middle of the liver; the same volume with room above and below says nothing."""
+    text = "The liver goes on beyond the slices at both ends. Add slices at the next scan to measure more of it."
+    region = find_liver(phantom.acquisition, flagged_fit(phantom.acquisition))
+    assert [line.text for line in region.qc if line.code == "liver_beyond_slices"] == [text]
+    assert region.organ is not None
+    assert beyond_slices(np.pad(region.organ, ((1, 1), (0, 0), (0, 0)))) == ()
 
 
 @pytest.mark.parametrize("how", list(product((False, True), repeat=3)))
