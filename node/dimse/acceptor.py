@@ -198,8 +198,11 @@ class StoringAssociation(Association):
         emit(Event.TLS_FAILED, address=self.address, text=text)
 
     def end(self) -> None:
-        """Abort; a handshake that is under way is cut off."""
+        """Abort, once the TLS handshake is over or cut off."""
         self.abort(block=False)
+
+    def cut_handshake(self) -> None:
+        """End a handshake that is under way. One that is just beginning may not notice: repeat it."""
         if self.connection.securing:
             self.connection.cut()
 

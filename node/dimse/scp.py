@@ -247,6 +247,8 @@ class _AdmissionDesk:
                     if late or not association.store.busy:
                         association.end()
                         aborted.add(association)
+                for association in aborted:
+                    association.cut_handshake()
                 if late:
                     break
                 self._change.wait(min(0.05, max(0.0, deadline - time.monotonic())))

@@ -18,6 +18,7 @@ from typing import Any
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import InvalidEventError
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.timer import Timer
 from pynetdicom.transport import AssociationSocket
@@ -35,7 +36,10 @@ _LARGEST_OTHER_DATA_BYTES = 4 << 20  # of a data set that is not for storage; th
 _MOST_UNANSWERED = 16  # without an asynchronous operations window it is 1 (PS3.7 D.3.3.3)
 _IDLE_POLL_MS = 500
 _PDV_COMMAND, _PDV_LAST = 1, 2
+_A_ASSOCIATE_RQ = b"\x01"
 _A_ABORT, _ABORT_SOURCES, _LAST_ABORT_REASON = 0x07, (0, 2), 6  # PS3.8 9.3.8
+_BY_PROVIDER, _INVALID_PARAMETER = 2, 6  # source and reason of an A-ABORT (PS3.8 9.3.8)
+_CONTEXT_IDS = frozenset(range(1, 256, 2))  # PS3.8 9.3.2.2
 _ESTABLISHED, _AWAITING_CLOSE = "Sta6", "Sta13"
 _EVT_CLOSED, _EVT_INVALID_PDU = "Evt17", "Evt19"
 
@@ -178,6 +182,7 @@ class StreamingProvider(DULServiceProvider):
         self.connection: PromptSocket | None = None
         self._store = store
         self._longest_pdu_bytes = max_pdu_bytes + _PDU_SLACK_BYTES
+        self._request_is_invalid = False
         self._other_data_left = 0  # bytes that may follow for a message other than C-STORE
         self.daemon = True
 
@@ -230,6 +235,26 @@ class StreamingProvider(DULServiceProvider):
             self._idle_timer.restart()
             if not self._store.busy and (self.has_work or not self._connected.ready):
                 return
+
+    def _decode_pdu(self, bytestream: bytearray) -> tuple[Any, str]:
+        """A PDU and its event. A request that cannot be used is found here, where an exception means an invalid PDU;
+        in the state machine it would end the thread.
+
+        Raises:
+            Exception: the bytes are no valid PDU.
+        """
+        self._request_is_invalid = bytestream[:1] == _A_ASSOCIATE_RQ
+        pdu, event = super()._decode_pdu(bytestream)
+        if isinstance(pdu, A_ASSOCIATE_RQ):
+            _check_request(pdu)
+        self._request_is_invalid = False
+        return pdu, event
+
+    def _send(self, pdu: Any) -> None:
+        """Send a PDU; the abort that answers an invalid request says why."""
+        if self._request_is_invalid and isinstance(pdu, A_ABORT_RQ):
+            pdu.source, pdu.reason_diagnostic = _BY_PROVIDER, _INVALID_PARAMETER
+        super()._send(pdu)
 
     def _read_established(self) -> bool:
         """Read one PDU; False when it was not P-DATA, or the association is at its end."""
@@ -308,3 +333,15 @@ class StreamingProvider(DULServiceProvider):
             self.assoc.dimse.receive_primitive(primitive)
         except Exception as error:  # likewise
             raise ProtocolError("a DIMSE message cannot be decoded") from error
+
+
+def _check_request(request: A_ASSOCIATE_RQ) -> None:
+    """Whether an A-ASSOCIATE-RQ can be turned into an indication, and its context IDs are as in PS3.8 9.3.2.
+
+    Raises:
+        Exception: not so.
+    """
+    ids = [context.context_id for context in request.presentation_context]
+    if not ids or len(set(ids)) < len(ids) or not _CONTEXT_IDS.issuperset(ids):
+        raise ProtocolError("the presentation context IDs are not odd numbers, each used once")
+    request.to_primitive()

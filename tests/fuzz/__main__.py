@@ -6,6 +6,7 @@ atheris has an environment of its own (``build/fuzz-venv``) that sees the produc
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -80,7 +81,7 @@ def _fuzz(python: Path, name: str, folder: Path, seconds: int, seed: int, data: 
     command = [
         str(python), "-W", "ignore", "-m", "tests.fuzz.one", name, str(corpus), f"-max_total_time={seconds}",
         f"-seed={seed}", f"-max_len={_LONGEST_INPUT_BYTES}", f"-timeout={_LONGEST_RUN_S}",
-        f"-rss_limit_mb={_MEMORY_MIB}", f"-artifact_prefix={findings}/", "-print_final_stats=1", "-close_fd_mask=1",
+        f"-rss_limit_mb={_MEMORY_MIB}", f"-artifact_prefix={findings}/", "-print_final_stats=1",
     ]  # fmt: skip
     began = time.monotonic()
     with (folder / "log").open("w") as log:
@@ -94,7 +95,7 @@ def _fuzz(python: Path, name: str, folder: Path, seconds: int, seed: int, data: 
         seeds=len(seeds),
         corpus=len(list(corpus.iterdir())),
         edges=_last(r"\bft: (\d+)", text),
-        finding=_finding(text) if done.returncode else "",
+        finding=_finding(text, done.returncode) if done.returncode else "",
     )
 
 
@@ -103,11 +104,20 @@ def _last(pattern: str, text: str) -> int:
     return int(found[-1]) if found else 0
 
 
-def _finding(text: str) -> str:
-    """The exception and where it was raised, or libFuzzer's own word."""
+def _finding(text: str, status: int) -> str:
+    """The exception, where it was raised and the input that did it; without an exception libFuzzer's own word (a hang,
+    too much memory), or the signal that ended the process."""
     raised = re.search(r"Uncaught Python exception: ===\n(.*)", text)
     said = raised or re.search(r"ERROR: libFuzzer: (.*)", text) or re.search(r"(.*Error.*)", text)
-    return said.group(1).strip()[:200] if said else "ended without a word"
+    what = said.group(1).strip()[:200] if said else f"ended without a word, by {_ending(status)}"
+    frames = re.findall(r'File "(.*)", line (\d+), in (\S+)', text)
+    where = [f"{Path(frames[-1][0]).name}:{frames[-1][1]} {frames[-1][2]}"] if frames else []
+    inputs = [Path(path).name for path in re.findall(r"Test unit written to (.*)", text)[-1:]]
+    return "; ".join([what, *where, *inputs])
+
+
+def _ending(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
 
 def _row(outcome: Outcome) -> str:

@@ -180,28 +180,30 @@ def _item(kind: int, body: bytes) -> bytes:
     return bytes((kind, 0)) + len(body).to_bytes(2, "big") + body
 
 
-def _context(number: int, abstract: str, *transfer: str) -> bytes:
+def context_item(number: int, abstract: str, *transfer: str) -> bytes:
+    """A presentation context item of an A-ASSOCIATE-RQ (PS3.8 9.3.2.2)."""
     syntaxes = b"".join(_item(0x40, syntax.encode()) for syntax in transfer)
     return _item(0x20, bytes((number, 0, 0, 0)) + _item(0x30, abstract.encode()) + syntaxes)
 
 
-def _associate() -> bytes:
-    """An A-ASSOCIATE-RQ (PS3.8 9.3.2): Verification, MR Image (explicit, deflated), Storage Commitment."""
-    explicit, implicit, deflated = "1.2.840.10008.1.2.1", IMPLICIT_VR_LITTLE_ENDIAN, "1.2.840.10008.1.2.1.99"
+def associate_request(*contexts: bytes, called: bytes = b"IRONNODE", calling: bytes = b"FUZZ") -> bytes:
+    """An A-ASSOCIATE-RQ (PS3.8 9.3.2) with these presentation context items."""
     user = _item(0x51, (1 << 16).to_bytes(4, "big")) + _item(0x52, b"1.2.3") + _item(0x55, b"FUZZ")
     body = (
-        b"\x00\x01\x00\x00" + b"IRONNODE".ljust(16) + b"FUZZ".ljust(16) + bytes(32)
+        b"\x00\x01\x00\x00" + called.ljust(16) + calling.ljust(16) + bytes(32)
         + _item(0x10, b"1.2.840.10008.3.1.1.1")
-        + _context(1, "1.2.840.10008.1.1", explicit)
-        + _context(3, "1.2.840.10008.5.1.4.1.1.4", explicit)
-        + _context(5, "1.2.840.10008.5.1.4.1.1.4", deflated)
-        + _context(7, "1.2.840.10008.1.20.1", implicit)
+        + b"".join(contexts)
         + _item(0x50, user)
     )  # fmt: skip
     return b"\x01\x00" + len(body).to_bytes(4, "big") + body
 
 
-ASSOCIATE = _associate()
+ASSOCIATE = associate_request(
+    context_item(1, "1.2.840.10008.1.1", "1.2.840.10008.1.2.1"),
+    context_item(3, "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.1"),
+    context_item(5, "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.1.99"),
+    context_item(7, "1.2.840.10008.1.20.1", IMPLICIT_VR_LITTLE_ENDIAN),
+)
 
 TARGETS = {
     target.name: target

@@ -20,6 +20,7 @@ from node.dimse.command import command_pdu, data_pdu_head, encode_echo_request, 
 from node.dimse.requestor import Context, Peer, Requestor
 from node.dimse.scu import echo
 from node.errors import PeerError
+from tests.fuzz.targets import associate_request, context_item
 from tests.loopback.callers import store
 from tests.node.intake.encoded_images import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE, MR_IMAGE, encoded, image
 
@@ -136,6 +137,21 @@ def _flood(connection: socket.socket, piece: bytes, total_bytes: int) -> str:
 
 
 # ------------------------------------------------------------------ openings and lengths
+
+
+def mr_context(number: int) -> bytes:
+    """A presentation context item for MR images."""
+    return context_item(number, MR_IMAGE, EXPLICIT_LITTLE)
+
+
+def request(*contexts: bytes) -> Attack:
+    """An association request with these presentation context items."""
+
+    def attack(target: Target) -> str:
+        asked = associate_request(*contexts, called=target.called.encode(), calling=target.calling.encode())
+        return opening(asked)(target)
+
+    return attack
 
 
 def opening(data: bytes) -> Attack:
@@ -397,6 +413,9 @@ ROWS: tuple[Row, ...] = (
     Row(name="HTTP request", attack=opening(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")),
     Row(name="random bytes", attack=opening(os.urandom(200))),
     Row(name="TLS hello to a plain port", attack=opening(bytes.fromhex("160301002f0100002b0303") + bytes(40))),
+    Row(name="request with an even context ID", attack=request(mr_context(1), mr_context(2))),
+    Row(name="request with a context ID twice", attack=request(mr_context(1), mr_context(1))),
+    Row(name="request without a context", attack=request()),
     Row(name="PDU of 4 GiB before the association", attack=giant_pdu(established=False)),
     Row(name="PDU of 4 GiB inside it", attack=giant_pdu(established=True)),
     Row(name="data set without an end, 128 MiB", attack=endless_data_set),

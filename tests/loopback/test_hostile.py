@@ -17,8 +17,9 @@ from node.dimse.scp import Listener
 from node.dimse.status import Status
 from node.errors import PeerError
 from node.intake.spool import Spool
+from tests.fuzz.targets import associate_request, context_item
 from tests.loopback.callers import ABORT, MR_IMAGE, P_DATA, RELEASE_RQ, RawCaller, begin_store, eventually, store
-from tests.node.intake.encoded_images import encoded, everything_under, image
+from tests.node.intake.encoded_images import EXPLICIT_LITTLE, IMPLICIT_LITTLE, encoded, everything_under, image
 
 Associate = Callable[..., Requestor]
 StartListener = Callable[..., Listener]
@@ -53,6 +54,36 @@ def test_an_opening_that_is_no_association_request(listener: Listener, associate
         assert not caller.answer().startswith(b"\x02")
     still_serves(listener, associate)
     eventually(lambda: threading.active_count() < 12)
+
+
+MR_CONTEXT = context_item(1, MR_IMAGE, EXPLICIT_LITTLE)
+
+
+@pytest.mark.parametrize(
+    "request_sent",
+    [
+        associate_request(MR_CONTEXT, context_item(4, MR_IMAGE, EXPLICIT_LITTLE)),
+        associate_request(context_item(0, MR_IMAGE, EXPLICIT_LITTLE)),
+        associate_request(MR_CONTEXT, context_item(1, MR_IMAGE, IMPLICIT_LITTLE)),
+        associate_request(),
+        associate_request(context_item(1, MR_IMAGE, "1.2.not-a-uid")),
+        associate_request(MR_CONTEXT, called=b""),
+        associate_request(MR_CONTEXT[:-3]),
+    ],
+    ids=["even-id", "id-0", "one-id-twice", "no-context", "not-a-uid", "called-nobody", "item-cut-off"],
+)
+def test_a_request_that_breaks_the_standard_is_aborted_with_the_reason(
+    listener: Listener, associate: Associate, request_sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
+    with RawCaller(listener) as caller:
+        caller.send(request_sent)
+        answer = caller.socket.recv(64)
+    assert answer == struct.pack(">BBL", ABORT, 0, 4) + bytes((0, 0, 2, 6))  # provider: invalid parameter (PS3.8 9.3.8)
+    eventually(lambda: listener.counts.open == 0)
+    assert ended == []
+    still_serves(listener, associate)
 
 
 def established(associate: Associate, listener: Listener) -> socket.socket:

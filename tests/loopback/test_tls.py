@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from node.config import CallerTls, ListenerTls
+from node.dimse.acceptor import StoringAssociation
 from node.dimse.requestor import Context, Peer, Requestor
 from node.dimse.scp import Listener
 from node.dimse.scu import echo, send
 from node.dimse.status import Status
+from node.dimse.upper_layer import PromptSocket
 from node.errors import ConfigError, PeerError
 from node.intake.spool import Spool
 from node.model import StoreStatus
@@ -27,6 +29,7 @@ from tests.loopback.test_send import at, images
 from tests.node.intake.encoded_images import encoded, image, written
 
 StartListener = Callable[..., Listener]
+_LONG_S = 60.0  # a loaded machine is done by then
 ECHO_CONTEXT = Context(sop_class_uid=MR_IMAGE, transfer_syntax_uid=EXPLICIT_LITTLE)
 
 
@@ -199,14 +202,34 @@ def test_silent_callers_do_not_hold_up_the_others_and_are_dropped(
     eventually(lambda: not [t for t in threading.enumerate() if "AcceptorThread" in t.name])
 
 
-def test_a_stop_cuts_handshakes_off(start_listener: StartListener, site: Site) -> None:
-    listener = start_listener(tls=site.listener())
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_stop_cuts_handshakes_off(
+    start_listener: StartListener, site: Site, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    """Also one that begins when its association has been told to end. Nothing else would end them for minutes."""
+    told = threading.Event()
+    secure, end = PromptSocket.secure, StoringAssociation.end
+
+    def secure_late(connection: PromptSocket, context: ssl.SSLContext) -> None:
+        assert told.wait(_LONG_S)
+        secure(connection, context)
+
+    def tell(association: StoringAssociation) -> None:
+        end(association)
+        told.set()
+
+    monkeypatch.setattr(StoringAssociation, "end", tell)
+    if not begun:
+        monkeypatch.setattr(PromptSocket, "secure", secure_late)
+    listener = start_listener(tls=site.listener(), pdu_timeout_s=2 * _LONG_S)
     with RawCaller(listener) as caller:
         caller.send(b"\x16\x03\x01")
-        eventually(lambda: any(a.connection.securing for a in listener._desk._connected))
-        started = time.monotonic()
-        listener.stop(timeout_s=5)
-        assert time.monotonic() - started < 2
+        eventually(lambda: any(a.connection.securing or not begun for a in listener._desk._connected))
+        stopping = threading.Thread(target=listener.stop, args=(2 * _LONG_S,))
+        stopping.start()
+        stopping.join(_LONG_S)
+        assert not stopping.is_alive()
+        assert caller.answer() == b""
 
 
 def test_a_replaced_certificate_is_used_without_a_restart_and_half_of_one_is_not(

@@ -17,7 +17,7 @@ METHODS = {
     Association: ("_bind_defaults", "_run_reactor", "_serve_request", "abort", "kill", "run_reactor", "set_socket"),
     AssociationServer: ("server_close", "shutdown", "verify_request"),
     AssociationSocket: ("_shutdown_socket", "close", "ready", "recv"),
-    DULServiceProvider: ("_decode_pdu", "_read_pdu_data", "idle_timer_expired", "kill_dul", "run_reactor", "send_pdu"),
+    DULServiceProvider: ("_decode_pdu", "_read_pdu_data", "_send", "idle_timer_expired", "kill_dul", "run_reactor"),
     RequestHandler: ("_create_association", "local"),
     Timer: ("expired", "remaining", "start", "stop"),
 }
@@ -47,5 +47,6 @@ def test_every_attribute_used_exists() -> None:
 
 def test_the_state_machine_aborts_on_what_we_report() -> None:
     assert TRANSITION_TABLE["Evt19", "Sta6"] == "AA-8"  # invalid PDU while established: A-ABORT
+    assert TRANSITION_TABLE["Evt19", "Sta2"] == "AA-1"  # invalid request: A-ABORT
     assert TRANSITION_TABLE["Evt17", "Sta6"] == "AA-4"  # connection closed: indication to the user
     assert issubclass(InvalidEventError, Exception)
