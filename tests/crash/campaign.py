@@ -75,6 +75,7 @@ class Campaign:
         self._scanner = Scanner(folder / "scanner", plan.measured_every)
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._cut_short = threading.Event()
         self._finished: set[int] = set()
         self._failures = Failures(self._stop)
         self._began = time.monotonic()
@@ -89,6 +90,10 @@ class Campaign:
     def left_out(self) -> list[str]:
         """Faults that this machine does not allow."""
         return [fault.name for fault in FAULTS if fault.needs_mounts and not self._storage.mounted]
+
+    def cut_short(self) -> None:
+        """No new acquisitions and faults from now on; the reckoning follows as ever."""
+        self._cut_short.set()
 
     def run(self) -> Verdict:
         """Everything, to the reckoning."""
@@ -137,7 +142,8 @@ class Campaign:
 
     def _over(self) -> bool:
         enough = len(self.acquisitions) >= self.plan.acquisitions and self.kills >= self.plan.kills
-        return enough or self._stop.is_set() or time.monotonic() - self._began > self.plan.longest_s
+        ended = self._stop.is_set() or self._cut_short.is_set()
+        return enough or ended or time.monotonic() - self._began > self.plan.longest_s
 
     def _strike(self, group: str, number: int) -> None:
         rng = random.Random(f"{self.plan.seed} {group}")
