@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from tests.crash.campaign import Campaign, Plan
-from tests.crash.conduct import announce, begin, conclude
+from tests.crash.conduct import announce, begin, conclude, cut_short_on_signal
 from tests.crash.table import write_table
 
 
@@ -33,6 +33,7 @@ def main() -> int:
     )
     begin(plan.seed, folder)
     campaign = Campaign(folder, plan, announce)
+    cut_short_on_signal(campaign.cut_short)
     verdict = campaign.run()
     targets = f"ACQUISITIONS={plan.acquisitions} KILLS={plan.kills} SEED={plan.seed}"
     table = write_table(campaign, verdict, shlex.join(["make", "crash"]) + f" {targets}")

@@ -22,6 +22,11 @@ _NO_PROGRESS_S = 300.0  # none at all, also where others use the machine
 _TELL_EVERY_S = 60.0
 _LOOK_EVERY_S = 0.5
 _KILLS_AHEAD = 4
+_FAULTS_AHEAD = 4
+
+
+_FAULTS_EACH = {"surroundings": 0.1, "destinations": 0.3}  # for every acquisition that got through
+_FAULTS_OF = {group: {fault.name for fault in FAULTS if fault.group == group} for group in _FAULTS_EACH}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +75,7 @@ class Campaign:
         self._scanner = Scanner(folder / "scanner", plan.measured_every)
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._cut_short = threading.Event()
         self._finished: set[int] = set()
         self._failures = Failures(self._stop)
         self._began = time.monotonic()
@@ -84,6 +90,10 @@ class Campaign:
     def left_out(self) -> list[str]:
         """Faults that this machine does not allow."""
         return [fault.name for fault in FAULTS if fault.needs_mounts and not self._storage.mounted]
+
+    def cut_short(self) -> None:
+        """No new acquisitions and faults from now on; the reckoning follows as ever."""
+        self._cut_short.set()
 
     def run(self) -> Verdict:
         """Everything, to the reckoning."""
@@ -112,7 +122,7 @@ class Campaign:
 
     def _end(self) -> None:
         self._stop.set()
-        if self.node.roles():
+        if self.node.running:
             self.node.kill_tree()
         for destination in self._ground.destinations:
             destination.kill()
@@ -132,7 +142,8 @@ class Campaign:
 
     def _over(self) -> bool:
         enough = len(self.acquisitions) >= self.plan.acquisitions and self.kills >= self.plan.kills
-        return enough or self._stop.is_set() or time.monotonic() - self._began > self.plan.longest_s
+        ended = self._stop.is_set() or self._cut_short.is_set()
+        return enough or ended or time.monotonic() - self._began > self.plan.longest_s
 
     def _strike(self, group: str, number: int) -> None:
         rng = random.Random(f"{self.plan.seed} {group}")
@@ -140,7 +151,7 @@ class Campaign:
         faults = [f for f in FAULTS if f.group == group and f.name not in left_out]
         while not self._over():
             self._stop.wait(rng.expovariate(1 / self.plan.pauses_s[group]))
-            if group == "node" and self.kills > self._kills_earned():
+            if not self._earned(group):
                 continue
             fault: Fault = rng.choices(faults, [f.weight for f in faults])[0]
             in_flight, at_s = self._in_flight(), time.monotonic() - self._began
@@ -154,9 +165,12 @@ class Campaign:
                     f"{len(in_flight)} in flight, {self.kills} kills)"
                 )
 
-    def _kills_earned(self) -> float:
-        """Kills follow the acquisitions that got through, so that a slow machine is not only starting processes."""
-        return _KILLS_AHEAD + self.plan.kills * len(self._finished) / self.plan.acquisitions
+    def _earned(self, group: str) -> bool:
+        """Faults follow the acquisitions that got through, so that a slow machine is not only starting processes."""
+        if group == "node":
+            return self.kills <= _KILLS_AHEAD + self.plan.kills * len(self._finished) / self.plan.acquisitions
+        struck = sum(one.fault in _FAULTS_OF[group] for one in self.struck)
+        return struck <= _FAULTS_AHEAD + _FAULTS_EACH[group] * len(self._finished)
 
     def _transmit(self, number: int) -> None:
         rng = random.Random(f"{self.plan.seed} scanner {number}")

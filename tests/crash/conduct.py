@@ -42,6 +42,18 @@ def begin(seed: int, folder: Path) -> None:
     announce(f"seed {seed}, folder {folder}")
 
 
+def cut_short_on_signal(cut_short: Callable[[], None]) -> None:
+    """The first SIGTERM or SIGINT has a campaign end early, with its reckoning; the second does not wait for that."""
+
+    def first(number: int, _frame: object) -> None:
+        signal.signal(number, lambda *_: sys.exit("ended from outside"))
+        announce("cut short: nothing new; what is on its way is waited for and judged")
+        cut_short()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, first)
+
+
 def conclude(folder: Path, table: str, verdict: Verdict) -> int:
     """Keep and print the table and what was broken; the exit status."""
     (folder / "table.md").write_text(table)

@@ -11,11 +11,11 @@ COSTLY = frozenset({"whole tree killed", "worker killed, all of it", "assembler 
 
 
 @pytest.mark.whole_node
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)  # it ends when both numbers are reached; a machine that others use takes minutes for that
 def test_a_few_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     pauses_s = {"node": 0.5, "surroundings": 4.0, "destinations": 2.0}
     plan = Plan(
-        acquisitions=3, kills=2, seed=SEED, longest_s=100, most_in_flight=6, pauses_s=pauses_s, without=COSTLY
+        acquisitions=3, kills=2, seed=SEED, longest_s=600, most_in_flight=6, pauses_s=pauses_s, without=COSTLY
     )  # fmt: skip
     campaign = Campaign(tmp_path / "campaign", plan)
     verdict = campaign.run()

@@ -143,7 +143,13 @@ class Destination:
     def start(self) -> None:
         """Start (again) and wait until it listens."""
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=_environment(self.folder))
+            self._process = subprocess.Popen(
+                self.command(),
+                stdout=log,
+                stderr=log,
+                env=_environment(self.folder),
+                start_new_session=True,  # a scheduler that shares by session gives it as much as a role of the node
+            )
         deadline = time.monotonic() + _END_TIMEOUT_S
         while time.monotonic() < deadline:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
@@ -277,6 +283,11 @@ class Node:
                 return refused
             time.sleep(0.05)  # another process's file
         raise AssertionError(f"the node does not start: {self.log.read_text()[-3000:]}")
+
+    @property
+    def running(self) -> bool:
+        """Whether the supervisor lives, ready or not."""
+        return self._process is not None and self._process.poll() is None
 
     def kill_tree(self) -> None:
         """SIGKILL for the supervisor, and wait until its children have followed."""
