@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from node.app import Node, wall_clock
 from node.errors import IronnodeError
-from node.web import actions, health, pages, trial_pages
+from node.web import actions, health, job_pages, pages, trial_pages
 from node.web.guard import Guard, session_of, set_cookie
 from node.web.metrics import exposition
 from node.web.rendering import page
@@ -117,8 +117,9 @@ _ROUTES = [
     Route("/login", actions.log_in, methods=["POST"]),
     Route("/logout", actions.log_out, methods=["POST"]),
     Route("/", pages.acquisitions),
-    Route("/jobs/{job_id}", pages.job),
-    Route("/jobs/{job_id}/files/{name}", pages.job_file),
+    Route("/jobs/{job_id}", job_pages.job),
+    Route("/jobs/{job_id}/files/{name}", job_pages.job_file),
+    Route("/jobs/{job_id}/region", actions.add_region, methods=["POST"]),
     Route("/jobs/{job_id}/{action}", actions.job_action, methods=["POST"]),
     Route("/dead-letters", pages.dead_letters),
     Route("/destinations", pages.destinations),

@@ -98,7 +98,9 @@ def test_the_cookie_is_for_this_host_and_ends(guarded, clock) -> None:
     assert guarded.get("/", follow_redirects=False).status_code == 303
 
 
-def test_a_log_in_holds_on_every_gateway_and_through_a_restart_and_a_log_out_on_all(config, worked, users, clock) -> None:
+def test_a_log_in_holds_on_every_gateway_and_through_a_restart_and_a_log_out_on_all(
+    config, worked, users, clock
+) -> None:
     with gateway(config, clock, users) as first, gateway(config, clock, users) as second:
         log_in(first, "anna", "correct horse")
         kept = first.cookies[COOKIE]
