@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from node.app import Node, wall_clock
 from node.errors import IronnodeError
+from node.runtime import gateway_name
 from node.web import actions, health, job_pages, pages, trial_pages
 from node.web.guard import Guard, session_of, set_cookie
 from node.web.metrics import exposition
@@ -53,7 +54,7 @@ def make_application(
     application.state.sessions = sessions
     application.state.failures = RateLimit(_FAILURES, _FAILURES_WINDOW_S, clock_s)
     application.state.trials = Trials(
-        node.config.storage.root / "try",
+        node.config.storage.root / "try" / (gateway_name(node.config) or "local"),  # emptied by its own gateway only
         config_file,
         max_bytes=web.max_upload_mib << 20,
         timeout_s=web.upload_timeout_s,
