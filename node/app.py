@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from node.config import Config
 from node.deliver.outbox import Outbox, plan_deliveries
 from node.deliver.retention import Find, Retention
 from node.errors import InputError
 from node.intake.durable_io import storage_error
+from node.intake.region_file import keep_region
 from node.intake.spool import Spool
 from node.jobs.assemble import Assembler
 from node.jobs.commitments import Commitment, CommitmentCounts
@@ -28,16 +30,19 @@ from node.jobs.migrate import Migrated, migrate_ledger
 from node.jobs.overview import AcquisitionLine, JobLine, Overview, TrailLine
 from node.jobs.priors import PriorStore
 from node.jobs.rebuild import Rebuilt, rebuild_ledger
-from node.jobs.remeasure import Choice, keep, manifest_again, regions_of, standing_choice
+from node.jobs.remeasure import Choice, keep, manifest_again, refuse_gone_images, regions_of, standing_choice
 from node.jobs.removals import Removal, RemovalCounts
 from node.jobs.self_tests import SelfTest, SelfTests
 from node.jobs.sessions import LogInBook
+from node.jobs.studies import region_of_key
 from node.model import Job, JobState
 from node.policy import load_policy
 from node.runtime import exclusive, gateway_run
 from quant import METHOD_VERSION
 
 _MIB = 1 << 20
+PAGE_AE_TITLE = "WEB-PAGE"
+"""Stands as the sender of what people upload on the web page."""
 _TO_NOBODY = "the result of a self-test is sent to nobody"
 
 
@@ -95,6 +100,7 @@ class JobDetails:
     job: Job
     gone_receivers: tuple[str, ...]
     line: JobLine
+    latest: JobLine  # of the revisions that followed; the job itself when none did
     record: dict[str, object] | None
     deliveries: tuple[Delivery, ...]
     commitments: tuple[Commitment, ...]
@@ -229,6 +235,7 @@ class Node:
             job=job,
             gone_receivers=self.config.gone_receivers(job.destinations),
             line=self.overview.job(full),
+            latest=self.overview.latest_revision(full),
             record=self.overview.record(full),
             deliveries=tuple(self.ledger.deliveries.of_job(full)),
             commitments=tuple(self.ledger.commitments.of_job(full)),
@@ -290,6 +297,33 @@ class Node:
     def regions(self, job: Job) -> list[str]:
         """The drawn regions, by SOP Instance UID, with which a job's acquisition can be measured again."""
         return regions_of(job, self.ledger)
+
+    def drawn_regions(self, job: Job) -> list[AcquisitionLine]:
+        """What became of every drawn region that came for the study of a job."""
+        return [
+            line for line in self.overview.acquisitions(job.study_instance_uid) if region_of_key(line.acquisition_key)
+        ]
+
+    def add_region(self, job_id: str, file: BinaryIO) -> str:
+        """Take a drawn region as a file; the assembler makes a revision of it, as of one that came by C-STORE. Its SOP
+        Instance UID.
+
+        Raises:
+            InputError: no job, or several, begin so; it is a self-test, or its images are gone; or as ``keep_region``.
+            StorageError: the disk refused.
+        """
+        job = self.show(job_id).job
+        if job.self_test:
+            raise InputError(f"job {job.job_id} is a self-test, for which nobody draws a region")
+        refuse_gone_images(job, self.ledger, self.spool)
+        limit_mib = min(self.config.web.max_upload_mib, self.config.receive.max_instance_mib)
+        return keep_region(
+            self.spool,
+            file,
+            study_instance_uid=job.study_instance_uid,
+            sender=PAGE_AE_TITLE,
+            max_bytes=limit_mib * _MIB,
+        )
 
     def _again(self, job: Job, choice: Choice | None) -> str:
         manifest = manifest_again(

@@ -14,6 +14,18 @@ IronnodeError
 +-- TimeLimitError         a run took longer than queue.time_limit_s
 """
 
+import traceback
+from pathlib import Path
+
+FAULT = "a fault of the software, report it"
+"""How the text of an error begins that is nobody's but ours."""
+
+
+def fault_text(error: BaseException) -> str:
+    """Where a fault of the software is; its own words may quote a header, and with it a patient."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{FAULT}: {type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
+
 
 class IronnodeError(Exception):
     """Something went wrong that an operator should read about."""

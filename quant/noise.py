@@ -121,7 +121,9 @@ def _contradicted(air_sigma: float, body: _Body | None) -> bool:
 
 def _from_body(body: _Body | None, source: str) -> NoiseModel:
     if body is None or not body.certain:
-        raise ValueError("the signal holds neither air nor enough tissue above its noise to estimate it; pass noise=")
+        raise ValueError(
+            "the images hold neither air nor enough tissue above their noise, so that the noise cannot be estimated"
+        )
     return NoiseModel(sigma=body.sigma, coils=1.0, source=source, from_background=False)
 
 

@@ -51,7 +51,9 @@ class WebConfig(Section):
     behind_proxy: bool = Field(False, description="a proxy on this machine or network ends TLS and passes to this port")
     session_s: Seconds = Field(28800, description="a log-in ends after this time")
     metrics_without_login: bool = Field(True, description="/metrics (no patient data) can be read without log-in")
-    max_upload_mib: int = Field(1024, ge=1, description="largest series, unpacked, for the try page")
+    max_upload_mib: int = Field(
+        1024, ge=1, description="largest series, unpacked, for the try page, and largest region"
+    )
     upload_timeout_s: Seconds = Field(900, description="a measurement of the try page is ended after this time")
 
     @property

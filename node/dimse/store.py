@@ -25,7 +25,6 @@ from node.dimse.command import (
 from node.dimse.contexts import STORED_SOP_CLASSES
 from node.dimse.status import Refusal, Status, refusal_for
 from node.errors import IronnodeError
-from node.intake.dataset_walk import walk_data_set
 from node.intake.file_meta import FileMeta
 from node.intake.incoming import IncomingInstance, Kept
 from node.intake.spool import Spool
@@ -235,15 +234,7 @@ class StoreProvider:
         meta = incoming.meta
         with incoming:
             try:
-                with incoming.contents() as memory:
-                    found = walk_data_set(memory, meta.transfer_syntax_uid, start=incoming.head_bytes)
-                if found.sop_class_uid != meta.sop_class_uid:
-                    raise Refusal(Status.DATA_SET_DOES_NOT_MATCH, "(0008,0016) is not the command's SOP class")
-                if found.sop_instance_uid != meta.sop_instance_uid:
-                    raise Refusal(Status.DATA_SET_DOES_NOT_MATCH, "(0008,0018) is not the command's SOP instance")
-                for tag, uid in (("(0020,000D)", found.study_instance_uid), ("(0020,000E)", found.series_instance_uid)):
-                    if not is_legal_uid(uid):
-                        raise Refusal(Status.DATA_SET_DOES_NOT_MATCH, f"{tag} is not a UID")
+                incoming.check()
                 kept = incoming.keep()
             except IronnodeError as error:
                 raise refusal_for(error) from error

@@ -56,7 +56,7 @@ class MalformedDataSetError(InputError):
 
 
 class IncompleteIdentityError(InputError):
-    """A whole data set that lacks a UID which every composite instance has."""
+    """A whole data set that lacks a UID which every composite instance has, or has another than announced."""
 
     code = "identity"
 

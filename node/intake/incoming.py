@@ -9,9 +9,10 @@ from enum import Enum
 from pathlib import Path
 
 from node.errors import InputError, StorageError
-from node.intake.dataset_walk import EncodedDataSet
+from node.intake.dataset_walk import DataSetIdentity, EncodedDataSet, IncompleteIdentityError, walk_data_set
 from node.intake.durable_io import DurableIo, storage_error
 from node.intake.file_meta import FileMeta, decode_file_meta, encode_file_meta, head_bytes
+from node.intake.uids import is_legal_uid
 
 _HELD_BYTES = 1 << 20  # so much waits in memory to be written at once, and a smaller instance is read from there
 _CHECK_SPACE_EVERY_BYTES = 16 << 20
@@ -142,6 +143,24 @@ class IncomingInstance:
             self.write_held()
         with mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ) as memory:
             yield memory
+
+    def check(self) -> DataSetIdentity:
+        """Which instance arrived, whole and under the UIDs that it was announced with.
+
+        Raises:
+            MalformedDataSetError: it is cut off, or not encoded in its transfer syntax.
+            IncompleteIdentityError: a UID is absent, none, or another than announced.
+        """
+        with self.contents() as memory:
+            found = walk_data_set(memory, self.meta.transfer_syntax_uid, start=self.head_bytes)
+        if found.sop_class_uid != self.meta.sop_class_uid:
+            raise IncompleteIdentityError("(0008,0016) is not the announced SOP class")
+        if found.sop_instance_uid != self.meta.sop_instance_uid:
+            raise IncompleteIdentityError("(0008,0018) is not the announced SOP instance")
+        for tag, uid in (("(0020,000D)", found.study_instance_uid), ("(0020,000E)", found.series_instance_uid)):
+            if not is_legal_uid(uid):
+                raise IncompleteIdentityError(f"{tag} is not a UID")
+        return found
 
     def digest(self) -> str:
         """SHA-256 (hex) of transfer syntax and data set, without file meta information."""

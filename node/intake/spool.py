@@ -17,6 +17,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from node.intake.uids import UidReservations, is_legal_uid
 from node.model import SpooledInstance
 
 _HOST = socket.gethostname()
+_SENDERS_LOOKED_UP = 500  # files that are opened for the live list
 _ABANDONED_AFTER_S = 86400.0  # no association takes a day
 _LOOKS = 10  # a name that another gateway takes after our look has a file at the next one, over NFS at a later one
 
@@ -40,6 +42,15 @@ def _is_abandoned(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return path.name.startswith(f"{_HOST}-") or age_s > _ABANDONED_AFTER_S
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrivals:
+    """How many instances of one sender lie in the inbox, and since when."""
+
+    calling_ae_title: str
+    n_instances: int
+    oldest_at: datetime
 
 
 class Spool:
@@ -205,6 +216,24 @@ class Spool:
         """Instances not yet admitted, oldest first."""
         found = (self._describe(path) for path in self.inbox_folder.glob("*.dcm"))
         return sorted((f for f in found if f is not None), key=lambda f: (f.received_at, f.sop_instance_uid))
+
+    def arrivals(self) -> list[Arrivals]:
+        """What lies in the inbox, by sender, the longest waiting first; of a long backlog not every file is opened, and
+        the rest counts for the sender ``""``."""
+        by_sender: dict[str, list[float]] = {}
+        with os.scandir(self.inbox_folder) as entries:
+            for number, entry in enumerate(entries):
+                try:
+                    found = self._describe(Path(entry.path)) if number < _SENDERS_LOOKED_UP else None
+                    sender = found.calling_ae_title if found else ""
+                    by_sender.setdefault(sender, []).append(entry.stat().st_mtime)
+                except FileNotFoundError:
+                    continue  # it has just been admitted
+        lines = [
+            Arrivals(calling_ae_title=title, n_instances=len(times), oldest_at=datetime.fromtimestamp(min(times), UTC))
+            for title, times in by_sender.items()
+        ]
+        return sorted(lines, key=lambda line: line.oldest_at)
 
     def admit(self, sop_instance_uid: str) -> Path:
         """Move an instance from the inbox to its lasting place, durably; a second call changes nothing.

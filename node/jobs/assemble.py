@@ -3,14 +3,12 @@
 Every step may be cut off and repeated: ledger row before the move out of the inbox, manifest before the job's row.
 """
 
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from node.config import AssembleConfig, Rule
-from node.errors import InputError, StorageError
+from node.errors import InputError, StorageError, fault_text
 from node.intake.assembly import AcquisitionPlan, Decision, Verdict, decide, plan_study
 from node.intake.headers import is_self_test, stored_header
 from node.intake.rules import DECLINED_BY_RULE, rule_on
@@ -103,7 +101,7 @@ class Assembler:
             emit(Event.STORAGE_TROUBLE, sop_instance_uid=uid, error=str(error))
             return None
         except Exception as error:  # noqa: BLE001 - a fault of ours over one image must not stop all others
-            self._set_aside(uid, _fault(error))
+            self._set_aside(uid, fault_text(error))
             return None
         return IndexedInstance(header=header, spooled=arrival)
 
@@ -119,7 +117,7 @@ class Assembler:
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours over one study must not stop the others
-            uid, text = study.study_instance_uid, _fault(error)
+            uid, text = study.study_instance_uid, fault_text(error)
             emit(Event.STUDY_FAILED, study_instance_uid=uid, error=text)
             failed = AcquisitionOutcome(
                 acquisition_key="study",
@@ -245,12 +243,6 @@ class Assembler:
                 destinations=manifest.destinations,
             )
         return made
-
-
-def _fault(error: Exception) -> str:
-    """Where a fault of the software is; its own words may quote a header, and with it a patient."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"a fault of the software, report it: {type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
 
 
 def _cause(related: Sequence[RelatedJob], region_uid: str | None, measured: frozenset[str]) -> Cause:

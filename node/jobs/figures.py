@@ -9,6 +9,7 @@ from sqlalchemy import String, case, func, select, type_coerce
 from node.jobs import schema
 from node.jobs.database import Database
 from node.model import AcquisitionState, CommitmentState, DeliveryState
+from quant.result import Reason
 
 NO_PEER = "?"
 """Stands for the sender of images that came without a calling AE title."""
@@ -27,13 +28,13 @@ class PeerFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class JobFigures:
-    """One job in numbers; ``peer`` is the calling AE title that its images came from."""
+    """One job in numbers; ``peer`` is the calling AE title that its images came from (a drawn region has its own)."""
 
     job_id: str
     peer: str
     state: str
     outcome: str | None
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     lic_mg_per_g: float | None
     last_received_at: datetime | None
     accepted_at: datetime
@@ -43,6 +44,11 @@ class JobFigures:
     n_sent: int
     n_to_commit: int
     n_committed: int
+
+    @property
+    def deciding_code(self) -> str:
+        """The code of the first reason, which decided that nothing was measured."""
+        return self.reasons[0].code if self.reasons else "unknown"
 
     @property
     def delivered(self) -> bool:
@@ -111,6 +117,7 @@ class Figures:
             select(func.min(schema.instance.c.calling_ae_title), func.max(schema.instance.c.received_at))
             .join(schema.job_instance, schema.job_instance.c.sop_instance_uid == schema.instance.c.sop_instance_uid)
             .where(schema.job_instance.c.job_id == job.job_id)
+            .where(schema.job_instance.c.sop_instance_uid != func.coalesce(job.region_uid, ""))
         )
         sent = func.coalesce(func.sum(case((delivery.state == DeliveryState.SENT.value, 1), else_=0)), 0)
         query = (
@@ -142,7 +149,9 @@ class Figures:
                     peer=row.peer or NO_PEER,
                     state=row.state,
                     outcome=row.outcome,
-                    reasons=tuple(str(reason["code"]) for reason in row.reasons or ()),
+                    reasons=tuple(
+                        Reason(code=str(reason["code"]), text=str(reason["text"])) for reason in row.reasons or ()
+                    ),
                     lic_mg_per_g=row.lic_mg_per_g,
                     last_received_at=row.received_at,
                     accepted_at=row.accepted_at,

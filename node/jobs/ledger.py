@@ -31,6 +31,8 @@ from node.ops.events import Event
 from quant.result import ResultObject
 from sr_templates.predecessor import EarlierResult
 
+PARKED_BY_OPERATOR = "parked by an operator"
+"""The error of a job that somebody, and no failure, parked."""
 _UNFINISHED = (JobState.QUEUED.value, JobState.RUNNING.value)
 
 
@@ -289,7 +291,7 @@ class Ledger:
 
     def park(self, job_id: str, now: datetime) -> bool:
         """An operator's stop of a job that waits; ``False`` when it does not wait."""
-        values = {"state": JobState.PARKED.value, "error": "parked by an operator", "not_before": None}
+        values = {"state": JobState.PARKED.value, "error": PARKED_BY_OPERATOR, "not_before": None}
         with self.database.writing() as connection:
             moved = _move(connection, job_id, JobState.QUEUED, values)
             if moved:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, case, func, select
+from sqlalchemy import Row, ScalarSelect, Select, func, select
 
 from node.errors import InputError
 from node.jobs import schema
@@ -30,6 +30,8 @@ class JobLine:
     n_instances: int
     n_deliveries: int
     n_sent: int
+    n_pending: int
+    n_unsupported: int
     self_test: bool
 
 
@@ -69,11 +71,17 @@ class Overview:
             found = {JobState(state): int(number) for state, number in connection.execute(query)}
         return {state: found.get(state, 0) for state in JobState}
 
-    def jobs(self, state: JobState | None = None, limit: int | None = None) -> list[JobLine]:
-        """One line for each job, the latest first; at most ``limit``."""
+    def jobs(
+        self, state: JobState | None = None, limit: int | None = None, *, undelivered: bool | None = None
+    ) -> list[JobLine]:
+        """One line for each job, the latest first; at most ``limit``; ``undelivered``: only those of which something
+        waits to be sent, or (``False``) of which nothing does."""
         query = _job_lines()
         if state is not None:
             query = query.where(schema.job.c.state == state.value)
+        if undelivered is not None:
+            waits = _deliveries(DeliveryState.PENDING) > 0
+            query = query.where(waits if undelivered else ~waits)
         query = query.order_by(
             schema.job.c.accepted_at.desc(), schema.job.c.revision.desc(), schema.job.c.job_id
         ).limit(limit)
@@ -110,10 +118,25 @@ class Overview:
         with self._database.reading() as connection:
             return [TrailLine(at=row.at, name=row.name, fields=row.fields) for row in connection.execute(query)]
 
-    def acquisitions(self) -> list[AcquisitionLine]:
-        """What became of each group of images, the latest change first."""
+    def latest_revision(self, job_id: str) -> JobLine:
+        """The last of the revisions that followed a job, which must exist; itself when none did."""
+        job = schema.job.c
+        at: str | None = job_id
+        of_study = select(job.job_id).order_by(job.revision.desc()).limit(1)  # by the study, which has an index
+        with self._database.reading() as connection:
+            study_uid = connection.scalar(select(job.study_instance_uid).where(job.job_id == job_id))
+            while at is not None:
+                job_id = at
+                later = of_study.where(job.study_instance_uid == study_uid, job.predecessor_job_id == at)
+                at = connection.scalar(later)
+            return _job_line(connection.execute(_job_lines().where(job.job_id == job_id)).one())
+
+    def acquisitions(self, study_instance_uid: str | None = None) -> list[AcquisitionLine]:
+        """What became of each group of images (of one study), the latest change first."""
         table = schema.acquisition.c
         query = select(schema.acquisition).order_by(table.changed_at.desc(), table.acquisition_key)
+        if study_instance_uid is not None:
+            query = query.where(table.study_instance_uid == study_instance_uid)
         with self._database.reading() as connection:
             return [
                 AcquisitionLine(**{**row._mapping, "missing": tuple(row.missing)}) for row in connection.execute(query)
@@ -121,17 +144,24 @@ class Overview:
 
 
 def _job_lines() -> Select[Any]:
-    job, member, delivery = schema.job.c, schema.job_instance.c, schema.delivery.c
+    job, member = schema.job.c, schema.job_instance.c
     instances = select(func.count()).where(member.job_id == job.job_id).scalar_subquery()
-    sent = func.coalesce(func.sum(case((delivery.state == DeliveryState.SENT.value, 1), else_=0)), 0)
-    of_job = delivery.job_id == job.job_id
-    wanted = delivery.state != DeliveryState.SUPERSEDED.value
     return select(
         schema.job,
         instances.label("n_instances"),
-        select(func.count()).where(of_job, wanted).scalar_subquery().label("n_deliveries"),
-        select(sent).where(of_job).scalar_subquery().label("n_sent"),
+        _deliveries().label("n_deliveries"),
+        _deliveries(DeliveryState.SENT).label("n_sent"),
+        _deliveries(DeliveryState.PENDING).label("n_pending"),
+        _deliveries(DeliveryState.UNSUPPORTED).label("n_unsupported"),
     )
+
+
+def _deliveries(state: DeliveryState | None = None) -> ScalarSelect[Any]:
+    """How many objects of a job go to a destination (those that a later result replaces do not), or how many of them
+    are in one state."""
+    delivery = schema.delivery.c
+    counted = delivery.state != DeliveryState.SUPERSEDED.value if state is None else delivery.state == state.value
+    return select(func.count()).where(delivery.job_id == schema.job.c.job_id, counted).scalar_subquery()
 
 
 def _job_line(row: Row[Any]) -> JobLine:

@@ -1,6 +1,6 @@
 """An operator has an acquisition measured again: other software or settings, or another region or indication."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -60,10 +60,7 @@ def manifest_again(
         images.add(wanted.region_uid)
     maps = {h.sop_instance_uid for h in ledger.studies.headers(job.study_instance_uid) if h.map_of}
     uids = tuple(sorted(images | maps))
-    gone = [uid for uid in uids if spool.find(uid) is None]
-    if gone:
-        ledger.removals.refuse_removed_image(gone[0])
-        raise InputError(f"job {job.job_id}: {len(gone)} of its images are no longer in the spool; send them again")
+    refuse_gone_images(job, ledger, spool, uids)
     chosen = wanted != standing
     after = job.job_id if chosen else None
 
@@ -104,6 +101,18 @@ def keep(manifest: JobManifest, ledger: Ledger, manifests: ManifestStore, now: d
     ledger.add(manifests.keep(manifest), now)
     before = manifest.predecessor_job_id
     return f"job {manifest.job_id} is queued: revision {manifest.revision}, replaces {before}"
+
+
+def refuse_gone_images(job: Job, ledger: Ledger, spool: Spool, uids: Sequence[str] | None = None) -> None:
+    """See that the images of a job (or those named) are still here.
+
+    Raises:
+        InputError: retention removed them, or they are gone otherwise.
+    """
+    gone = [uid for uid in uids or job.sop_instance_uids if spool.find(uid) is None]
+    if gone:
+        ledger.removals.refuse_removed_image(gone[0])
+        raise InputError(f"job {job.job_id}: {len(gone)} of its images are no longer in the spool; send them again")
 
 
 def _check(job: Job, choice: Choice, ledger: Ledger) -> None:

@@ -15,7 +15,7 @@ from node.jobs.database import Database
 
 @dataclass(frozen=True, kw_only=True)
 class LogIn:
-    """The user of the configuration that a token stands for; ``password_digest`` tells by which password, ``ends_at`` how long."""
+    """The user of the configuration that a token stands for, by which password (its digest), and until when."""
 
     name: str
     password_digest: str

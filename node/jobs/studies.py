@@ -22,6 +22,8 @@ from node.model import (
 )
 from node.ops.events import Event
 
+_REGION = "region-"
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenStudy:
@@ -183,7 +185,12 @@ class StudyBook:
 
 def region_key(sop_instance_uid: str) -> str:
     """Under which key a drawn region stands beside the acquisitions of its study."""
-    return f"region-{sop_instance_uid}"
+    return f"{_REGION}{sop_instance_uid}"
+
+
+def region_of_key(acquisition_key: str) -> str | None:
+    """The SOP Instance UID of the drawn region that stands under a key; ``None`` where images do."""
+    return acquisition_key.removeprefix(_REGION) if acquisition_key.startswith(_REGION) else None
 
 
 def header_from_record(record: dict[str, Any]) -> InstanceHeader:

@@ -15,7 +15,7 @@ from pathlib import Path
 from node.config import Config
 from node.deliver.backoff import doubled_s
 from node.deliver.outbox import Outbox, plan_deliveries
-from node.errors import IronnodeError, LeaseLostError, StorageError
+from node.errors import IronnodeError, LeaseLostError, StorageError, fault_text
 from node.jobs.ledger import Ledger
 from node.jobs.priors import PriorStore
 from node.model import Job, JobInput, JobState, PipelineOutput
@@ -122,7 +122,7 @@ class Workshop:
         patient = isinstance(error, StorageError)  # a disk that is away or full comes back; no job is given up for it
         if patient or (not hopeless and job.attempts - job.excused < self.config.queue.max_attempts):
             retry_at = now + timedelta(seconds=doubled_s(job.attempts, self.config.queue.retry_base_s, RETRY_MAX_S))
-        text = str(error) if isinstance(error, IronnodeError) else f"{type(error).__name__}: {error}"
+        text = str(error) if isinstance(error, IronnodeError) else fault_text(error)
         try:
             state = self.ledger.fail(job.job_id, owner, now, text, retry_at, excused=patient)
         except LeaseLostError as lost:

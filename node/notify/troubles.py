@@ -69,7 +69,7 @@ def _of_jobs(node: Node, settings: NotifyConfig, now: datetime) -> Iterator[Trou
             text = f"job {name} is {job.state} since {job.accepted_at:%Y-%m-%d %H:%M} UTC"
             yield Trouble(kind="stage_stuck", subject=name, text=text)
         elif job.outcome == "not_measurable" and job.finished_at is not None and now - job.finished_at < _LOOK_BACK:
-            text = f"job {name} could not be measured: {', '.join(job.reasons) or 'unknown'}"
+            text = f"job {name} could not be measured: {', '.join(reason.code for reason in job.reasons) or 'unknown'}"
             yield Trouble(kind="acquisition_refused", subject=name, text=text)
 
 

@@ -1,4 +1,5 @@
-"""What people do on the pages: log in and out, retry, re-send, park, C-ECHO, check. Each needs the page's token."""
+"""What people do on the pages: log in and out, retry, re-send, park, add a region, C-ECHO, check. Each needs the page's
+token."""
 
 import json
 import logging
@@ -6,6 +7,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -15,7 +17,7 @@ from node.dimse.scu import Peer, echo
 from node.errors import IronnodeError
 from node.jobs.remeasure import Choice
 from node.ops.events import Event, emit
-from node.web.guard import cookie_name, require_same_origin, require_token, session_of, set_cookie
+from node.web.guard import cookie_name, require_same_origin, require_token, require_upload, session_of, set_cookie
 from node.web.pages import findings_of, hidden, node_of
 from node.web.passwords import password_fits
 from node.web.rendering import page
@@ -23,6 +25,7 @@ from node.web.sessions import RateLimit, Sessions
 
 _ECHO_TIMEOUT_S = 10.0
 _LONGEST_PASSWORD = 1024
+_FORM_OVERHEAD_BYTES = 1 << 20  # of a form with one file
 
 
 def log_in_page(request: Request) -> Response:
@@ -88,6 +91,28 @@ async def job_action(request: Request) -> Response:
     except IronnodeError as error:
         raise HTTPException(409, str(error)) from error
     emit(Event.WEB_ACTION, action=action, job_id=job_id, user=session.name)
+    return RedirectResponse(f"/jobs/{quote(job_id)}?done={quote(said)}", 303)
+
+
+async def add_region(request: Request) -> Response:
+    """Take a drawn region for the acquisition of a job."""
+    require_upload(request, _FORM_OVERHEAD_BYTES)
+    node, job_id = node_of(request), request.path_params["job_id"]
+    async with request.form(max_files=1, max_fields=4) as sent:
+        session = require_token(request, sent)
+        file = sent.get("file")
+        if not isinstance(file, UploadFile) or not file.size:
+            raise HTTPException(400, "choose a file first")
+        try:
+            uid = await run_in_threadpool(node.add_region, job_id, file.file)
+        except IronnodeError as error:
+            raise HTTPException(409, f"The region is not used: {error}.") from error
+    emit(Event.WEB_ACTION, action="region", job_id=job_id, user=session.name, sop_instance_uid=uid)
+    quiet_s = node.config.assemble.complete_quiet_s
+    said = (
+        f"The region is kept. The acquisition is measured with it in about {quiet_s:.0f} s, as a new revision; open "
+        "this page again then."
+    )
     return RedirectResponse(f"/jobs/{quote(job_id)}?done={quote(said)}", 303)
 
 

@@ -17,7 +17,8 @@ from starlette.staticfiles import StaticFiles
 
 from node.app import Node, wall_clock
 from node.errors import IronnodeError
-from node.web import actions, health, pages, trial_pages
+from node.runtime import gateway_name
+from node.web import actions, health, job_pages, pages, trial_pages
 from node.web.guard import Guard, session_of, set_cookie
 from node.web.metrics import exposition
 from node.web.rendering import page
@@ -53,7 +54,7 @@ def make_application(
     application.state.sessions = sessions
     application.state.failures = RateLimit(_FAILURES, _FAILURES_WINDOW_S, clock_s)
     application.state.trials = Trials(
-        node.config.storage.root / "try",
+        node.config.storage.root / "try" / (gateway_name(node.config) or "local"),  # emptied by its own gateway only
         config_file,
         max_bytes=web.max_upload_mib << 20,
         timeout_s=web.upload_timeout_s,
@@ -117,8 +118,9 @@ _ROUTES = [
     Route("/login", actions.log_in, methods=["POST"]),
     Route("/logout", actions.log_out, methods=["POST"]),
     Route("/", pages.acquisitions),
-    Route("/jobs/{job_id}", pages.job),
-    Route("/jobs/{job_id}/files/{name}", pages.job_file),
+    Route("/jobs/{job_id}", job_pages.job),
+    Route("/jobs/{job_id}/files/{name}", job_pages.job_file),
+    Route("/jobs/{job_id}/region", actions.add_region, methods=["POST"]),
     Route("/jobs/{job_id}/{action}", actions.job_action, methods=["POST"]),
     Route("/dead-letters", pages.dead_letters),
     Route("/destinations", pages.destinations),

@@ -121,6 +121,24 @@ def require_same_origin(request: Request) -> None:
         raise HTTPException(403, "another site sent this")
 
 
+def require_upload(request: Request, overhead_bytes: int) -> None:
+    """See that a form with files may be read at all: its token can be looked at only afterwards.
+
+    Raises:
+        HTTPException: 403; 411 or 413, for its size.
+    """
+    require_same_origin(request)
+    session = session_of(request)
+    if session is None or not session.may_operate:
+        raise HTTPException(403, "your role may look but not change")
+    limit = (request.app.state.node.config.web.max_upload_mib << 20) + overhead_bytes
+    length = request.headers.get("content-length", "")
+    if not length.isdigit():
+        raise HTTPException(411, "the size of the upload must be given")
+    if int(length) > limit:
+        raise HTTPException(413, "too large (web.max_upload_mib)")
+
+
 def require_token(request: Request, form: FormData | dict[str, Any]) -> Session:
     """The session of a browser that may change something and sent its token with the form.
 

@@ -1,22 +1,29 @@
-"""The live list: what is coming in, the jobs, and what was declined, the latest first."""
+"""The live list: what nobody has looked at yet, what is coming in, jobs, and what was declined, the latest first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from node.app import Node
+from node.intake.spool import Arrivals
 from node.jobs.overview import AcquisitionLine
 from node.model import AcquisitionState, JobState
+from node.web.wording import ARRIVED, SENDING, shown_state
+from quant.result import Reason
 
 LENGTH = 100
 """Lines of the list."""
-STATES = (AcquisitionState.RECEIVING.value, *(state.value for state in JobState), AcquisitionState.DECLINED.value)
+STATES = (
+    *(ARRIVED, AcquisitionState.RECEIVING.value, JobState.QUEUED.value, JobState.RUNNING.value, SENDING),
+    *(JobState.DONE.value, JobState.PARKED.value, AcquisitionState.DECLINED.value),
+)
 """What the list can be filtered by."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListLine:
-    """One acquisition; ``job_id`` is ``None`` while it is still coming in, and when it was declined."""
+    """One acquisition; ``job_id`` is ``None`` while it is still coming in, and when it was declined. ``reasons``: why
+    nothing was measured."""
 
     job_id: str | None
     state: str
@@ -25,6 +32,7 @@ class ListLine:
     since: datetime
     n_instances: int
     text: str
+    reasons: tuple[Reason, ...]
     destinations: str
 
 
@@ -32,11 +40,27 @@ def live_list(node: Node, wanted: str) -> list[ListLine]:
     """The lines of the state ``wanted``, or of all; what is still coming in comes first."""
     if wanted and wanted not in STATES:
         return []
+    arrived = [_arrived(found) for found in node.spool.arrivals()] if wanted in ("", ARRIVED) else []
     groups = [a for a in node.acquisitions() if a.state != AcquisitionState.JOBBED and wanted in ("", a.state)]
     arriving = [a for a in groups if a.state == AcquisitionState.RECEIVING]
     declined = [a for a in groups if a.state == AcquisitionState.DECLINED][:LENGTH]
-    settled = [*_groups(node, declined), *(_jobs(node, wanted) if wanted in ("", *JobState) else [])]
-    return [*_groups(node, arriving), *sorted(settled, key=lambda line: line.since, reverse=True)[:LENGTH]]
+    settled = [*_groups(node, declined), *(_jobs(node, wanted) if wanted in ("", SENDING, *JobState) else [])]
+    newest_first = sorted(settled, key=lambda line: line.since, reverse=True)[:LENGTH]
+    return [*arrived, *_groups(node, arriving), *newest_first]
+
+
+def _arrived(found: Arrivals) -> ListLine:
+    return ListLine(
+        job_id=None,
+        state=ARRIVED,
+        outcome=None,
+        source=found.calling_ae_title or "?",
+        since=found.oldest_at,
+        n_instances=found.n_instances,
+        text="stored safely; the node looks at them next",
+        reasons=(),
+        destinations="-",
+    )
 
 
 def _groups(node: Node, groups: Sequence[AcquisitionLine]) -> list[ListLine]:
@@ -49,31 +73,35 @@ def _groups(node: Node, groups: Sequence[AcquisitionLine]) -> list[ListLine]:
             source=senders.get(group.study_instance_uid, "?"),
             since=group.changed_at,
             n_instances=group.n_instances,
-            text=_remark(group),
+            text=_waits_for(group),
+            reasons=(Reason(code=group.code, text=group.text or ""),) if group.code else (),
             destinations="-",
         )
         for group in groups
     ]
 
 
-def _remark(group: AcquisitionLine) -> str:
-    if group.state == AcquisitionState.RECEIVING:
-        return "; ".join(group.missing[:3]) or "waits to be quiet"
-    return f"{group.text} [{group.code}]"
+def _waits_for(group: AcquisitionLine) -> str:
+    if group.state != AcquisitionState.RECEIVING:
+        return ""
+    return f"to come: {'; '.join(group.missing[:3])}" if group.missing else "all here; waits whether more images come"
 
 
 def _jobs(node: Node, wanted: str) -> list[ListLine]:
-    lines = node.overview.jobs(JobState(wanted) if wanted else None, LENGTH)
+    state = JobState.DONE if wanted == SENDING else JobState(wanted) if wanted else None
+    undelivered = {SENDING: True, JobState.DONE.value: False}.get(wanted)
+    lines = node.overview.jobs(state, LENGTH, undelivered=undelivered)
     figures = {f.job_id: f for f in node.figures.jobs([line.job_id for line in lines])}
     return [
         ListLine(
             job_id=line.job_id,
-            state=line.state.value,
+            state=shown_state(line),
             outcome="self_test" if line.self_test else line.outcome,
             source=figures[line.job_id].peer,
             since=line.accepted_at,
             n_instances=line.n_instances,
-            text=line.error or ", ".join(code.replace("_", " ") for code in figures[line.job_id].reasons),
+            text="see the job's page for what to do" if line.state == JobState.PARKED else "",
+            reasons=figures[line.job_id].reasons,
             destinations=f"{line.n_sent} of {line.n_deliveries}" if line.n_deliveries else "-",
         )
         for line in lines

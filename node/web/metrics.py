@@ -105,7 +105,7 @@ class _NodeCollector(Collector):
         outcomes: Counter[tuple[str, str]] = Counter()
         for job in jobs:
             if job.outcome is not None:
-                outcomes[job.outcome, "" if job.outcome == "measured" else (job.reasons or ("unknown",))[0]] += 1
+                outcomes[job.outcome, "" if job.outcome == "measured" else job.deciding_code] += 1
         for group in self._node.figures.declined():
             outcomes["declined", group.code] += 1
         family = CounterMetricFamily(

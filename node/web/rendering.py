@@ -3,12 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from node.app import wall_clock
 from node.web.guard import session_of
+from node.web.wording import state_words
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("node.web", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -37,13 +39,14 @@ def age(moment: datetime | None) -> str:
     return f"{seconds} s"
 
 
-def when(moment: datetime | None) -> str:
-    """Local date and time."""
-    return "-" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+@pass_context
+def when(context: Context, moment: datetime | None) -> str:
+    """Date and time in the zone of ``report.time_zone``, which is named."""
+    return "-" if moment is None else moment.astimezone(context["zone"]).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def words(code: str | None) -> str:
-    """A state or code as words."""
+    """A code as words."""
     return "-" if code is None else str(code).replace("_", " ")
 
 
@@ -57,7 +60,7 @@ def size(number: int) -> str:
     return f"{value:.1f} GiB"
 
 
-_ENVIRONMENT.filters.update(age=age, when=when, words=words, size=size)
+_ENVIRONMENT.filters.update(age=age, when=when, words=words, size=size, state=state_words)
 
 
 def page(request: Request, template: str, status_code: int = 200, **values: Any) -> HTMLResponse:
@@ -69,6 +72,8 @@ def page(request: Request, template: str, status_code: int = 200, **values: Any)
         session=session,
         csrf=session.csrf if session else "",
         may_operate=session is not None and session.may_operate,
+        zone=request.app.state.node.config.report.zone,
+        now=wall_clock(),
         message=request.query_params.get("done", "")[:300],
         **values,
     )

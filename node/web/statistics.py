@@ -47,7 +47,7 @@ def by_day(
         found.delivered += job.delivered
         found.committed += job.committed
         if job.outcome is not None and job.outcome != _MEASURED:
-            found.refused.update(job.reasons[:1] or ("unknown",))  # the first reason is the deciding one
+            found.refused[job.deciding_code] += 1
     for group in declined:
         line(f"{group.at:%Y-%m-%d}", group.peer).declined[group.code] += 1
     return sorted(sorted(lines.values(), key=lambda x: x.peer), key=lambda x: x.day, reverse=True)

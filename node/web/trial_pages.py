@@ -7,8 +7,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from node.errors import IronnodeError
-from node.web.guard import REPORT_POLICY, require_same_origin, require_token, session_of
-from node.web.pages import PICTURES, node_of
+from node.web.guard import REPORT_POLICY, require_token, require_upload
+from node.web.job_pages import PICTURES
+from node.web.pages import node_of
 from node.web.rendering import page
 from node.web.trial import MAX_FILES, SHOWN, Trials
 
@@ -28,16 +29,7 @@ def form(request: Request) -> Response:
 
 async def upload(request: Request) -> Response:
     """Take files or zip archives and measure them."""
-    require_same_origin(request)
-    session = session_of(request)
-    if session is None or not session.may_operate:
-        raise HTTPException(403, "your role may look but not change")
-    limit = (node_of(request).config.web.max_upload_mib << 20) + _FORM_OVERHEAD_BYTES
-    length = request.headers.get("content-length", "")
-    if not length.isdigit():
-        raise HTTPException(411, "the size of the upload must be given")
-    if int(length) > limit:
-        raise HTTPException(413, "too large (web.max_upload_mib)")
+    require_upload(request, _FORM_OVERHEAD_BYTES)
     async with request.form(max_files=MAX_FILES, max_fields=10) as sent:
         require_token(request, sent)
         files = [item.file for item in sent.getlist("files") if isinstance(item, UploadFile) and item.size]

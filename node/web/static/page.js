@@ -12,9 +12,10 @@ function refresh(box) {
       const answer = await fetch(box.dataset.refresh, { headers: { Accept: "text/html" }, redirect: "error" });
       if (!answer.ok) throw new Error(String(answer.status));
       box.innerHTML = await answer.text(); // our own template, escaped on the server
-      note.textContent = "The list refreshes by itself. Last: " + new Date().toLocaleTimeString();
+      note.hidden = true;
     } catch {
       note.textContent = "The node does not answer; the list is old.";
+      note.hidden = false;
     }
   }, REFRESH_MS);
 }

@@ -37,6 +37,19 @@ CONTRAST = """() => {
   return bad;
 }"""
 """Text below the 4.5:1 of WCAG 2.2, 1.4.3."""
+TOUCHING = """() => {
+  const found = [...document.querySelectorAll("main button, main select, main input:not([type=hidden])")];
+  const shown = found.filter((e) => e.getClientRects().length);
+  const bad = [];
+  for (const [i, a] of shown.entries()) for (const b of shown.slice(i + 1)) {
+    const [p, q] = [a.getBoundingClientRect(), b.getBoundingClientRect()];
+    const [dx, dy] = [Math.max(p.left, q.left) - Math.min(p.right, q.right),
+                      Math.max(p.top, q.top) - Math.min(p.bottom, q.bottom)];
+    if (Math.max(dx, dy) < 8) bad.push(a.textContent.trim() + " | " + b.textContent.trim());
+  }
+  return bad;
+}"""
+"""Pairs of controls less than 8 px apart."""
 
 
 @pytest.fixture
@@ -79,6 +92,7 @@ def test_pages_in_a_browser(browser, address, worked) -> None:
             page.evaluate("document.querySelectorAll('details').forEach((box) => (box.open = true))")
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
             assert page.evaluate(CONTRAST) == [], path
+            assert page.evaluate(TOUCHING) == [], (path, width)
             assert page.locator("h1").count() == 1
         assert errors == []
 
@@ -96,7 +110,7 @@ def test_a_job_is_sent_again_by_keyboard_alone(browser, address, worked) -> None
             break
     page.keyboard.press("Enter")
     page.wait_for_url("**/jobs/*")
-    page.get_by_role("button", name="Send again").focus()
+    page.get_by_role("button", name="Send everything again").focus()
     page.keyboard.press("Enter")
     page.get_by_text("3 objects are sent again").wait_for()
     assert errors == []

@@ -76,7 +76,7 @@ def test_every_route_but_the_open_ones_asks_for_log_in(guarded) -> None:
 def test_an_operator_may_act_and_a_viewer_only_look(guarded, worked) -> None:
     (job,) = worked.jobs()
     log_in(guarded, "ben", "battery staple")
-    assert "Send again" not in guarded.get(f"/jobs/{job.job_id}").text
+    assert "Send everything again" not in guarded.get(f"/jobs/{job.job_id}").text
     session = guarded.app.state.sessions.find(guarded.cookies["__Host-ironnode"])
     assert guarded.post(f"/jobs/{job.job_id}/resend", data={"csrf": session.csrf}).status_code == 403
     assert guarded.post("/try", data={"csrf": session.csrf}).status_code == 403
@@ -98,7 +98,9 @@ def test_the_cookie_is_for_this_host_and_ends(guarded, clock) -> None:
     assert guarded.get("/", follow_redirects=False).status_code == 303
 
 
-def test_a_log_in_holds_on_every_gateway_and_through_a_restart_and_a_log_out_on_all(config, worked, users, clock) -> None:
+def test_a_log_in_holds_on_every_gateway_and_through_a_restart_and_a_log_out_on_all(
+    config, worked, users, clock
+) -> None:
     with gateway(config, clock, users) as first, gateway(config, clock, users) as second:
         log_in(first, "anna", "correct horse")
         kept = first.cookies[COOKIE]

@@ -4,13 +4,17 @@ import csv
 import io
 import re
 import zipfile
+from datetime import timedelta
 
 import numpy as np
 from pydicom import dcmread
+from starlette.testclient import TestClient
 
+from node.app import open_node
 from node.intake.headers import SELF_TEST_PATIENT_ID
 from node.jobs.commitments import MOST_REFUSALS
 from node.model import Cause, CommitmentReport, JobState, SopReference
+from node.web.application import make_application
 from tests.node.drawn_regions import write_seg
 from tests.node.intake.encoded_images import MR_IMAGE
 from tests.nodekit.fast_node import make_result
@@ -120,10 +124,113 @@ def test_an_operator_can_go_back_to_the_automatic_region_and_to_the_drawn_one(cl
     assert "no usable drawn region" in answer.text
 
 
+def upload(client, worked, path) -> str:
+    job = worked.jobs()[-1].job_id
+    form = {"csrf": token(client.get(f"/jobs/{job}").text)}
+    with path.open("rb") as file:
+        return client.post(f"/jobs/{job}/region", data=form, files={"file": ("Doe^Jo.dcm", file)}).text
+
+
+def test_an_uploaded_region_is_measured_and_replaces_the_result_as_one_sent_by_c_store(
+    client, worked, tmp_path
+) -> None:
+    study = sorted((tmp_path / "study").glob("*.dcm"))
+    images = [dcmread(path) for path in study[::4]]
+    region = write_seg(tmp_path / "seg.dcm", images, np.ones((2, 8, 8), bool), uid="1.2.50")
+    seen = []
+    worked.run = lambda job: (seen.append((job.cause, job.region.stem, len(job.replaces))), make_result(job))[1]
+    first = worked.jobs()[0].job_id
+    assert "The region is kept" in upload(client, worked, region)
+    worked.settle()
+    assert seen == [(Cause.READER_REGION, "1.2.50", 1)]
+    latest = worked.jobs()[-1].job_id
+    assert f"/jobs/{latest}" in client.get(f"/jobs/{first}").text  # the page of the replaced one says so
+    assert 'data-label="Used">Yes<' in client.get(f"/jobs/{latest}").text
+    assert "here already" in upload(client, worked, region)
+    (line,) = csv.DictReader(io.StringIO(client.get("/statistics.csv").text))
+    assert (line["complete"], line["instances"]) == ("2", "13")
+
+
+def test_what_is_no_region_of_the_study_is_not_kept_and_the_answer_says_why(client, worked, tmp_path) -> None:
+    study = sorted((tmp_path / "study").glob("*.dcm"))
+    images = [dcmread(path) for path in study[::4]]
+    for image in images:
+        image.StudyInstanceUID = "1.2.99"
+    other = write_seg(tmp_path / "other.dcm", images, np.ones((2, 8, 8), bool), uid="1.2.51")
+    cut = tmp_path / "cut.dcm"
+    cut.write_bytes(other.read_bytes()[:-50])
+    text = tmp_path / "text"
+    text.write_text("no DICOM")
+    fresh = write_study(tmp_path / "fresh", 5)[0]
+    for path, why in (
+        (other, "another study"),
+        (cut, "cut off"),
+        (text, "not a DICOM file"),
+        (fresh, "holds no region"),
+    ):
+        answer = upload(client, worked, path)
+        assert why in answer, path.name
+        assert "Doe" not in answer
+    assert list(worked.spool.inbox_folder.iterdir()) == list(worked.spool.temporary_folder.iterdir()) == []
+    job = worked.jobs()[-1].job_id
+    with other.open("rb") as file:
+        assert client.post(f"/jobs/{job}/region", files={"file": file}).status_code == 403  # no token
+
+
+def test_a_parked_job_says_what_happened_what_stays_and_what_to_press(client, worked, tmp_path) -> None:
+    def fails(_job):
+        raise RuntimeError("index 4 is out of bounds for Doe^Jo")
+
+    worked.run = fails
+    worked.receive(write_study(tmp_path / "third", 3))
+    worked.steps(12, each_s=2000)
+    (parked,) = [job for job in worked.jobs() if job.state == JobState.PARKED]
+    for path in (f"/jobs/{parked.job_id}", "/dead-letters"):
+        text = client.get(path).text
+        for expected in ("by an error inside the program", "its 8 images stay on this node", "Measure now"):
+            assert expected in text, path
+        assert "Doe" not in text  # the words of a fault may quote a header
+    text = client.get(f"/jobs/{parked.job_id}").text
+    assert "Nothing yet: there is something to send" in text
+    assert "RuntimeError at test_pages.py:" in text
+
+
+def test_done_is_what_was_delivered(client, worked) -> None:
+    """While an object waits the state says so, in the list, its filter and on the job's page."""
+    (job,) = worked.jobs()
+    waits, done = '<span class="badge sending">waits to be sent</span>', '<span class="badge done">done</span>'
+    for path in ("/", "/?state=sending", f"/jobs/{job.job_id}"):
+        assert (waits in client.get(path).text, done in client.get(path).text) == (True, False), path
+    assert job.job_id not in client.get("/?state=done").text
+    worked.archive.refuse = lambda path: None
+    worked.steps(40, each_s=300)
+    for path in ("/", "/?state=done", f"/jobs/{job.job_id}"):
+        assert (waits in client.get(path).text, done in client.get(path).text) == (False, True), path
+    assert job.job_id not in client.get("/?state=sending").text
+
+
+def test_images_that_nobody_has_looked_at_yet_are_listed(client, worked, tmp_path) -> None:
+    worked.receive(write_study(tmp_path / "new", 9))
+    for path in ("/", "/?state=arrived"):
+        text = client.get(path).text
+        assert "received, not indexed yet" in text
+        assert '<td data-label="Images">8</td>' in text
+
+
+def test_times_are_in_the_zone_of_the_site_and_name_it(config, worked, tmp_path) -> None:
+    report = config.report.model_copy(update={"time_zone": "Asia/Kolkata"})
+    (job,) = worked.jobs()
+    with open_node(config.model_copy(update={"report": report})) as node:
+        client = TestClient(make_application(node, tmp_path / "config.json"), "http://localhost")
+        text = client.get(f"/jobs/{job.job_id}", headers={"accept": "text/html"}).text
+    local = job.accepted_at + timedelta(hours=5, minutes=30)  # India has one zone and no summer time
+    assert f"{local:%Y-%m-%d %H:%M:%S} IST" in text
+
+
 def test_what_was_declined_is_listed_with_its_reason(client) -> None:
     for path in ("/", "/?state=declined"):
-        assert "[too_few_echoes]" in client.get(path).text
-    assert "[too_few_echoes]" not in client.get("/?state=done").text
+        assert ">too_few_echoes<" in client.get(path).text
+    assert ">too_few_echoes<" not in client.get("/?state=done").text
 
 
 def test_a_self_tests_job_has_a_page_and_no_line_in_the_statistics(client, worked, tmp_path) -> None:
@@ -135,8 +242,8 @@ def test_a_self_tests_job_has_a_page_and_no_line_in_the_statistics(client, worke
     worked.receive(study)
     worked.settle()
     (job,) = (line for line in worked.jobs() if line.self_test)
-    assert "self test" in client.get(f"/jobs/{job.job_id}").text
-    assert "self test" in client.get("/").text
+    assert "self-test" in client.get(f"/jobs/{job.job_id}").text
+    assert "self-test" in client.get("/").text
     (line,) = csv.DictReader(io.StringIO(client.get("/statistics.csv").text))
     assert line["complete"] == "1"
 
