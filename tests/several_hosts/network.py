@@ -150,7 +150,9 @@ class Host:
         script = f'echo {self.name} >/proc/sys/kernel/hostname; exec "$@"'
         words = ["ip", "netns", "exec", self._network.space(self.name), "unshare", "--uts", "sh", "-c", script, "sh"]
         with self.log.open("ab") as log:
-            return subprocess.Popen([*words, *command], stdout=log, stderr=log, env=self._environment)
+            return subprocess.Popen(
+                [*words, *command], stdout=log, stderr=log, env=self._environment, start_new_session=True
+            )
 
     def _manage(self) -> None:
         while not self._closed.wait(_RESTART_S):
