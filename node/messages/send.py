@@ -20,7 +20,7 @@ def send_messages(
     reports: Sequence[Path],
     receiver: Hl7Receiver | FhirReceiver,
     on_outcome: OnOutcome,
-    last_received: LastReceived = lambda job_id: None,  # noqa: ARG005 - of a receiver that has nothing
+    last_received: LastReceived = lambda _job_id: None,
 ) -> list[StoreOutcome]:
     """Send the result of each report; stops at the first that the receiver does not answer.
 
