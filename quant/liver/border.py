@@ -45,8 +45,10 @@ def _departure(tissue: Tissue, within: BoolArray, deep: BoolArray, plane: Plane)
         mean = plane.smooth(feature * weight, _AVERAGED_MM) / share
         return np.asarray((mean - np.median(mean[deep])) / robust_sd(mean[deep], least_sd))
 
-    return np.sqrt(
-        deviation(tissue.log_r2star, _LEAST_SD_LOG_R2STAR) ** 2
-        + deviation(tissue.fat_fraction, _LEAST_SD_FAT) ** 2
-        + deviation(tissue.log_density, _LEAST_SD_LOG_DENSITY) ** 2
+    return np.asarray(
+        np.sqrt(
+            deviation(tissue.log_r2star, _LEAST_SD_LOG_R2STAR) ** 2
+            + deviation(tissue.fat_fraction, _LEAST_SD_FAT) ** 2
+            + deviation(tissue.log_density, _LEAST_SD_LOG_DENSITY) ** 2
+        )
     )
