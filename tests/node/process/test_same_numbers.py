@@ -291,7 +291,8 @@ def everywhere(output: Written, peer: Callable[[str], Path]) -> dict[str, str]:
         ).stdout
         for report in output.reports()
     }
-    said = {**dumps, "HL7": oru, "FHIR": fhir["entry"][0]["resource"]["conclusion"]}
+    lines = "".join(str(row[5]) for row in hl7.parse(oru).segments("OBX"))
+    said = {**dumps, "HL7": lines, "FHIR": fhir["entry"][0]["resource"]["conclusion"]}
     printed = {form: output.printed(form).replace("Follow-up,continued", "") for form in MOST_FORMS}
     return {**printed, **{k: squeezed(v) for k, v in said.items()}}
 
