@@ -270,11 +270,11 @@ def _lobes(result: LiverIronResult, roi: RoiSummary) -> list[tuple[str, str]]:
         return []
     used = result.calibration
     calibration = None if used is None else CALIBRATIONS.get((used.id, used.field_t))
-    right, left = (f"{format_rate(rate)} /s" for rate in rates)
-    if calibration is not None and all(calibration.covers(rate) for rate in rates):
-        lic = [format_lic(calibration.lic_mg_per_g(rate)) for rate in rates]
-        right, left = f"{lic[0]} mg/g ({right})", f"{lic[1]} mg/g ({left})"
-    return [("Lobes", f"right {right}, left {left}")]
+    right, left = (format_rate(rate) for rate in rates)
+    if calibration is None or not all(calibration.covers(rate) for rate in rates):
+        return [("Lobes", f"right {right}, left {left} /s")]
+    lic = [format_lic(calibration.lic_mg_per_g(rate)) for rate in rates]
+    return [("Lobes", f"right {lic[0]}, left {lic[1]} mg/g ({right}, {left} /s)")]
 
 
 def _slices(count: int) -> str:

@@ -23,6 +23,12 @@ from quant.result import QcLine, Reason
 _MARGIN = 4  # working pixels kept around the torso
 _MIN_ECHOES = 3  # S0, R2* and a check of the model
 _STILL_MUCH = 0.25  # of its largest cross-section
+_LEAST_BODY_SHARE = 0.055  # of a whole liver, as in the self-check
+_OF_WHOLE_LIVERS = frozenset(
+    check.text
+    for check in CHECKS
+    if (check.code == "roi_too_small" or not check.anywhere) and check.shown != "right_left"
+)
 _MAX_UNMEASURABLE = 0.5  # share of the region without a usable fit
 _MAX_R2STAR_CHANGE, _MIN_OVERLAP = 0.05, 0.4
 _NOISY_R2STAR_CHANGE, _NOISY_R2STAR_PER_S = 0.10, 600.0  # above this R2* noise alone shifts the median more
@@ -72,9 +78,16 @@ def judge_liver(
 def check_region(
     acquisition: MultiEcho, fit: R2StarMap, drawn: BoolArray, parameters: FinderParameters = DEFAULTS
 ) -> tuple[QcLine, ...]:
-    """What the self-checks say of the region (z, y, x) that a person drew: warnings, for the person decides."""
+    """What the self-checks say of the region (z, y, x) that a person drew: warnings, for the person decides.
+
+    A person may draw a disc; it is not blamed for being smaller than a liver, or for lying elsewhere than a whole one.
+    """
     judged = _refused_or(lambda: _find(_seen(acquisition, fit, parameters, drawn), parameters))
-    refused = {reason.code: reason.text for reason in judged.refusals}
+    a_part = judged.checks.get("body_share", 1.0) < _LEAST_BODY_SHARE
+    reasons = (reason for reason in judged.refusals if not (a_part and reason.text in _OF_WHOLE_LIVERS))
+    refused = {reason.code: reason.text for reason in reasons}
+    if "roi_too_small" in refused and not judged.checks:
+        refused["roi_too_small"] = "It is too small to be checked, or lies in uneven tissue."
     return tuple(
         QcLine(code=code, severity="warning", text=f"Self-check of the drawn region: {text}")
         for code, text in refused.items()
@@ -235,7 +248,7 @@ def beyond_slices(organ: BoolArray) -> tuple[QcLine, ...]:
         return ()
     ends = "one end" if n_ends == 1 else "both ends"
     text = f"The liver goes on beyond the slices at {ends}. Add slices at the next scan to measure more of it."
-    return (QcLine(code="liverbeyond_slices", severity="info", text=text),)
+    return (QcLine(code="liver_beyond_slices", severity="info", text=text),)
 
 
 def _warnings(measures: Measures, native: NativeRegion) -> tuple[QcLine, ...]:

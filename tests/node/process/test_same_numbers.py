@@ -34,7 +34,7 @@ from tests.node.drawn_regions import write_seg
 from tests.node.printed_text import text_of_html, text_of_pdf
 
 PRINTED = {  # without white space, which a PDF file does not keep
-    "r2star": r"R2\*(atleast|)(\d+\.?\d*)/s",
+    "r2star": r"(?<!gives)R2\*(atleast|)(\d+\.?\d*)/s",
     "t2star": r"T2\*(atmost|)(\d+\.?\d*)ms",
     "lic": r"(?:LIC,dryweight|Liverironconcentration)(atleast|)(\d+\.?\d*)mg/g",
     "pdff": r"Fatfraction()(\d+\.?\d*)%",
@@ -163,13 +163,17 @@ def position_of(ds: Dataset) -> tuple[float, ...]:
     return tuple(round(float(v), 3) for v in ds.ImagePositionPatient)
 
 
-def planes_of(paths: Sequence[Path]) -> dict[tuple[float, ...], Any]:
-    """Planes by position of single images or of one multi-frame object, in the unit of its real world values."""
+def planes_of(paths: Sequence[Path], unit: str = "") -> dict[tuple[float, ...], Any]:
+    """Planes by position of single images, in the ``unit`` (UCUM) of one of their mappings, or of a multi-frame object
+    as they are stored."""
     planes = {}
     for path in paths:
         ds = dcmread(path)
         if "PerFrameFunctionalGroupsSequence" not in ds:
-            mapping = ds.RealWorldValueMappingSequence[0]
+            mappings = {
+                item.MeasurementUnitsCodeSequence[0].CodeValue: item for item in ds.RealWorldValueMappingSequence
+            }
+            mapping = mappings[unit]
             stored = np.where(ds.pixel_array == 0, np.nan, ds.pixel_array.astype(float))
             planes[position_of(ds)] = stored * mapping.RealWorldValueSlope + mapping.RealWorldValueIntercept
             continue
@@ -209,9 +213,10 @@ def test_printed_numbers_are_those_of_the_record(output: Written, form: str) -> 
         stated, bound = stated_by_key[quantity]
         assert sign == (bound or "").replace("_", "")
         assert float(number) == pytest.approx(stated, abs=0.5001 * 10.0**-decimals), quantity
-    molar = {float(number) for number in re.findall(r"(\d+)[µμ]mol/g", words)}
+    molar = [float(number) for number in re.findall(r"(\d+)[µμ]mol/g", words)]
     expected = output.record["lic_umol_per_g"]
-    assert molar == (set() if expected is None else {pytest.approx(expected["median"], abs=0.5001)})
+    assert molar == ([] if expected is None else [pytest.approx(expected["median"], abs=0.5001)] * len(molar))
+    assert bool(molar) == (expected is not None)
 
 
 def test_reports_state_the_record(output: Written, peer: Callable[[str], Path]) -> None:
@@ -238,9 +243,13 @@ def test_maps_under_the_region_state_the_record(output: Written) -> None:
     ((_, segmentation),) = segmentations
     region = planes_of([segmentation])
     for kind in ("map", "pm"):
-        for key, (stated, bound) in stated_by_key.items():
+        for quantity in QUANTITIES:
+            key = quantity.key
+            if key not in stated_by_key:
+                continue
+            stated, bound = stated_by_key[key]
             paths = [path for _, path in output.objects(lambda role, name=f"{kind}.{key}": role == name)]
-            planes = planes_of(paths)
+            planes = planes_of(paths, quantity.unit.value)
             values = np.concatenate([planes[position][mask > 0] for position, mask in region.items()])
             low, high = np.nanpercentile(values, 50, method="lower"), np.nanpercentile(values, 50, method="higher")
             step = {"pm": 0.0, "map": 0.5001 * float(np.diff(np.unique(values[np.isfinite(values)])).min())}[kind]
@@ -255,7 +264,7 @@ def test_messages_state_the_record(output: Written) -> None:
     bundle = Bundle.model_validate_json(build_transaction(result, receiver))
     observations = [entry.resource for entry in bundle.entry[1:]]
     quantities = {each.code.coding[0].code: each.valueQuantity for each in observations if each.valueQuantity}
-    rows = [row for row in oru.segments("OBX") if str(row[2]) in ("NM", "SN")]
+    rows = [row for row in oru.segments("OBX") if str(row[2]) in ("NM", "SN") and str(row[5])]
     assert len(quantities) == len(stated_by_key) == len(rows)
     for quantity in QUANTITIES:
         if quantity.key not in stated_by_key:
@@ -282,8 +291,10 @@ def everywhere(output: Written, peer: Callable[[str], Path]) -> dict[str, str]:
         ).stdout
         for report in output.reports()
     }
-    said = {**dumps, "HL7": oru, "FHIR": fhir["entry"][0]["resource"]["conclusion"]}
-    return {**{form: output.printed(form) for form in MOST_FORMS}, **{k: squeezed(v) for k, v in said.items()}}
+    lines = "".join(str(row[5]) for row in hl7.parse(oru).segments("OBX"))
+    said = {**dumps, "HL7": lines, "FHIR": fhir["entry"][0]["resource"]["conclusion"]}
+    printed = {form: output.printed(form).replace("Follow-up,continued", "") for form in MOST_FORMS}
+    return {**printed, **{k: squeezed(v) for k, v in said.items()}}
 
 
 def test_a_reader_s_region_says_everywhere_what_it_replaces_and_what_changed(
@@ -297,7 +308,8 @@ def test_a_reader_s_region_says_everywhere_what_it_replaces_and_what_changed(
     assert change == pytest.approx(record["lic_mg_per_g"]["median"] - record["prior"]["lic_mg_per_g"], abs=1e-6)
     for form, words in everywhere(drawn, peer).items():
         for sentence in (record["prior_check"]["text"], record["revision"]["text"]):
-            assert squeezed(sentence) in words, (form, sentence)
+            wanted = re.escape(squeezed(sentence)).replace("ffi", ".{0,3}")  # one glyph in the PDF
+            assert re.search(wanted, words), (form, sentence)
     printed_change = re.search(r"([-+−][\d.]+) mg/g", record["prior_check"]["text"])
     assert printed_change is not None
     assert float(printed_change[1].replace("−", "-")) == pytest.approx(change, abs=0.0501)

@@ -62,7 +62,7 @@ def test_lobes_stand_side_by_side_where_both_are_measured() -> None:
         r2star = replace(result.r2star_per_s, bound=bound)
         return dict(report_content(replace(result, roi=roi, r2star_per_s=r2star)).numbers).get("Lobes")
 
-    assert row(*lobes) == "right 2.0 mg/g (66.0 /s), left 2.2 mg/g (71.0 /s)"
+    assert row(*lobes) == "right 2.0, left 2.2 mg/g (66.0, 71.0 /s)"
     assert row(lobes[0], None) is None
     assert row(lobes[0], replace(lobes[1], r2star_median_per_s=None)) is None  # beyond the measurable limit
     assert row(*lobes, bound="at_least") is None

@@ -8,7 +8,7 @@ import pytest
 
 from quant.fit import fit_r2star
 from quant.flags import FitFlag
-from quant.liver import find_liver
+from quant.liver import check_region, find_liver
 from quant.liver.finder import beyond_slices
 from quant.phantom import Phantom, make_abdomen
 from tests.quant.liver.storage import flagged_fit, reorder, stored_otherwise
@@ -56,6 +56,22 @@ def test_a_liver_that_goes_on_beyond_the_slices_is_said(phantom: Phantom) -> Non
     assert [line.text for line in region.qc if line.code == "liver_beyond_slices"] == [text]
     assert region.organ is not None
     assert beyond_slices(np.pad(region.organ, ((1, 1), (0, 0), (0, 0)))) == ()
+
+
+def test_a_drawn_disc_is_not_blamed_for_being_no_whole_liver(phantom: Phantom) -> None:
+    """Discs of 25 mm radius: in the middle of the liver, and as far to the left in the body."""
+    acquisition, fit = phantom.acquisition, flagged_fit(phantom.acquisition)
+    z, y, x = (int(np.median(where)) for where in np.nonzero(phantom.truth.liver))
+    rows, columns = np.ogrid[: acquisition.signal.shape[1], : acquisition.signal.shape[2]]
+    radius = 25 / acquisition.geometry.spacing_mm[1]
+
+    def warnings(column: int) -> list[str]:
+        drawn = np.zeros(acquisition.signal.shape[:3], dtype=bool)
+        drawn[z] = (rows - y) ** 2 + (columns - column) ** 2 < radius**2
+        return [line.code for line in check_region(acquisition, fit, drawn)]
+
+    assert warnings(x) == []
+    assert warnings(acquisition.signal.shape[2] - x) != []
 
 
 @pytest.mark.parametrize("how", list(product((False, True), repeat=3)))
