@@ -93,7 +93,7 @@ throughput: $(STAMP) peers  ## acquisitions an hour with 1, 2 and 4 workers, dis
 	$(BIN)/python -m tests.several_hosts --workers 1 2 4 --throughput $(or $(ACQUISITIONS),30)
 	$(BIN)/python -m tests.several_hosts --workers 1 2 4 --throughput $(or $(ACQUISITIONS),30) --waiting
 
-hostile: $(STAMP)  ## hostile peers against ours, DCMTK, Orthanc and pynetdicom; writes docs/hostile-peers.md (4 minutes)
+hostile: $(STAMP)  ## hostile peers against ours, DCMTK, Orthanc and pynetdicom; writes docs/hostile-peers.md (10 minutes)
 	$(BIN)/python -m bench.hostile
 
 pixelmed: $(STAMP)  ## PixelMed's checker of TID 1500 on a report of every kind (needs Java and libpixelmed-java; 8 minutes)
