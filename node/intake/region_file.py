@@ -3,6 +3,7 @@
 from typing import BinaryIO
 
 from node.errors import InputError
+from node.intake.dataset_walk import MalformedDataSetError
 from node.intake.file_meta import FileMeta, decode_file_meta, head_bytes
 from node.intake.headers import stored_header
 from node.intake.incoming import IncomingInstance, Kept
@@ -33,7 +34,10 @@ def keep_region(spool: Spool, file: BinaryIO, *, study_instance_uid: str, sender
             if incoming.data_set_bytes + len(block) > max_bytes:
                 raise InputError(f"the file is larger than {max_bytes >> 20} MiB")
             incoming.write(block)
-        incoming.check()
+        try:
+            incoming.check()
+        except MalformedDataSetError as error:
+            raise InputError(f"the file is damaged or cut off ({error})") from error
         _check_region(incoming, study_instance_uid)
         kept = incoming.keep()
     if kept is Kept.KNOWN:

@@ -1,6 +1,7 @@
 """The page of one job: its pictures, report, history, deliveries and drawn regions."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -24,8 +25,8 @@ from node.web.wording import MEASURE_NOW, SEND_NOW, shown_state, trouble_of
 from quant.result import Reason
 
 PICTURES = {
-    "map.png": "Map of the slice with most liver: LIC in mg/g, or R2* in 1/s where no LIC is told; region outlined",
-    "anatomy.png": "First echo of the same slice, with the region outlined",
+    "map.png": "Map in colour, region outlined",
+    "anatomy.png": "First echo of the same slice, region outlined",
     "decay.png": "Mean signal of the region against echo time, with the fitted curve",
 }
 """Pictures of a result folder, and what they show."""
@@ -62,7 +63,7 @@ def job(request: Request) -> Response:
         refused=any(c.state == CommitmentState.REFUSED for c in details.commitments),
         events=_events(details.trail),
         timeline=_timeline(details.line, figures.last_received_at, figures.last_sent_at),
-        pictures={n: t for n, t in PICTURES.items() if folder and (folder / n).is_file()},
+        pictures={n: t for n, t in _titles(record).items() if folder and (folder / n).is_file()},
         reports=[n for n in _WITH_IDENTITY if _shows_identity(node) and folder and (folder / n).is_file()],
         report_text=_text(folder),
     )
@@ -133,6 +134,14 @@ def _committed(asked: list[Commitment], number: int) -> str:
 def _drawn(line: AcquisitionLine) -> dict[str, Any]:
     reasons = (Reason(code=line.code, text=line.text or ""),) if line.code else ()
     return {"uid": region_of_key(line.acquisition_key), "reasons": reasons, "at": line.changed_at}
+
+
+def _titles(record: Mapping[str, Any]) -> dict[str, str]:
+    """What the pictures of a result show, with the unit of its map where something was measured."""
+    if record.get("status") != "measured":
+        return PICTURES
+    quantity = "LIC in mg/g" if record.get("lic_mg_per_g") else "R2* in 1/s"
+    return {**PICTURES, "map.png": f"{quantity}, by the scale at the right; region outlined"}
 
 
 def _text(folder: Path | None) -> str:
