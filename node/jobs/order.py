@@ -88,8 +88,9 @@ def turn(connection: Connection, destination: str, job_id: str, rejected: Collec
 def _before(connection: Connection, job_id: str) -> Iterator[str]:
     """The jobs that one follows, the latest first."""
     job = schema.job.c
-    while (job_id := connection.scalar(select(job.predecessor_job_id).where(job.job_id == job_id))) is not None:
-        yield job_id
+    earlier: str | None = job_id
+    while (earlier := connection.scalar(select(job.predecessor_job_id).where(job.job_id == earlier))) is not None:
+        yield earlier
 
 
 def _pending_and_later(destination: str) -> CTE:
