@@ -105,12 +105,12 @@ def header_of(ds: Dataset, path: Path) -> InstanceHeader:
     declined = declined or decline_planes(every)
     usable = tuple(plane for plane in every if decline_plane(plane) is None) if declined is None else ()
     runs = _repetitions(usable)
-    usable = usable if len(runs) < 2 else _first_whole(runs)
     told = _group_facts(ds, usable)
     if len(told) > 1:
         declined, usable = _MIXED_ACQUISITION, ()
-    elif runs and not usable:
-        declined = _SEVERAL_REPETITIONS
+    elif runs:
+        usable = _first_whole(runs)
+        declined = None if usable else _SEVERAL_REPETITIONS
     facts = told.pop() if usable else None
     layers = layers_of(ds)[(usable[0].frame_number or 1) - 1] if usable else (ds,)
     promised = promise(ds)

@@ -171,6 +171,16 @@ def test_first_of_two_repetitions_in_one_object_is_measured(dialect: str, tmp_pa
     assert "2 repetitions" in said
 
 
+def test_two_flip_angles_in_one_object_are_no_repetitions(tmp_path: Path) -> None:
+    (ds,) = _abdomen("philips-enhanced", tmp_path)
+    for frame in _repeated(ds).PerFrameFunctionalGroupsSequence:
+        run = frame.FrameContentSequence[0].TemporalPositionIndex
+        frame.MRTimingAndRelatedParametersSequence[0].FlipAngle = 5 * run
+    with pytest.raises(DeclinedError) as refused:
+        read_acquisition(save_all([ds], tmp_path / "edited"))
+    assert refused.value.code == "mixed_acquisition"
+
+
 def test_repetitions_of_which_none_is_whole_are_refused(tmp_path: Path) -> None:
     (ds,) = _abdomen("philips-enhanced", tmp_path)
     _repeated(ds)
