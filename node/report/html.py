@@ -64,6 +64,7 @@ def _figures(pictures: PagePictures, words: Catalogue, drawn: Mapping[str, bytes
     }
     return [
         {
+            "kind": name.removesuffix(".png"),
             "caption": texts[name][0],
             "alt": texts[name][1],
             "source": f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}",
