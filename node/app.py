@@ -16,6 +16,7 @@ from node.deliver.outbox import Outbox, plan_deliveries
 from node.deliver.retention import Find, Retention
 from node.errors import InputError
 from node.intake.durable_io import storage_error
+from node.intake.set_apart import SetApartCounts, by_place, set_apart
 from node.intake.spool import Spool
 from node.jobs.assemble import Assembler
 from node.jobs.commitments import Commitment, CommitmentCounts
@@ -83,6 +84,7 @@ class NodeStatus:
     jobs: dict[JobState, int]
     destinations: tuple[DestinationStatus, ...]
     retention: RemovalCounts
+    set_apart: Mapping[str, SetApartCounts]
     free_mib: int
     self_test: SelfTest | None
 
@@ -184,6 +186,7 @@ class Node:
             jobs=self.overview.job_counts(),
             destinations=tuple(self._destinations()),
             retention=self.ledger.removals.counts(),
+            set_apart=by_place(self.spool, set_apart(self.spool)),
             free_mib=free_mib(root),
             self_test=SelfTests(root).latest(),
         )

@@ -129,6 +129,12 @@ def _roles_and_disk(status: NodeStatus, storage: StorageConfig) -> Iterator[Metr
         roles.add_metric([role], alive)
     yield roles
     yield GaugeMetricFamily("ironnode_disk_free_bytes", "Free space under storage.root", status.free_mib * _MIB)
+    files = GaugeMetricFamily("ironnode_set_apart_files", "Files that wait for a person to look", labels=["place"])
+    size = GaugeMetricFamily("ironnode_set_apart_bytes", "Their size", labels=["place"])
+    for place, counts in status.set_apart.items():
+        files.add_metric([place], counts.files)
+        size.add_metric([place], counts.size_bytes)
+    yield from (files, size)
     for name, mib in (("min", storage.min_free_mib), ("warn", storage.warn_free_mib)):
         yield GaugeMetricFamily(f"ironnode_disk_{name}_free_bytes", f"storage.{name}_free_mib in bytes", mib * _MIB)
 
