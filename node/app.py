@@ -18,6 +18,7 @@ from node.deliver.retention import Find, Retention
 from node.errors import InputError
 from node.intake.durable_io import storage_error
 from node.intake.region_file import keep_region
+from node.intake.set_apart import SetApartCounts, by_place, set_apart
 from node.intake.spool import Spool
 from node.jobs.assemble import Assembler
 from node.jobs.commitments import Commitment, CommitmentCounts
@@ -89,6 +90,7 @@ class NodeStatus:
     jobs: dict[JobState, int]
     destinations: tuple[DestinationStatus, ...]
     retention: RemovalCounts
+    set_apart: Mapping[str, SetApartCounts]
     free_mib: int
     self_test: SelfTest | None
 
@@ -192,6 +194,7 @@ class Node:
             jobs=self.overview.job_counts(),
             destinations=tuple(self._destinations()),
             retention=self.ledger.removals.counts(),
+            set_apart=by_place(self.spool, set_apart(self.spool)),
             free_mib=free_mib(root),
             self_test=SelfTests(root).latest(),
         )

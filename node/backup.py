@@ -244,7 +244,7 @@ def _unpack(archive: Path, folder: Path, free: int) -> dict[str, Any]:
                 if member.name == _MANIFEST:
                     manifest = _read_manifest(archive, content.read())
                 else:
-                    digests[member.name] = _extract(content, folder / member.name)
+                    digests[member.name] = _extract(content, folder / member.name, member.mtime)
     except tarfile.TarError as error:
         raise InputError(f"{archive}: not a whole backup: {error}") from error
     if manifest is None:
@@ -279,7 +279,8 @@ def _read_manifest(archive: Path, data: bytes) -> dict[str, Any]:
     return manifest
 
 
-def _extract(content: IO[bytes], target: Path) -> str:
+def _extract(content: IO[bytes], target: Path, written_at_s: float) -> str:
+    """Write a file with the age that it had: arrival and retention go by it."""
     digest = hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("xb") as file:
@@ -287,6 +288,7 @@ def _extract(content: IO[bytes], target: Path) -> str:
             digest.update(data)
             file.write(data)
         file.flush()
+        os.utime(file.fileno(), (written_at_s, written_at_s))
         os.fsync(file.fileno())
     target.chmod(0o640)
     return digest.hexdigest()

@@ -74,6 +74,7 @@ def status(config_path: Path | None, as_json: bool) -> None:
     if found.self_test is not None:
         click.echo(f"self-test     {found.self_test.verdict} {_when(found.self_test.at)}: {found.self_test.text}")
     _print_destinations(found)
+    _print_set_apart(found)
     if found.retention.removed or found.retention.unproved:
         gone = found.retention
         why = f": {gone.last_detail}" if gone.last_detail else ""
@@ -173,18 +174,28 @@ def retention(config_path: Path | None, as_json: bool) -> None:
         looked = node.retention(_ask_nobody)
         outlooks = [(c.job_id, *looked.outlook(c)) for c in looked.due()]
         strays = {study: len(uids) for study, uids in looked.strays().items()}
+        apart = len(looked.set_apart())
         done = node.status().retention
     if as_json:
         due = [{"job_id": job_id, "goes": goes, "detail": detail} for job_id, goes, detail in outlooks]
-        click.echo(_dump({"due": due, "images_of_no_job": strays, **asdict(done)}))
+        click.echo(_dump({"due": due, "images_of_no_job": strays, "set_apart": apart, **asdict(done)}))
         return
     click.echo(f"removed so far: files of {done.removed} jobs, {done.freed_bytes / 2**20:.0f} MiB")
     for job_id, goes, detail in outlooks:
         click.echo(f"{job_id[:12]}  {'goes next' if goes else 'kept'}: {detail}")
     for study, number in strays.items():
         click.echo(f"{study}: {number} images that belong to no job go next")
-    if not outlooks and not strays:
+    if apart:
+        click.echo(f"{apart} files of quarantine and unreadable go next")
+    if not outlooks and not strays and not apart:
         click.echo("nothing else is due")
+
+
+def _print_set_apart(found: "NodeStatus") -> None:
+    """What waits in the spool for a person, and how large it is."""
+    for place, counts in found.set_apart.items():
+        if counts.files:
+            click.echo(f"set apart     {counts.files} files, {counts.size_bytes / 2**20:.1f} MiB in spool/{place}")
 
 
 def _ask_nobody(*_: object) -> frozenset[str]:

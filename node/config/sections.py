@@ -153,6 +153,10 @@ class RetentionConfig(Section):
     keep_declined_days: float | None = Field(
         None, ge=0, description="days that images are kept that belong to no job; null = for ever"
     )
+    keep_quarantine_days: float | None = Field(
+        None, ge=0, description="days after they came that files in spool/quarantine and spool/unreadable are kept; "
+        "null = until somebody removes them",
+    )  # fmt: skip
     delete_without_proof: bool = Field(
         False, description="true: a destination without storage commitment is believed without asking it (C-FIND)"
     )

@@ -13,6 +13,7 @@ from node.deliver.outbox import Outbox
 from node.errors import InputError, PeerError
 from node.intake.dataset_walk import walk_file
 from node.intake.file_meta import decode_file_meta, head_bytes
+from node.intake.set_apart import SetApart, by_place, remove_set_apart, set_apart
 from node.intake.spool import Spool
 from node.jobs.commitments import CommitmentBook
 from node.jobs.deliveries import Delivery, DeliveryBook
@@ -56,6 +57,7 @@ class Retention:
             self._judge(candidate)
         removed = self._delete_marked()
         self._delete_strays()
+        self._delete_set_apart()
         return removed
 
     def due(self) -> list[Candidate]:
@@ -77,6 +79,11 @@ class Retention:
         """Images that belong to no job and whose time is over, by study."""
         before = self._before(self.config.keep_declined_days)
         return {} if before is None else self.removals.strays(before)
+
+    def set_apart(self) -> list[SetApart]:
+        """Files in quarantine and unreadable whose time is over."""
+        before = self._before(self.config.keep_quarantine_days)
+        return [] if before is None else [file for file in set_apart(self.spool) if file.came_at <= before]
 
     def _before(self, days: float | None) -> datetime | None:
         return None if days is None else self.clock() - timedelta(days=days)
@@ -164,3 +171,13 @@ class Retention:
             freed = self.spool.remove(uids)
             self.removals.forget(study, uids, self.clock())
             emit(Event.STRAYS_REMOVED, study_instance_uid=study, images=len(uids), freed_bytes=freed)
+
+    def _delete_set_apart(self) -> None:
+        files = self.set_apart()
+        if not files:
+            return
+        numbers = {place: counts.files for place, counts in by_place(self.spool, files).items()}
+        numbers["freed_bytes"] = sum(file.size_bytes for file in files)
+        self.removals.note_set_apart(self.clock(), **numbers)  # first: none goes unsaid when this is cut off
+        remove_set_apart(files)
+        emit(Event.SET_APART_REMOVED, **numbers)

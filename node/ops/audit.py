@@ -37,7 +37,7 @@ AUDITED = frozenset(
             Event.COMMITMENT_CONFIRMED,
             Event.COMMITMENT_REFUSED,
         ),
-        *(Event.FILES_REMOVED, Event.STRAYS_REMOVED, Event.STUDY_FAILED),
+        *(Event.FILES_REMOVED, Event.STRAYS_REMOVED, Event.SET_APART_REMOVED, Event.STUDY_FAILED),
         *(Event.WEB_LOGIN, Event.WEB_LOGIN_FAILED, Event.WEB_LOGOUT, Event.WEB_ACTION),
     }
 )

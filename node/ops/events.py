@@ -65,6 +65,7 @@ class Event(StrEnum):
     FILES_REMOVED = "files_removed"  # retention removed images and result objects of a delivered job
     FILES_KEPT = "files_kept"  # retention may not remove a job's files: what is missing to prove its delivery
     STRAYS_REMOVED = "strays_removed"  # retention removed images that belong to no job
+    SET_APART_REMOVED = "set_apart_removed"  # retention removes files from quarantine/ and unreadable/; the numbers
     DISK_LOW = "disk_low"  # free space fell below a watermark; the text says what follows
     DISK_RECOVERED = "disk_recovered"  # there is enough space again
     BROKER_AWAY = "broker_away"  # the queue's broker does not answer

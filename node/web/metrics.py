@@ -50,6 +50,7 @@ class _NodeCollector(Collector):
         status = self._node.status()
         jobs = self._node.figures.jobs()
         yield from _self_test(status, self._node.config.selftest.every_h)
+        yield from _set_apart(status)
         yield from self._peers()
         yield from self._stages(status, jobs, wall_clock())
         yield from _latencies(jobs)
@@ -139,6 +140,15 @@ def _roles_and_disk(node: Node) -> Iterator[Metric]:
     yield GaugeMetricFamily("ironnode_disk_free_bytes", "Free space under storage.root", free)
     for name, mib in (("min", storage.min_free_mib), ("warn", storage.warn_free_mib)):
         yield GaugeMetricFamily(f"ironnode_disk_{name}_free_bytes", f"storage.{name}_free_mib in bytes", mib * _MIB)
+
+
+def _set_apart(status: NodeStatus) -> Iterator[Metric]:
+    files = GaugeMetricFamily("ironnode_set_apart_files", "Files that wait for a person to look", labels=["place"])
+    size = GaugeMetricFamily("ironnode_set_apart_bytes", "Their size", labels=["place"])
+    for place, counts in status.set_apart.items():
+        files.add_metric([place], counts.files)
+        size.add_metric([place], counts.size_bytes)
+    yield from (files, size)
 
 
 def _broker(url: str | None) -> Metric:

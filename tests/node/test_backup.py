@@ -82,6 +82,9 @@ def test_the_restored_node_goes_on_where_the_copied_one_was(node, archive, elsew
     restored = restore(elsewhere, archive)
     assert (restored.ledger, restored.rebuilt.jobs, restored.rebuilt.unreadable) == (True, 0, ())
     assert contents(elsewhere.storage.root) == before
+    for name in before:
+        written_s, restored_s = ((root / name).stat().st_mtime for root in (node.root, elsewhere.storage.root))
+        assert restored_s == int(written_s), name  # arrival and retention go by it
 
     node.archive.refuse = lambda path: None
     second = QuietNode(elsewhere.storage.root, node.archive, node.clock, elsewhere)

@@ -1,15 +1,20 @@
 """Retention: what goes needs its time and its proof, what is gone is said, and a crash in between changes nothing."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from node.app import open_node
 from node.config import Config, DestinationConfig, Hl7Receiver, RetentionConfig, StorageConfig
+from node.deliver import retention as retention_module
 from node.deliver.retention import Retention
 from node.errors import InputError, PeerError, StorageError
+from node.jobs import schema
 from node.jobs.deliveries import PlannedDelivery
 from node.jobs.rebuild import rebuild_ledger
 from node.jobs.removals import Removal
@@ -317,3 +322,39 @@ def test_refused_jobs_and_images_of_no_job_have_times_of_their_own(make, tmp_pat
     bench.retention.step()
     assert bench.node.ledger.studies.headers("1.2.826.0.1.3680043.10.999.3") == []
     assert bench.is_whole()
+
+
+def test_what_is_set_apart_goes_after_its_own_time_and_is_counted_first(make, caplog, monkeypatch) -> None:
+    caplog.set_level("INFO", "ironnode")
+    bench = make(keep_days=None, keep_quarantine_days=30)
+    spool, now_s = bench.node.spool, bench.node.clock().timestamp()
+    for folder, ages in ((spool.quarantine_folder, (31, 29)), (spool.unreadable_folder, (40, 31))):
+        for number, days in enumerate(ages):
+            path = folder / f"1.2.{number}.0123456789abcdef.dcm"
+            path.write_bytes(bytes(100))
+            os.utime(path, (now_s - days * DAY_S,) * 2)
+
+    def cut_off(*_: object) -> None:
+        raise StorageError("the disk is away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(retention_module, "remove_set_apart", cut_off)
+        with pytest.raises(StorageError):
+            bench.retention.step()
+    numbers = {"quarantine": 1, "unreadable": 2, "freed_bytes": 300}
+    assert told(bench) == [numbers]
+    assert bench.retention.step() == 0
+    assert told(bench) == [numbers, numbers]
+    assert [r.fields for r in caplog.records if r.event == "set_apart_removed"] == [numbers]
+    assert [path.name for path in spool.quarantine_folder.iterdir()] == ["1.2.1.0123456789abcdef.dcm"]
+    assert list(spool.unreadable_folder.iterdir()) == []
+    bench.node.clock.pass_s(400 * DAY_S)
+    kept = replace(bench.retention, config=RetentionConfig())  # the default: nothing goes
+    assert (kept.step(), len(list(spool.quarantine_folder.iterdir()))) == (0, 1)
+
+
+def told(bench: Bench) -> list[dict[str, int]]:
+    """The numbers of what was set apart and went, from the ledger's history."""
+    with bench.node.ledger.database.reading() as connection:
+        query = select(schema.event.c.fields).where(schema.event.c.name == "set_apart_removed")
+        return list(connection.scalars(query))

@@ -46,6 +46,7 @@ def test_the_metrics_count_what_happened(client, config) -> None:
     assert found["ironnode_stage_latency_seconds_count", "deliver"] == 0
     assert found["ironnode_disk_min_free_bytes", ""] == config.storage.min_free_mib << 20
     assert found["ironnode_events_total", "job_done"] == 1
+    assert found["ironnode_set_apart_files", "quarantine"] == found["ironnode_set_apart_bytes", "unreadable"] == 0
     for peer in ("MRSCANNER", UNKNOWN_PEER):  # alert rules see an increase only from a number that was there
         assert found["ironnode_peer_rejected_associations_total", peer] == 0
 
@@ -151,7 +152,7 @@ def test_the_dashboard_covers_every_family(client) -> None:
     not_drawn = {"ironnode_disk_warn_free_bytes", "ironnode_disk_min_free_bytes",
                  "ironnode_events", "ironnode_destination_oldest_age_seconds",
                  "ironnode_self_test_passed", "ironnode_self_test_timestamp_seconds",
-                 "ironnode_self_test_every_seconds",
+                 "ironnode_self_test_every_seconds", "ironnode_set_apart_files", "ironnode_set_apart_bytes",
                  "ironnode_peer_refused_instances"}  # fmt: skip
     assert {f for f in families if f not in queries} == not_drawn
 
