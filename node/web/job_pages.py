@@ -25,8 +25,8 @@ from node.web.wording import MEASURE_NOW, SEND_NOW, shown_state, trouble_of
 from quant.result import Reason
 
 PICTURES = {
-    "map.png": "Map in colour, region outlined",
-    "anatomy.png": "First echo of the same slice, region outlined",
+    "map.png": "Map in colour",
+    "anatomy.png": "First echo",
     "decay.png": "Mean signal of the region against echo time, with the fitted curve",
 }
 """Pictures of a result folder, and what they show."""
@@ -141,7 +141,11 @@ def _titles(record: Mapping[str, Any]) -> dict[str, str]:
     if record.get("status") != "measured":
         return PICTURES
     quantity = "LIC in mg/g" if record.get("lic_mg_per_g") else "R2* in 1/s"
-    return {**PICTURES, "map.png": f"{quantity}, by the scale at the right; region outlined"}
+    return {
+        **PICTURES,
+        "map.png": f"{quantity}, by the scale at the right; region outlined",
+        "anatomy.png": "First echo of the same slice, region outlined",
+    }
 
 
 def _text(folder: Path | None) -> str:

@@ -1,7 +1,7 @@
 """The pages that show something."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from node.app import Node
+from node.app import PAGE_AE_TITLE, Node
 from node.config import Config
 from node.jobs.self_tests import SelfTests
 from node.model import JobState
@@ -77,11 +77,14 @@ def receivers(request: Request) -> Response:
         stored[line.peer] += line.instances
         received[line.peer] += line.size_bytes
         last[line.peer] = max(last.get(line.peer, ""), line.last_received_at)
-    names = dict.fromkeys([*(p.ae_title for p in node.config.receive.allow), *stored, *(peer for _, peer in counts)])
+    allowed: defaultdict[str, list[str]] = defaultdict(list)
+    for peer in node.config.receive.allow:
+        allowed[peer.ae_title].append(peer.host)
+    names = dict.fromkeys([*allowed, *stored, *(peer for _, peer in counts)])
     lines = [
         {
             "name": name,
-            "hosts": ", ".join(p.host for p in node.config.receive.allow if p.ae_title == name) or "-",
+            "hosts": "a job's page" if name == PAGE_AE_TITLE else ", ".join(allowed[name]) or "-",
             "instances": stored[name],
             "size_bytes": received[name],
             "associations": counts.get(("association_ended", name), 0),
