@@ -49,6 +49,12 @@ class RunFolder:
         """``role`` is not played any more."""
         (self.folder / f"{role}.json").unlink(missing_ok=True)
 
+    def forget(self) -> None:
+        """Nobody runs here now: what an earlier run announced goes, unread (a loss of power leaves empty files)."""
+        for path in self.folder.glob("*.json"):
+            if path.stem != "config":
+                path.unlink(missing_ok=True)
+
     def facts(self, role: str) -> dict[str, Any] | None:
         """What a role announced, or ``None``."""
         try:

@@ -268,7 +268,7 @@ def run_node(
             stack.enter_context(exclusive(run.folder))
         with open_node(config):
             pass  # made and checked once, before several processes open it
-        _forget_earlier_run(run)
+        run.forget()
         sweep_run_folders(root, wall_clock().timestamp())
         stop = threading.Event()
         _stop_on_signals(stop)
@@ -289,7 +289,7 @@ def run_node(
                 supervisor.renew(KEPT_ROLES)
 
         supervisor.run(stop, lambda facts: _announce(run, config_path, facts), look)
-        _forget_earlier_run(run)
+        run.forget()
         if run.folder != root / "run":  # one of several on this root: nobody else looks into its folder
             shutil.rmtree(run.folder, ignore_errors=True)
     emit(Event.NODE_STOPPED)
@@ -314,11 +314,6 @@ def _freeze_config(config: Config, run: RunFolder) -> Path:
     except OSError as error:
         raise storage_error(error, f"{path} cannot be written") from error
     return path
-
-
-def _forget_earlier_run(run: RunFolder) -> None:
-    for role in run.roles_alive():
-        run.withdraw(role)
 
 
 def _stop_on_signals(stop: threading.Event) -> None:

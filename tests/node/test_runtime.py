@@ -64,6 +64,15 @@ def test_a_damaged_ready_file_is_named(tmp_path) -> None:
         run.facts("worker")
 
 
+def test_ready_files_that_a_power_cut_left_empty_are_forgotten(tmp_path) -> None:
+    run = RunFolder(tmp_path)
+    for name in ("node", "worker", "config"):
+        (tmp_path / f"{name}.json").touch()
+    run.forget()
+    assert run.roles_alive() == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 def test_gateways_that_share_a_root_run_beside_each_other_but_not_beside_maintenance(tmp_path) -> None:
     in_use = pytest.raises(ConfigError, match="in use by another ironnode")
     with exclusive(tmp_path, beside_others=True), exclusive(tmp_path, beside_others=True), in_use, exclusive(tmp_path):
