@@ -158,10 +158,13 @@ def test_a_later_result_names_what_it_replaces(tmp_path: Path) -> None:
     identity = make_identity(job_id="job-2", revision=2)
     old_uid = next(item.dataset.SOPInstanceUID for item in first.objects if item.role == "sr")
     later = build_refusal(source, replaces=[as_earlier(first)], identity=identity)
-    result = replace(read_message(on_disk(tmp_path / "j2", later)), replaces=(old_uid,))
+    report = on_disk(tmp_path / "j2", later)
+    record = later.result.to_record() | {"revision": {"text": "Result 2 replaces result 1.", "replaces": [old_uid]}}
+    (tmp_path / "j2" / "result.json").write_text(json.dumps(record))
+    result = read_message(report)
     assert [str(line[5]) for line in lines(build_oru(result, ris_at(1)), "REPLACES")] == [old_uid]
-    heard = read_message(tmp_path / "j2" / "dicom" / "sr-0001.dcm", received="1.2.3")  # what it replaces was not sent
-    assert heard.replaces[0] == "1.2.3"
+    heard = read_message(report, received="1.2.3")  # the receiver never got what it replaces
+    assert heard.replaces == ("1.2.3", old_uid)
     assert "urn:oid:1.2.3" in build_transaction(heard, fhir_at(1))
     assert [str(line[5]) for line in lines(build_oru(heard, ris_at(1)), "REPLACES")] == list(heard.replaces)
     for release, model in (("r4", Bundle), ("r5", BundleR5)):
