@@ -259,9 +259,9 @@ def test_maps_under_the_region_state_the_record(output: Written) -> None:
 
 def test_messages_state_the_record(output: Written) -> None:
     result, stated_by_key = output.message(), output.stated()
-    oru = hl7.parse(build_oru(result, Hl7Receiver(name="ris", kind="hl7", host="127.0.0.1", port=1)))
+    oru: Any = hl7.parse(build_oru(result, Hl7Receiver(name="ris", kind="hl7", host="127.0.0.1", port=1)))
     receiver = FhirReceiver(name="fhir", kind="fhir", url="http://127.0.0.1/r4")
-    bundle = Bundle.model_validate_json(build_transaction(result, receiver))
+    bundle: Any = Bundle.model_validate_json(build_transaction(result, receiver))
     observations = [entry.resource for entry in bundle.entry[1:]]
     quantities = {each.code.coding[0].code: each.valueQuantity for each in observations if each.valueQuantity}
     rows = [row for row in oru.segments("OBX") if str(row[2]) in ("NM", "SN") and str(row[5])]
@@ -291,7 +291,8 @@ def everywhere(output: Written, peer: Callable[[str], Path]) -> dict[str, str]:
         ).stdout
         for report in output.reports()
     }
-    lines = "".join(str(row[5]) for row in hl7.parse(oru).segments("OBX"))
+    parsed: Any = hl7.parse(oru)
+    lines = "".join(str(row[5]) for row in parsed.segments("OBX"))
     said = {**dumps, "HL7": lines, "FHIR": fhir["entry"][0]["resource"]["conclusion"]}
     printed = {form: output.printed(form).replace("Follow-up,continued", "") for form in MOST_FORMS}
     return {**printed, **{k: squeezed(v) for k, v in said.items()}}

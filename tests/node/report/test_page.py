@@ -53,21 +53,26 @@ def test_the_change_since_the_last_measurement_stands_by_the_verdict() -> None:
 
 def test_lobes_stand_side_by_side_where_both_are_measured() -> None:
     result = CASES["mild"]().result
-    assert result.roi is not None
-    lobes = [PartSummary(n_voxels=900, volume_ml=80.0, r2star_median_per_s=rate, r2star_q1_per_s=None,
-                         r2star_q3_per_s=None) for rate in (66.0, 71.0)]  # fmt: skip
+    region, r2star = result.roi, result.r2star_per_s
+    assert region is not None
+    assert r2star is not None
+    one = PartSummary(n_voxels=900, volume_ml=80, r2star_median_per_s=66, r2star_q1_per_s=None, r2star_q3_per_s=None)
+    other = replace(one, r2star_median_per_s=71.0)
 
     def row(right: PartSummary | None, left: PartSummary | None, bound: Bound | None = None) -> str | None:
-        roi = replace(result.roi, lobes=LobesSummary(right=right, left=left))
-        r2star = replace(result.r2star_per_s, bound=bound)
-        return dict(report_content(replace(result, roi=roi, r2star_per_s=r2star)).numbers).get("Lobes")
+        stated = replace(
+            result,
+            roi=replace(region, lobes=LobesSummary(right=right, left=left)),
+            r2star_per_s=replace(r2star, bound=bound),
+        )
+        return dict(report_content(stated).numbers).get("Lobes")
 
-    assert row(*lobes) == "right 2.0, left 2.2 mg/g (66.0, 71.0 /s)"
-    assert row(lobes[0], None) is None
-    assert row(lobes[0], replace(lobes[1], r2star_median_per_s=None)) is None  # beyond the measurable limit
-    assert row(*lobes, bound="at_least") is None
+    assert row(one, other) == "right 2.0, left 2.2 mg/g (66.0, 71.0 /s)"
+    assert row(one, None) is None
+    assert row(one, replace(other, r2star_median_per_s=None)) is None  # beyond the measurable limit
+    assert row(one, other, bound="at_least") is None
     for language in ("de", "fr"):
-        assert catalogue(language).unknown(row(*lobes) or "") == []
+        assert catalogue(language).unknown(row(one, other) or "") == []
 
 
 def test_the_verdict_is_on_the_page() -> None:
