@@ -202,9 +202,10 @@ def test_the_database_is_set_up_to_survive_a_power_cut(ledger, tmp_path) -> None
     with ledger.database.writing() as connection:
         found = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
-            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "cache_size")
         }
-    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 20_000}
+    kept = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 20_000, "cache_size": -512}
+    assert found == kept
 
 
 @pytest.mark.parametrize(("version", "advice"), [(1, "run `ironnode rebuild`"), (99, "a newer ironnode wrote it")])
