@@ -18,6 +18,7 @@ from node.jobs.duties import Duty
 from node.jobs.figures import Figures
 from node.jobs.ledger import Ledger
 from node.jobs.order import Turn
+from node.jobs.sessions import LogIn, LogInBook
 from node.model import DeliveryState, JobState
 from tests.conftest import lacking
 from tests.node.deliver.test_message_order import RIS, away, measure, report, rounds, state
@@ -51,6 +52,18 @@ def node(server: Server, tmp_path: Path) -> Iterator[QuietNode]:
     node.settle()
     yield node
     node.close()
+
+
+def test_a_log_in_is_seen_and_ended_by_another_gateway(server: Server, tmp_path: Path) -> None:
+    url = server.new_database()
+    here, there = Database(tmp_path, url), Database(tmp_path, url)
+    log_in = LogIn(name="anna", password_digest="0" * 64, ends_at=datetime(2026, 1, 2, tzinfo=UTC))
+    LogInBook(here).add("token", log_in, LONG_AGO)
+    assert LogInBook(there).find("token") == log_in
+    LogInBook(there).remove("token")
+    assert LogInBook(here).find("token") is None
+    here.close()
+    there.close()
 
 
 def test_many_open_a_new_ledger_at_the_same_time(server: Server, tmp_path: Path) -> None:
