@@ -65,8 +65,8 @@ def test_lic_is_counted_in_its_band(client, worked) -> None:
     assert found["ironnode_lic_mg_per_g_sum", ""] == 2.5
 
 
-def test_associations_are_counted_over_restarts_and_invented_titles_together(tmp_path) -> None:
-    logging.getLogger("ironnode").setLevel(logging.INFO)
+def test_associations_are_counted_over_restarts_and_invented_titles_together(tmp_path, caplog) -> None:
+    caplog.set_level(logging.INFO, "ironnode")
     for _ in range(2):
         counter = EventCounter(tmp_path, {"MRSCANNER"})
         counter.start()
