@@ -7,6 +7,7 @@ the site's choice to do without. What is to go is marked in the ledger first; de
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from node.config import DestinationConfig, RetentionConfig
 from node.deliver.outbox import Outbox
@@ -176,7 +177,7 @@ class Retention:
         files = self.set_apart()
         if not files:
             return
-        numbers = {place: counts.files for place, counts in by_place(self.spool, files).items()}
+        numbers: dict[str, Any] = {place: counts.files for place, counts in by_place(self.spool, files).items()}
         numbers["freed_bytes"] = sum(file.size_bytes for file in files)
         self.removals.note_set_apart(self.clock(), **numbers)  # first: none goes unsaid when this is cut off
         remove_set_apart(files)

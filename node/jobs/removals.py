@@ -242,7 +242,7 @@ class RemovalBook:
                 images=len(sop_instance_uids),
             )  # fmt: skip
 
-    def note_set_apart(self, now: datetime, **numbers: int) -> None:
+    def note_set_apart(self, now: datetime, **numbers: Any) -> None:
         """Files that are set apart are about to go: how many, and how many bytes."""
         with self._database.writing() as connection:
             trail.append(connection, now, Event.SET_APART_REMOVED, **numbers)
