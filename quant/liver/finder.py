@@ -82,7 +82,8 @@ def check_region(
 
     A person may draw a disc; it is not blamed for being smaller than a liver, or for lying elsewhere than a whole one.
     """
-    judged = _refused_or(lambda: _find(_seen(acquisition, fit, parameters, drawn), parameters))
+    as_drawn = replace(parameters, own_border=False)
+    judged = _refused_or(lambda: _find(_seen(acquisition, fit, as_drawn, drawn), as_drawn))
     a_part = judged.checks.get("body_share", 1.0) < _LEAST_BODY_SHARE
     reasons = (reason for reason in judged.refusals if not (a_part and reason.text in _OF_WHOLE_LIVERS))
     refused = {reason.code: reason.text for reason in reasons}

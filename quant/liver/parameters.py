@@ -67,6 +67,7 @@ class FinderParameters:
     thick_fraction: float = 0.5  # opening radius over the slice's inscribed radius; removes leaks into thin organs
 
     # Parenchyma
+    own_border: bool = True  # cut a bright organ where it turns into muscle; not what a person drew
     core_depth_scaled_mm: float = 7.0
     min_core_depth_mm: float = 5.0
     core_prior: float = 0.35

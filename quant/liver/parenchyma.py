@@ -104,7 +104,7 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
     depth *= _BRIGHT_DEPTH if bright else 1.0
     wall = (_FLOODED_WALL if share_behind(organ, torso) > _FLOODED_SHARE else _BRIGHT_WALL) if bright else 1.0
     own = organ.thick
-    if r2star_per_s < _MUSCLE_R2STAR_PER_S:
+    if parameters.own_border and r2star_per_s < _MUSCLE_R2STAR_PER_S:
         own = own_tissue(organ, tissue, torso, images.plane, parameters)
     core = (
         own

@@ -151,7 +151,7 @@ def test_a_stop_lets_an_arriving_instance_finish(listener: Listener, spool: Spoo
     assert data_set_of(spool.inbox()[0].path) == data
 
 
-@pytest.mark.parametrize("operation", ["write_out", "rename", "flush_folder"])
+@pytest.mark.parametrize("operation", ["write_out", "rename_new", "flush_folder"])
 def test_no_answer_before_the_disk_has_done_its_part(
     start_listener: Callable[..., Listener], associate: Associate, tmp_path: Path, operation: str
 ) -> None:

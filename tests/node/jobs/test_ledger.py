@@ -243,5 +243,5 @@ def test_the_tables_are_valid_postgresql() -> None:
     from node.jobs import schema
 
     texts = [str(CreateTable(t).compile(dialect=postgresql.dialect())) for t in schema.metadata.sorted_tables]
-    assert len(texts) == 11
+    assert len(texts) == 12
     assert all("CREATE TABLE" in text for text in texts)
