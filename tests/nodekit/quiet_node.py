@@ -20,7 +20,7 @@ from node.jobs.overview import JobLine, Overview
 from node.jobs.priors import PriorStore
 from node.jobs.reconcile import Reconciler
 from node.jobs.work import Workshop
-from node.model import JobInput, PipelineOutput, StoreOutcome, StoreStatus
+from node.model import JobInput, JobState, PipelineOutput, StoreOutcome, StoreStatus
 from quant.prior import PriorAnswer
 from tests.nodekit.fast_node import make_result
 
@@ -133,6 +133,16 @@ class QuietNode:
             arrived = self.spool.inbox_folder / f"{uid}.dcm"
             shutil.copyfile(file, arrived)
             os.utime(arrived, (self.clock().timestamp(),) * 2)
+
+    def measured(self, files: Sequence[Path]) -> str:
+        """The job that these files bring about, done; nothing of it is sent yet."""
+        self.receive(files)
+        for _ in range(3):
+            self.clock.pass_s(60)
+            self.assembler.step()
+        (queued,) = [j for j in self.jobs() if j.state == JobState.QUEUED]
+        assert self.workshop.do(queued.job_id, "one") == JobState.DONE
+        return queued.job_id
 
     def step(self) -> None:
         """Every role once."""

@@ -8,7 +8,7 @@ import pytest
 
 from node.config import Config, DestinationConfig, Hl7Receiver
 from node.jobs.overview import Overview
-from node.model import DeliveryState, JobInput, JobState, PipelineOutput, StoreStatus
+from node.model import DeliveryState, JobInput, PipelineOutput, StoreStatus
 from tests.nodekit.fast_node import make_result
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
 from tests.nodekit.small_study import write_study
@@ -22,17 +22,6 @@ def node(tmp_path: Path) -> Iterator[QuietNode]:
     node = QuietNode(tmp_path / "root", Archive(), Clock(), Config(destinations=(PACS,), messages=(RIS,)))
     yield node
     node.close()
-
-
-def measure(node: QuietNode, images: list[Path]) -> str:
-    """The job that these images bring about, done."""
-    node.receive(images)
-    for _ in range(3):
-        node.clock.pass_s(60)
-        node.assembler.step()
-    (queued,) = [j for j in node.jobs() if j.state == JobState.QUEUED]
-    assert node.workshop.do(queued.job_id, "one") == JobState.DONE
-    return queued.job_id
 
 
 def report(job_id: str) -> str:
@@ -60,9 +49,9 @@ def away(path: Path) -> StoreStatus:
 def test_after_an_outage_only_the_latest_revision_comes(node: QuietNode, tmp_path: Path) -> None:
     images = write_study(tmp_path / "study")
     node.archive.refuse = away
-    first = measure(node, images[:-1])
+    first = node.measured(images[:-1])
     assert rounds(node, 3) == []
-    second = measure(node, images[-1:])
+    second = node.measured(images[-1:])
     assert rounds(node, 3) == []
     node.archive.refuse = lambda path: None
     assert rounds(node, 3) == [report(second)]
@@ -71,12 +60,12 @@ def test_after_an_outage_only_the_latest_revision_comes(node: QuietNode, tmp_pat
 
 def test_a_correction_names_the_last_result_that_came(node: QuietNode, tmp_path: Path) -> None:
     images = write_study(tmp_path / "study")
-    first = measure(node, images[:-2])
+    first = node.measured(images[:-2])
     rounds(node, 1)
     node.archive.refuse = away
-    second = measure(node, images[-2:-1])
+    second = node.measured(images[-2:-1])
     rounds(node, 1)
-    third = measure(node, images[-1:])
+    third = node.measured(images[-1:])
     node.archive.refuse = lambda path: None
     assert rounds(node, 1) == [report(third)]
     assert state(node, second) == DeliveryState.SUPERSEDED
@@ -86,18 +75,18 @@ def test_a_correction_names_the_last_result_that_came(node: QuietNode, tmp_path:
 
 def test_what_is_refused_for_good_does_not_hold_back_its_correction(node: QuietNode, tmp_path: Path) -> None:
     images = write_study(tmp_path / "study")
-    first = measure(node, images[:-1])
+    first = node.measured(images[:-1])
     node.archive.refuse = lambda path: StoreStatus.FAILED if first in str(path) else None
     assert rounds(node, 1) == []
-    second = measure(node, images[-1:])
+    second = node.measured(images[-1:])
     assert rounds(node, 1) == [report(second)]
 
 
 def test_what_was_replaced_there_is_not_sent_again(node: QuietNode, tmp_path: Path) -> None:
     images = write_study(tmp_path / "study")
-    first = measure(node, images[:-1])
+    first = node.measured(images[:-1])
     rounds(node, 1)
-    second = measure(node, images[-1:])
+    second = node.measured(images[-1:])
     rounds(node, 1)
     assert node.ledger.deliveries.send_again(first, node.clock()) == 4  # an operator sends the first once more
     before = len(node.archive.associations)
@@ -113,7 +102,7 @@ def test_what_was_replaced_there_is_not_sent_again(node: QuietNode, tmp_path: Pa
 
 def test_a_result_that_stands_beside_the_first_does_not_end_it(node: QuietNode, tmp_path: Path) -> None:
     images = write_study(tmp_path / "study")
-    first = measure(node, images[:-1])
+    first = node.measured(images[:-1])
 
     def beside(job: JobInput) -> PipelineOutput:
         output = make_result(job)
@@ -121,7 +110,7 @@ def test_a_result_that_stands_beside_the_first_does_not_end_it(node: QuietNode, 
         return PipelineOutput(record=record, files=output.files | {"result.json": json.dumps(record).encode()})
 
     node.run = beside
-    measure(node, images[-1:])
+    node.measured(images[-1:])
     rounds(node, 2)
     node.ledger.deliveries.send_again(first, node.clock())
     node.dispatcher.deliver_due(RIS)

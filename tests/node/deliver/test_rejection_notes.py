@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorag
 
 from node.config import Config, DestinationConfig
 from node.jobs.overview import Overview
-from node.model import DeliveryState, EarlierResult, JobInput, JobState, PipelineOutput, StoreStatus
+from node.model import DeliveryState, EarlierResult, JobInput, PipelineOutput, StoreStatus
 from quant.result import ResultObject
 from sr_templates.predecessor import rejected_uids
 from tests.nodekit.fast_node import make_result
@@ -84,17 +84,6 @@ def node(tmp_path: Path) -> Iterator[QuietNode]:
     node.close()
 
 
-def measure(node: QuietNode, images: list[Path]) -> str:
-    """The job that these images bring about, done; nothing of it is sent yet."""
-    node.receive(images)
-    for _ in range(3):
-        node.clock.pass_s(60)
-        node.assembler.step()
-    (queued,) = [j for j in node.jobs() if j.state == JobState.QUEUED]
-    assert node.workshop.do(queued.job_id, "one") == JobState.DONE
-    return queued.job_id
-
-
 def rounds(node: QuietNode, number: int) -> None:
     for _ in range(number):
         node.clock.pass_s(PACS.retry_max_s)
@@ -107,11 +96,11 @@ def notes(node: QuietNode, job_id: str) -> list[DeliveryState]:
 
 def test_notes_come_after_what_they_name_and_never_for_what_was_not_sent(node: QuietNode, tmp_path: Path) -> None:
     images = write_study(tmp_path / "study")
-    first = measure(node, images[:-1])
+    first = node.measured(images[:-1])
     assert isinstance(node.archive, StrictArchive)
     node.archive.also = {"map.lic": StoreStatus.FAILED, "sr": StoreStatus.NO_CONTEXT}
     rounds(node, 2)
-    second = measure(node, images[-1:])
+    second = node.measured(images[-1:])
     rounds(node, 2)
     # The note on the map that is refused waits, and so does that on the kind which may still take another's place.
     sent, pending = DeliveryState.SENT, DeliveryState.PENDING

@@ -21,7 +21,7 @@ from node.jobs.order import Turn
 from node.jobs.sessions import LogIn, LogInBook
 from node.model import DeliveryState, JobState
 from tests.conftest import lacking
-from tests.node.deliver.test_message_order import RIS, away, measure, report, rounds, state
+from tests.node.deliver.test_message_order import RIS, away, report, rounds, state
 from tests.nodekit.postgresql import Server, programs
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
 from tests.nodekit.small_study import write_study
@@ -114,12 +114,12 @@ def test_results_of_one_acquisition_go_out_in_order(server: Server, tmp_path: Pa
     config = config_on(server.new_database(), tmp_path / "root").model_copy(update={"messages": (RIS,)})
     node = QuietNode(config.storage.root, Archive(), Clock(), config)
     images = write_study(tmp_path / "study", slices=3)
-    first = measure(node, images[:-2])
+    first = node.measured(images[:-2])
     assert node.dispatcher.deliver_due(RIS) == 1
     node.archive.refuse = away
-    second = measure(node, images[-2:-1])
+    second = node.measured(images[-2:-1])
     assert node.dispatcher.deliver_due(RIS) == 0
-    third = measure(node, images[-1:])
+    third = node.measured(images[-1:])
     node.archive.refuse = lambda path: None
     assert rounds(node, 1) == [report(third)]
     assert state(node, second) == DeliveryState.SUPERSEDED

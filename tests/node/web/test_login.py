@@ -38,8 +38,11 @@ def gateway(config: Config, clock: Clock, users: tuple[WebUser, ...]) -> Iterato
     web = WebConfig(users=users, behind_proxy=True, allowed_hosts=("node.example",), host="0.0.0.0")
     config = config.model_copy(update={"web": web})
     with open_node(config) as node:
-        seconds = lambda: clock().timestamp()  # noqa: E731 - one clock for log-ins and rates
-        application = make_application(node, config.storage.root / "config.json", clock=clock, clock_s=seconds)
+
+        def clock_s() -> float:  # one clock for log-ins and rates
+            return clock().timestamp()
+
+        application = make_application(node, config.storage.root / "config.json", clock=clock, clock_s=clock_s)
         with TestClient(application, "https://node.example") as client:
             client.headers["accept"] = "text/html"
             yield client
