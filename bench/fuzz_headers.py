@@ -242,21 +242,33 @@ def random_edit(case: Case, chance: random.Random) -> Edit:
 
 def edited(case: Case, edit: Edit) -> tuple[list[Dataset], int]:
     """The objects after the edit, and how many elements it changed; untouched objects are shared, not copied."""
-    _, _, z, e = case.images[edit.pick]
-    wanted = {
-        "image": [case.images[edit.pick]],
-        "echo": [image for image in case.images if image[3] == e],
-        "slice": [image for image in case.images if image[2] == z],
-        "every": case.images,
-    }[edit.scope]
     datasets, changed = list(case.datasets), 0
-    for file, images in itertools.groupby(sorted(wanted), key=lambda image: image[0]):
+    for file, images in itertools.groupby(sorted(_reached(case, edit)), key=lambda image: image[0]):
         datasets[file] = deepcopy(case.datasets[file])
         frames = [frame for _, frame, _, _ in images]
         for frame in frames if edit.place.per_frame else [0]:
             other = case.images[(edit.pick + 7) % len(case.images)]
             changed += _apply(datasets[file], frame, edit, _holder(case.datasets[other[0]], other[1], edit.place))
     return datasets, changed
+
+
+def _reached(case: Case, edit: Edit) -> list[tuple[int, int, int, int]]:
+    """The images that an edit is made in."""
+    _, _, z, e = case.images[edit.pick]
+    return {
+        "image": [case.images[edit.pick]],
+        "echo": [image for image in case.images if image[3] == e],
+        "slice": [image for image in case.images if image[2] == z],
+        "every": case.images,
+    }[edit.scope]
+
+
+def _reaches_all(case: Case, edit: Edit) -> bool:
+    """Whether nothing is left that says otherwise: what is not told frame by frame holds for its whole object."""
+    reached = _reached(case, edit)
+    if edit.place.per_frame:
+        return len(reached) == len(case.images)
+    return {file for file, *_ in reached} == {file for file, *_ in case.images}
 
 
 def _holder(ds: Dataset, frame: int, place: Place) -> Dataset | None:
@@ -362,7 +374,7 @@ def try_edit(case: Case, edit: Edit, folder: Path, read: Callable[[list[Path]], 
         return Outcome(kind="refused")
     except Exception as error:  # noqa: BLE001 - this is what the run is looking for
         return Outcome(kind="traceback", finding=f"{type(error).__name__}: {error}")
-    return Outcome(kind="not measured") if changes is None else judged(changes, edit)
+    return Outcome(kind="not measured") if changes is None else judged(changes, case, edit)
 
 
 def try_reading(case: Case, edit: Edit, folder: Path) -> Outcome:
@@ -376,14 +388,14 @@ def try_reading(case: Case, edit: Edit, folder: Path) -> Outcome:
     return try_edit(case, edit, folder, read)
 
 
-def judged(changes: Sequence[Change], edit: Edit) -> Outcome:
+def judged(changes: Sequence[Change], case: Case, edit: Edit) -> Outcome:
     """The outcome of an edit from what moved, each with the quality lines that came with it."""
     if not changes:
         return Outcome(kind="same value")
     unsaid = [what for what, said in changes if not said]
     if not unsaid:
         return Outcome(kind="moved and said")
-    if edit.scope == "every" and edit.operation in ANOTHER_SCAN:
+    if edit.operation in ANOTHER_SCAN and _reaches_all(case, edit):
         return Outcome(kind="another scan")
     return Outcome(kind="moved unsaid", finding="; ".join(unsaid))
 

@@ -20,7 +20,8 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.hostile.attacks import ROWS, Row, Target
+from tests.hostile.attacks import ROWS, Row
+from tests.hostile.target import Target
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "hostile-peers.md"
 _LISTENER = Path(__file__).resolve().parents[1] / "tests" / "loopback" / "listener_process.py"

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 from node.intake.durable_io import DurableIo
 from node.roles.stage import run_role
@@ -62,7 +63,7 @@ def move_clock(folder: Path, role: str) -> None:
         from node import app
 
         app.wall_clock = moved_clock
-    DurableIo.rename_new = rename_as_of_moved_clock  # type: ignore[method-assign] - the harness moves the clock in here
+    patch.object(DurableIo, "rename_new", rename_as_of_moved_clock).start()
 
 
 def load_mixed(config: "Config") -> "Pipeline":

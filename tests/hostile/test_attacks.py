@@ -17,13 +17,10 @@ from tests.hostile.attacks import (
     QUICK,
     ROWS,
     Row,
-    Target,
-    deep_sequences,
-    deflate_bomb,
-    giant_image,
     names_of,
-    no_numbers,
 )
+from tests.hostile.instances import deep_sequences, deflate_bomb, giant_image, no_numbers
+from tests.hostile.target import Target
 from tests.loopback.callers import eventually
 from tests.node.intake.encoded_images import everything_under
 from tests.nodekit.small_study import write_study

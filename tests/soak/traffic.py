@@ -15,7 +15,8 @@ from pynetdicom import AE
 from node.errors import PeerError
 from node.simulate.command import make_phantom_files
 from tests.conftest import find_peer
-from tests.hostile.attacks import QUICK, Target
+from tests.hostile.attacks import QUICK
+from tests.hostile.target import Target
 from tests.nodekit.small_study import write_study
 
 CALLING = "SCANNER"

@@ -41,6 +41,8 @@ def edit(tag: int, operation: str, scope: str, *, path: tuple[int, ...] = (), pi
         (2, edit(0x00281053, "double", "echo", path=(0x00289145,)), "refused"),  # a real world value says otherwise
         (2, edit(0x00189082, "zero", "echo", path=(0x00189114,)), "moved and said"),  # frames without echo time
         (2, edit(0x00189082, "thousand", "every", path=(0x00189114,)), "not measured"),
+        (2, edit(0x00180087, "percent", "echo"), "another scan"),  # the field strength, said once for the whole object
+        (0, edit(0x00180087, "percent", "echo"), "refused"),  # one of five echoes says another
         (3, edit(0x00189082, "thousandth", "every", path=(0x00189114,)), "not measured"),  # seconds for milliseconds
     ],
 )
