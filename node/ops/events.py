@@ -7,9 +7,12 @@ find a study. The names are listed for operators in ``docs/operations.md``; a te
 import json
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+
+from node.errors import IronnodeError
 
 _LOGGER = logging.getLogger("ironnode")
 
@@ -98,8 +101,19 @@ class _JsonFormatter(logging.Formatter):
         fields = getattr(record, "fields", None)
         entry.update(fields if fields is not None else {"text": record.getMessage()})
         if record.exc_info:
-            entry["error"] = self.formatException(record.exc_info)
+            entry["error"] = _where(record.exc_info[1])
         return json.dumps(entry, default=str)
+
+
+def _where(error: BaseException | None) -> str:
+    """Kind and place of an exception and of those that led to it. Words only of the node's own and of the system's:
+    those of a library may quote a header, and with it a patient."""
+    lines: list[str] = []
+    while error is not None:
+        words = f": {error}" if isinstance(error, IronnodeError | OSError) else ""
+        lines += [*traceback.format_tb(error.__traceback__), f"{type(error).__qualname__}{words}\n"]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "".join(lines)
 
 
 def configure_logging(level: int = logging.INFO) -> None:
