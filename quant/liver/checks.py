@@ -40,6 +40,7 @@ _OWN_LEFT_PART = 0.10  # of the torso's depth: the left part of a liver reaches 
 _FURTHER_FORWARD = 0.03  # of the torso's depth, by which an organ in the liver's place exceeds a spleen opposite
 _NO_LIVER_OPPOSITE = 4.5  # right over left from which the organ opposite is too small for the liver
 _STOMACH_FRONT, _SPLEEN_FRONT = 0.20, 0.40  # of the torso's depth: stomach and bowel before it, a spleen behind it
+LEAST_BODY_SHARE = 0.055  # of the torso's cross-section, that a whole liver fills
 _REGION_MARGIN = 0.01  # of the torso's depth, between the front of an organ and that of the region in it
 _REGION_BEHIND = 0.15  # of the torso's depth, between these: the region lies in another organ than what reaches forward
 
@@ -212,8 +213,8 @@ CHECKS: tuple[Check[Measures], ...] = (
     Check(
         code="roi_too_small",
         shown="body_share",
-        limit=0.055,
-        hit=lambda m: m.body_share < 0.055,
+        limit=LEAST_BODY_SHARE,
+        hit=lambda m: m.body_share < LEAST_BODY_SHARE,
         text="The organ found is too small a part of the body's cross-section for a liver.",
     ),
     Check(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from quant.acquisition import BoolArray, MultiEcho
 from quant.fit import R2StarMap
-from quant.liver.checks import CHECKS, refused_by
+from quant.liver.checks import CHECKS, LEAST_BODY_SHARE, refused_by
 from quant.liver.ghosts import ghost_level
 from quant.liver.images import WorkingImages, prepare
 from quant.liver.left_lobe import LEFT_LOBE_CHECKS, left_lobe_warning, measure_left_lobe
@@ -23,7 +23,6 @@ from quant.result import QcLine, Reason
 _MARGIN = 4  # working pixels kept around the torso
 _MIN_ECHOES = 3  # S0, R2* and a check of the model
 _STILL_MUCH = 0.25  # of its largest cross-section
-_LEAST_BODY_SHARE = 0.055  # of a whole liver, as in the self-check
 _OF_WHOLE_LIVERS = frozenset(
     check.text
     for check in CHECKS
@@ -84,7 +83,7 @@ def check_region(
     """
     as_drawn = replace(parameters, own_border=False)
     judged = _refused_or(lambda: _find(_seen(acquisition, fit, as_drawn, drawn), as_drawn))
-    a_part = judged.checks.get("body_share", 1.0) < _LEAST_BODY_SHARE
+    a_part = judged.checks.get("body_share", 1.0) < LEAST_BODY_SHARE
     reasons = (reason for reason in judged.refusals if not (a_part and reason.text in _OF_WHOLE_LIVERS))
     refused = {reason.code: reason.text for reason in reasons}
     if "roi_too_small" in refused and not judged.checks:
