@@ -63,7 +63,7 @@ def job(request: Request) -> Response:
         refused=any(c.state == CommitmentState.REFUSED for c in details.commitments),
         events=_events(details.trail),
         timeline=_timeline(details.line, figures.last_received_at, figures.last_sent_at),
-        pictures={n: t for n, t in _titles(record).items() if folder and (folder / n).is_file()},
+        pictures={n: t for n, t in picture_titles(record).items() if folder and (folder / n).is_file()},
         reports=[n for n in _WITH_IDENTITY if _shows_identity(node) and folder and (folder / n).is_file()],
         report_text=_text(folder),
     )
@@ -136,7 +136,7 @@ def _drawn(line: AcquisitionLine) -> dict[str, Any]:
     return {"uid": region_of_key(line.acquisition_key), "reasons": reasons, "at": line.changed_at}
 
 
-def _titles(record: Mapping[str, Any]) -> dict[str, str]:
+def picture_titles(record: Mapping[str, Any]) -> dict[str, str]:
     """What the pictures of a result show, with the unit of its map where something was measured."""
     if record.get("status") != "measured":
         return PICTURES

@@ -1,5 +1,9 @@
 """The pages of a trial: drop files, wait, look at the report."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -8,7 +12,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 
 from node.errors import IronnodeError
 from node.web.guard import REPORT_POLICY, require_token, require_upload
-from node.web.job_pages import PICTURES
+from node.web.job_pages import picture_titles
 from node.web.pages import node_of
 from node.web.rendering import page
 from node.web.trial import MAX_FILES, SHOWN, Trials
@@ -46,11 +50,19 @@ def outcome(request: Request) -> Response:
     said = trials_of(request).said(name)
     if said is None:
         raise HTTPException(404, "there is no such trial any more")
-    results = trials_of(request).results(name) if said else []
-    shown = [[file for file in SHOWN if (folder / file).is_file()] for folder in results]
-    if not node_of(request).config.web.show_identity:
-        shown = [[file for file in files if file != "report.html"] for files in shown]
-    return page(request, "trial.html", name=name, said=said, results=shown, pictures=PICTURES)
+    with_identity = node_of(request).config.web.show_identity
+    results = [_shown(folder, with_identity) for folder in trials_of(request).results(name)] if said else []
+    return page(request, "trial.html", name=name, said=said, results=results)
+
+
+def _shown(folder: Path, with_identity: bool) -> dict[str, Any]:
+    """One result of a trial: its pictures with their titles, its quality lines, whether its report may be read."""
+    record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return {
+        "pictures": {name: title for name, title in picture_titles(record).items() if (folder / name).is_file()},
+        "qc": record.get("qc", []),
+        "report": with_identity and (folder / "report.html").is_file(),
+    }
 
 
 def file(request: Request) -> Response:

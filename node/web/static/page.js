@@ -24,7 +24,8 @@ function acceptDrops(form) {
   const input = form.querySelector("input[type=file]");
   const chosen = form.querySelector("[data-chosen]");
   const tell = () => {
-    chosen.textContent = input.files.length ? input.files.length + " file(s) chosen" : "";
+    const number = input.files.length;
+    chosen.textContent = number ? number + (number === 1 ? " file chosen" : " files chosen") : "";
   };
   input.addEventListener("change", tell);
   for (const kind of ["dragover", "dragleave", "drop"]) {

@@ -1,5 +1,6 @@
 """What the pages show, and what the buttons do."""
 
+import contextlib
 import csv
 import io
 import re
@@ -19,6 +20,7 @@ from tests.node.drawn_regions import write_seg
 from tests.node.intake.encoded_images import MR_IMAGE
 from tests.nodekit.fast_node import make_result
 from tests.nodekit.small_study import write_study
+from tests.whole_node.harness import wait_until
 
 
 def token(text: str) -> str:
@@ -316,6 +318,26 @@ def test_a_broken_archive_and_an_empty_upload_are_refused(client) -> None:
         refused = client.post("/try", data={"csrf": token(page)}, files=files)
         assert refused.status_code == 400
     assert client.get("/try/0123").status_code == 404
+
+
+def test_a_trial_shows_its_pictures_quality_and_report(client, tmp_path) -> None:
+    csrf = token(client.get("/try").text)
+    with contextlib.ExitStack() as opened:
+        files = [("files", opened.enter_context(path.open("rb"))) for path in write_study(tmp_path / "tried", 3)]
+        at = client.post("/try", data={"csrf": csrf}, files=files, follow_redirects=False).headers["location"]
+    page = wait_until(lambda: _when_measured(client.get(at).text), "the trial ends")
+    assert "nothing of it is sent anywhere" in page
+    assert re.findall(r'<span class="badge \w+">\w+</span> ([^<]+)</li>', page), "its quality lines"
+    pictures = re.findall(rf'<img src="{at}/0/(\w+\.png)" alt="([^"]+)">', page)
+    assert pictures
+    for name, title in pictures:
+        assert client.get(f"{at}/0/{name}").headers["content-type"] == "image/png"
+        assert f"<figcaption>{title}</figcaption>" in page
+    assert "Report with the patient" in page
+
+
+def _when_measured(page: str) -> str:
+    return "" if "Being measured" in page else page
 
 
 def test_what_a_destination_does_not_commit_to_is_shown_everywhere(client, worked) -> None:
