@@ -36,7 +36,7 @@ from node.jobs.removals import Removal, RemovalCounts
 from node.jobs.self_tests import SelfTest, SelfTests
 from node.jobs.sessions import LogInBook
 from node.jobs.studies import region_of_key
-from node.model import Job, JobState
+from node.model import TELLING_KINDS, Job, JobState
 from node.policy import load_policy
 from node.runtime import exclusive, gateway_run
 from quant import METHOD_VERSION
@@ -67,13 +67,15 @@ def free_mib(root: Path) -> int:
 @dataclass(frozen=True, kw_only=True)
 class DestinationStatus:
     """What waits for a destination; ``configured`` is false when the configuration no longer names it; ``unsupported``
-    counts by role the objects whose SOP class it does not take; ``commitment`` is ``None`` where it was never asked."""
+    counts by role the objects whose SOP class it does not take; ``untold`` counts the results of which it should have
+    got a picture page or report and takes no form of either; ``commitment`` is ``None`` where it was never asked."""
 
     name: str
     configured: bool
     pending: int
     sent: int
     unsupported: Mapping[str, int]
+    untold: int
     waiting_since: datetime | None
     last_detail: str | None
     commitment: CommitmentCounts | None
@@ -203,6 +205,7 @@ class Node:
         backlogs = {b.destination: b for b in self.ledger.deliveries.backlogs()}
         commitments = self.ledger.commitments.counts()
         configured = [d.name for d in self.config.receivers]
+        to_be_told = {d.name for d in self.config.destinations if any(map(d.wants, TELLING_KINDS))}
         for name in dict.fromkeys([*configured, *backlogs]):
             backlog = backlogs.get(name)
             yield DestinationStatus(
@@ -211,6 +214,7 @@ class Node:
                 pending=backlog.pending if backlog else 0,
                 sent=backlog.sent if backlog else 0,
                 unsupported=backlog.unsupported if backlog else {},
+                untold=backlog.untold if backlog and name in to_be_told else 0,
                 waiting_since=backlog.oldest_pending_at if backlog else None,
                 last_detail=backlog.last_detail if backlog else None,
                 commitment=commitments.get(name),

@@ -42,6 +42,8 @@ def _print_destinations(found: "NodeStatus") -> None:
         if line.unsupported:
             kinds = ", ".join(f"{role} ({count})" for role, count in line.unsupported.items())
             click.echo(f"              does not take: {kinds}; sent without them (docs/operations.md)")
+        if line.untold:
+            click.echo(f"              NOBODY READS {line.untold} RESULTS THERE: it takes neither page, PDF nor report")
         if line.pending and line.last_detail:
             click.echo(f"              last answer: {line.last_detail}")
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, not_, or_, select, update
 
 from node.jobs import order, schema, trail
 from node.jobs.database import Database
 from node.jobs.removals import refuse_removed
-from node.model import DeliveryState
+from node.model import TELLING_KINDS, DeliveryState
 from node.ops.events import Event
 
 
@@ -57,12 +57,14 @@ class DeliveryTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class DestinationBacklog:
-    """What still waits for a destination; ``unsupported`` counts by role what it does not take."""
+    """What still waits for a destination; ``unsupported`` counts by role what it does not take, ``untold`` the results
+    of which it takes no form that tells them (picture page, PDF, report)."""
 
     destination: str
     pending: int
     sent: int
     unsupported: Mapping[str, int]
+    untold: int
     oldest_pending_at: datetime | None
     last_detail: str | None
 
@@ -255,6 +257,7 @@ def _backlog(connection: Connection, destination: str, states: dict[str, int]) -
         pending=states.get(DeliveryState.PENDING.value, 0),
         sent=states.get(DeliveryState.SENT.value, 0),
         unsupported=_unsupported(connection, destination),
+        untold=_untold(connection, destination),
         oldest_pending_at=oldest,
         last_detail=detail,
     )
@@ -265,6 +268,23 @@ def _unsupported(connection: Connection, destination: str) -> dict[str, int]:
     here = and_(table.destination == destination, table.state == DeliveryState.UNSUPPORTED.value)
     query = select(table.role, func.count()).where(here).group_by(table.role).order_by(table.role)
     return {role: int(number) for role, number in connection.execute(query)}
+
+
+def _untold(connection: Connection, destination: str) -> int:
+    refused, other = schema.delivery.c, schema.delivery.alias("other").c
+    told = exists().where(
+        other.job_id == refused.job_id,
+        other.destination == destination,
+        other.state != DeliveryState.UNSUPPORTED.value,
+        _tells(other.role),
+    )
+    here = and_(refused.destination == destination, refused.state == DeliveryState.UNSUPPORTED.value)
+    query = select(func.count(refused.job_id.distinct())).where(here, _tells(refused.role), not_(told))
+    return int(connection.scalar(query) or 0)
+
+
+def _tells(role: ColumnElement[str]) -> ColumnElement[bool]:
+    return or_(*(or_(role == kind, role.startswith(f"{kind}.")) for kind in TELLING_KINDS))
 
 
 def _delivery(row: Row[Any]) -> Delivery:

@@ -53,6 +53,11 @@ def _of_status(status: NodeStatus, storage: StorageConfig, settings: NotifyConfi
                 f"{line.pending} objects wait for destination {line.name} since {line.waiting_since:%Y-%m-%d %H:%M} UTC"
             )
             yield Trouble(kind="delivery_stuck", subject=line.name, text=text)
+        if line.untold:
+            text = (
+                f"destination {line.name} takes neither page, PDF nor report: {line.untold} results are read by nobody"
+            )
+            yield Trouble(kind="delivery_stuck", subject=f"{line.name} untold", text=text)
         if line.commitment is not None and line.commitment.refused:
             text = f"destination {line.name} does not commit to keeping {line.commitment.refused} objects it was sent"
             yield Trouble(kind="delivery_stuck", subject=f"{line.name} commitment", text=text)

@@ -201,15 +201,23 @@ def _destinations(status: NodeStatus, now: datetime) -> Iterator[Metric]:
     age = GaugeMetricFamily(
         "ironnode_destination_oldest_age_seconds", "Age of what waits longest for it", labels=["destination"]
     )
+    untold = GaugeMetricFamily(
+        "ironnode_destination_untold_results",
+        "Results of which it takes neither page, PDF nor report",
+        labels=["destination"],
+    )
     for line in status.destinations:
+        untold.add_metric([line.name], line.untold)
         objects.add_metric([line.name, "pending"], line.pending)
         objects.add_metric([line.name, "sent"], line.sent)
+        objects.add_metric([line.name, "not_taken"], sum(line.unsupported.values()))
         if line.commitment is not None:
             objects.add_metric([line.name, "committed"], line.commitment.committed)
             objects.add_metric([line.name, "commitment_asked"], line.commitment.waiting)
             objects.add_metric([line.name, "commitment_refused"], line.commitment.refused)
         age.add_metric([line.name], 0.0 if line.waiting_since is None else (now - line.waiting_since).total_seconds())
     yield objects
+    yield untold
     yield age
 
 

@@ -13,7 +13,7 @@ from node.deliver.dispatch import Dispatcher
 from node.deliver.outbox import plan_alternative, plan_deliveries
 from node.dimse.store_peer import StorePeer
 from node.errors import PeerError
-from node.jobs.deliveries import Delivery
+from node.jobs.deliveries import Delivery, DeliveryTrial, PlannedDelivery
 from node.jobs.overview import Overview
 from node.model import DeliveryState, JobState, StoreOutcome, StoreStatus
 from node.roles.deliverer import sender
@@ -92,6 +92,24 @@ def test_a_sop_class_that_is_never_taken_is_told_once_and_not_tried_again(node, 
     (job,) = node.jobs()
     assert node.ledger.deliveries.make_due(job.job_id, node.clock()) == 1
     assert node.dispatcher.deliver_due(PACS) == 1
+
+
+def test_a_result_of_which_neither_page_nor_report_is_taken_is_untold_until_one_is(node) -> None:
+    """The maps alone reach the archive: nobody there reads the result."""
+    (job,) = node.jobs()
+    book = node.ledger.deliveries
+    book.add(job.job_id, [planned(role) for role in ("page", "sr.enhanced", "pdf")], node.clock())
+    for role, untold in (("page", 0), ("sr", 0), ("sr.enhanced", 0), ("pdf", 1)):
+        (delivery,) = [d for d in book.of_job(job.job_id) if d.role == role]
+        trial = DeliveryTrial(delivery=delivery, detail="no context", retry_at=None, unsupported=True)
+        book.mark([trial], node.clock())
+        assert [backlog.untold for backlog in book.backlogs()] == [untold]
+    book.make_due(job.job_id, node.clock())
+    assert [backlog.untold for backlog in book.backlogs()] == [0]
+
+
+def planned(role: str) -> PlannedDelivery:
+    return PlannedDelivery(destination="pacs", sop_instance_uid=f"2.25.{len(role)}", role=role, file=role, position=9)
 
 
 def test_what_stands_in_for_what() -> None:

@@ -86,6 +86,22 @@ def test_a_destination_that_is_away_is_found_and_no_patient_named(tmp_path) -> N
     assert "Doe" not in trouble.text
 
 
+@pytest.mark.parametrize(("objects", "told"), [("all", True), (("map",), False)])
+def test_a_result_that_nobody_reads_is_a_trouble_where_page_or_report_was_wanted(tmp_path, objects, told) -> None:
+    pacs = DestinationConfig(name="pacs", ae_title="PACS", host="127.0.0.1", port=104)
+    config = Config(storage=StorageConfig(root=tmp_path / "root"), destinations=(pacs,))
+    worked = QuietNode(config.storage.root, Archive(), Clock(), config)
+    worked.receive(write_study(tmp_path / "study"))
+    worked.archive.refuse = lambda path: StoreStatus.NO_CONTEXT if path.name == "2.dcm" else None  # the report
+    worked.settle()
+    later = config.model_copy(update={"destinations": (pacs.model_copy(update={"objects": objects}),)})
+    with open_node(later) as node:
+        troubles = find_troubles(node, worked.clock.now)
+    worked.close()
+    text = "destination pacs takes neither page, PDF nor report: 1 results are read by nobody"
+    assert [(t.kind, t.subject, t.text) for t in troubles] == [("delivery_stuck", "pacs untold", text)] * told
+
+
 class _Hook(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.server.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))  # type: ignore[attr-defined]  # set by the fixture

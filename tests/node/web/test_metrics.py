@@ -153,7 +153,7 @@ def test_the_dashboard_covers_every_family(client) -> None:
                  "ironnode_events", "ironnode_destination_oldest_age_seconds",
                  "ironnode_self_test_passed", "ironnode_self_test_timestamp_seconds",
                  "ironnode_self_test_every_seconds", "ironnode_set_apart_files", "ironnode_set_apart_bytes",
-                 "ironnode_peer_refused_instances"}  # fmt: skip
+                 "ironnode_peer_refused_instances", "ironnode_destination_untold_results"}  # fmt: skip
     assert {f for f in families if f not in queries} == not_drawn
 
 
@@ -181,6 +181,7 @@ tests:
       - {{series: 'ironnode_destination_oldest_age_seconds{{destination="pacs"}}', values: '0+300x20'}}
       - {{series: 'ironnode_broker_up', values: '1 1 0x20'}}
       - {{series: 'ironnode_ledger_up', values: '1 1 0x20'}}
+      - {{series: 'ironnode_destination_untold_results{{destination="pacs"}}', values: '0 2x20'}}
       - {{series: 'ironnode_self_test_timestamp_seconds', values: '0x20'}}
       - {{series: 'ironnode_self_test_every_seconds', values: '300x20'}}
     alert_rule_test:
@@ -208,6 +209,13 @@ tests:
         exp_alerts:
           - exp_labels: {{severity: critical, role: worker}}
             exp_annotations: {{summary: The process worker is not running}}
+      - {{eval_time: 1m, alertname: IronnodeResultUntold, exp_alerts: []}}
+      - eval_time: 5m
+        alertname: IronnodeResultUntold
+        exp_alerts:
+          - exp_labels: {{severity: critical, destination: pacs}}
+            exp_annotations:
+              summary: "pacs takes neither page, PDF nor report: nobody reads 2 results there"
       - eval_time: 15m
         alertname: IronnodeDeliveryStuck
         exp_alerts:
