@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # More than cores: tests of whole nodes wait much.
 WORKERS ?= 3
 
-.PHONY: help install demo test check audit serve bench bench-fit fuzz fuzz-coverage header-defects crash soak several-hosts throughput hostile pixelmed lock peers install-check image-check alerts-check guide-commands release conformance docs clean
+.PHONY: help install demo test check warm audit serve bench bench-fit fuzz fuzz-coverage header-defects crash soak several-hosts throughput hostile pixelmed lock peers install-check image-check alerts-check guide-commands release conformance docs clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,15 +26,18 @@ peers:           ## DCMTK, dicom3tools, Orthanc, Chromium, promtool and PostgreS
 demo: $(STAMP)   ## the whole way on this machine: scanner push, maps and report back
 	$(BIN)/ironnode demo --out demo-out
 
-test: $(STAMP) peers  ## format, lint, types and all tests
-	$(MAKE) --no-print-directory check
-	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm
+test:            ## format, lint, types and all tests
+	$(MAKE) --no-print-directory -j 2 $(STAMP) peers
+	$(MAKE) --no-print-directory -j 3 check warm
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 25
 
 check: $(STAMP)  ## format, lint and strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+warm: $(STAMP)   ## the compiled kernels in their cache, so that no test or run waits for a compiler
+	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm
 
 audit:           ## known vulnerabilities of the locked dependencies; says so when nobody can be asked (REQUIRED=1: an error)
 	$(PYTHON) deploy/checks/audit.py --work build/audit-venv $(if $(REQUIRED),--required) requirements.lock requirements-dev.lock
@@ -63,12 +66,10 @@ header-defects: $(STAMP)  ## header defects of real senders, alone and in pairs,
 install-check:   ## the guides' commands on an empty Debian root, booted, up to a delivered report (root; minutes)
 	rm -rf build/install-check && $(PYTHON) deploy/checks/install_check.py --work build/install-check
 
-guide-commands: $(STAMP)  ## every command of the guides that need no machine of their own (minutes)
-	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm
+guide-commands: warm  ## every command of the guides that need no machine of their own (minutes)
 	rm -rf build/guide-commands && $(BIN)/python deploy/checks/guide_commands.py --work build/guide-commands docs/operations.md docs/validation.md docs/translating.md deploy/compose/README.md
 
-alerts-check: $(STAMP) peers  ## an outage of a real node, watched by a real Prometheus: which alerts fire (minutes)
-	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm
+alerts-check: warm peers  ## an outage of a real node, watched by a real Prometheus: which alerts fire (minutes)
 	rm -rf build/alerts-check && $(BIN)/python deploy/checks/alerts_check.py --work build/alerts-check --ironnode $(BIN)/ironnode
 
 image-check:     ## the Dockerfile's steps in empty Debian roots, and the node from them (root; minutes)
@@ -77,19 +78,16 @@ image-check:     ## the Dockerfile's steps in empty Debian roots, and the node f
 release:         ## the archive that docs/installation.md unpacks
 	mkdir -p dist && git archive --prefix=ironnode/ --output dist/ironnode.tar.gz HEAD
 
-crash: $(STAMP) peers  ## kills, full disks and bad destinations while acquisitions flow: what was lost (ACQUISITIONS= KILLS= SEED= MINUTES=)
+crash: warm peers  ## kills, full disks and bad destinations while acquisitions flow: what was lost (ACQUISITIONS= KILLS= SEED= MINUTES=)
 	$(BIN)/python -m tests.crash --acquisitions $(or $(ACQUISITIONS),200) --kills $(or $(KILLS),50) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
-soak: $(STAMP) peers  ## an hour of steady work: are memory, threads and descriptors flat? (MINUTES=; docs/soak.md)
-	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm
+soak: warm peers  ## an hour of steady work: are memory, threads and descriptors flat? (MINUTES=; docs/soak.md)
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60)
 
-several-hosts: $(STAMP) peers  ## kill or cut off gateways, workers, database, archive as hosts of their own (root; SEED= MINUTES=)
-	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm
+several-hosts: warm peers  ## kill or cut off gateways, workers, database, archive as hosts of their own (root; SEED= MINUTES=)
 	$(BIN)/python -m tests.several_hosts --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
-throughput: $(STAMP) peers  ## acquisitions an hour with 1, 2 and 4 workers, disk of each (root)
-	printf '%s\n' magnitude complex liver | xargs -P 2 -n 1 $(BIN)/python -m quant.warm
+throughput: warm peers  ## acquisitions an hour with 1, 2 and 4 workers, disk of each (root)
 	$(BIN)/python -m tests.several_hosts --workers 1 2 4 --throughput $(or $(ACQUISITIONS),30)
 	$(BIN)/python -m tests.several_hosts --workers 1 2 4 --throughput $(or $(ACQUISITIONS),30) --waiting
 
