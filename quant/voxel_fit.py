@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -104,23 +104,23 @@ class Setup:
     averaged: int = 1
     reversed_precession: bool = False
 
-    @property
+    @cached_property
     def fat(self) -> npt.NDArray[np.complex128]:
         """Complex signal (e,) of unit fat, in the sense of rotation of the images."""
         phasor = fat_phasor(self.echo_times_s, self.field_t)
         return np.conj(phasor) if self.reversed_precession else phasor
 
-    @property
+    @cached_property
     def spacing_s(self) -> float:
         """Mean echo spacing, the kernels' unit of time."""
         return float(np.ptp(self.echo_times_s)) / (self.echo_times_s.size - 1)
 
-    @property
+    @cached_property
     def kernel_times(self) -> npt.NDArray[np.float32]:
         """Echo times relative to the first one, in units of the mean spacing."""
         return np.asarray((self.echo_times_s - self.echo_times_s[0]) / self.spacing_s, dtype=np.float32)
 
-    @property
+    @cached_property
     def kernel_steps(self) -> Single:
         """Differences of ``kernel_times`` from 0 on, exactly equal where echoes are evenly spaced."""
         steps = np.diff(self.kernel_times, prepend=np.float32(0))
@@ -129,7 +129,7 @@ class Setup:
                 steps[e] = steps[e - 1]
         return steps
 
-    @property
+    @cached_property
     def max_rate(self) -> float:
         """Upper end of the R2* range, per mean spacing."""
         closest = float(np.diff(self.echo_times_s).min())
