@@ -97,7 +97,7 @@ def build_result_set(
     checked = [check_object(content) for content in contents]
     earlier = [o.sop_instance_uid for replaced in replaces for o in replaced.objects]
     earlier += [str(stub.SOPInstanceUID) for stub in prior_stubs(result)]
-    check_references(checked, source.datasets, earlier)
+    check_references([ds for _, ds in others], source.datasets, earlier)  # as built: reading them again is dear
     check_numbers(checked, result)
     built = [
         BuiltObject(to.role, to.file_name, ds, content) for (to, ds), content in zip(others, contents, strict=True)
