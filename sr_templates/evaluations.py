@@ -2,6 +2,7 @@
 
 from highdicom.sr import CodedConcept, ContentItem
 
+from quant.advice import refusal_advice
 from quant.result import ClinicianDecides, FollowUpInterval, LiverIronResult, View
 from sr_templates import codes
 from sr_templates.content import HAS_CONCEPT_MOD, HAS_PROPERTIES, code, container, date, derivation, num, text, yes_no
@@ -72,6 +73,7 @@ def evaluations(context: BuildContext) -> ContentItem:
             text(codes.CONCLUSION, f"Liver iron could not be measured. {reason.text} [{reason.code}]")
             for reason in result.reasons
         ]
+        items += [text(codes.RECOMMENDATION, advice) for advice in refusal_advice(result)]
     items += _follow_up(result)
     items += [text(codes.QUALITY_FINDING, f"{line.severity}: {line.text} [{line.code}]") for line in result.qc]
     return container(codes.QUALITATIVE_EVALUATIONS, items)

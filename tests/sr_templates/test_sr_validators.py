@@ -28,6 +28,7 @@ from tests.sr_templates.sr_sources import (
     make_identity,
     make_maps,
     make_mask,
+    make_refusal,
     make_result,
 )
 
@@ -48,6 +49,15 @@ SETS = {
     "enhanced oblique": lambda: build(make_enhanced(make_geometry("oblique", 3))),
     "single slice": lambda: build(make_classic(make_geometry(n_slices=1))),
     "refusal": lambda: build_refusal(make_classic(make_geometry(n_slices=2))),
+    "refusal with advice": lambda: build(
+        make_classic(make_geometry(n_slices=1)),
+        make_refusal(
+            reasons=(Reason(code="roi_low_signal", text="The region has too little signal."),),
+            acquisition=make_result(make_maps(1), make_mask(1)).acquisition,
+        ),
+        mask=None,
+        maps=None,
+    ),
     "refusal without maps": lambda: build_refusal(make_enhanced(make_geometry(n_slices=2)), maps=None),
     "no calibration": lambda: build(make_classic(make_geometry(n_slices=1)), **without_iron(1)),
     "at least": lambda: build_bounded(1),
@@ -211,6 +221,21 @@ def test_a_refusal_says_so_in_codes_and_words(refused: BuiltSet) -> None:
     assert not any(item.ValueType == "NUM" for item in items_of(measurements(report)))
     texts = [item.TextValue for item in items_of(report) if item.ValueType == "TEXT"]
     assert any("No region of the images is liver with certainty. [no_liver_found]" in text for text in texts)
+
+
+def test_a_refusal_says_what_to_do_at_the_next_scan() -> None:
+    reasons = tuple(Reason(code=code, text=f"{code}.") for code in ("roi_low_signal", "roi_heterogeneous"))
+    acquisition = make_result(make_maps(1), make_mask(1)).acquisition
+    assert acquisition is not None
+    late = replace(acquisition, echo_times_s=(0.003, 0.006, 0.009))
+    result = make_refusal(reasons=reasons, acquisition=late)
+    report = report_of(build(make_classic(make_geometry(n_slices=1)), result, mask=None, maps=None))
+    told = [item.TextValue for item in items_of(report) if item.ValueType == "TEXT" and name_of(item) == "121075"]
+    assert told == [
+        "For more signal at the next scan: a first TE of about 1 ms (now 3.00 ms); an echo spacing below 1.5 ms "
+        "(now 3.00 ms); larger voxels or thicker slices.",
+        "Repeat in one breath-hold; check the images for motion, artefacts and lesions.",
+    ]
 
 
 def items_of(item: Dataset) -> list[Dataset]:

@@ -2,7 +2,7 @@
 
 from quant.next_scan import EARLY_TE_MS, median_spacing_ms, more_signal
 from quant.quality import ADVISED_ECHOES, AT_LIMIT_BOUND
-from quant.result import AcquisitionSummary, FitSummary
+from quant.result import AcquisitionSummary, FitSummary, LiverIronResult
 
 _BY_HAND = "Draw the liver on these images or their maps and send that region, or repeat the scan."
 _ONE_BREATH = "Repeat in one breath-hold; check the images for motion, artefacts and lesions."
@@ -71,6 +71,14 @@ _FAINT = frozenset({"roi_low_signal", "roi_dark_organ", "roi_ghosts"})
 _NO_ORGAN = frozenset({"roi_no_liver", "roi_too_small", "roi_low_density"})
 _DARK_LIVER = "If the liver is dark in the first echo, it may hold more iron than this scan can measure."
 _AS_ADVISED_SPACING_MS = 2.0
+
+
+def refusal_advice(result: LiverIronResult) -> tuple[str, ...]:
+    """What to do about all the reasons of a result without a number, each thing once; nothing for a measured one."""
+    if result.status == "measured":
+        return ()
+    said = (text for reason in result.reasons for text in advice_for(reason.code, result.acquisition, result.fit))
+    return tuple(dict.fromkeys(said))
 
 
 def advice_for(code: str, acquisition: AcquisitionSummary | None, fit: FitSummary | None) -> tuple[str, ...]:

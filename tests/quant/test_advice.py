@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from node.report.advice import advice_for
+from quant.advice import advice_for
 from tests.node.report.report_cases import base_result
 
 HAD = base_result(1.5)
