@@ -85,9 +85,11 @@ def advice_for(code: str, acquisition: AcquisitionSummary | None, fit: FitSummar
     """What to do about the reason ``code``; nothing that ``acquisition`` had already is asked for."""
     stronger = () if acquisition is None else (more_signal(acquisition.echo_times_s, acquisition.field_t),)
     if code == "fraction_failed":
-        lost_in_noise = fit is not None and fit.fraction_at_limit > AT_LIMIT_BOUND
-        return (_ONE_BREATH if _echoes_enough(acquisition) else _MODEL_ECHOES, *(stronger if lost_in_noise else ()))
+        same = _ONE_BREATH if _echoes_enough(acquisition) else _MODEL_ECHOES
+        return (same, *(stronger if _lost_in_noise(fit) else ()))
     own = (_ADVICE[code],) if code in _ADVICE else ()
+    if code == "roi_no_torso":  # noise hides an outline as well as a small field of view cuts it
+        return (*own, *(stronger if _lost_in_noise(fit) else ()))
     if code in _FAINT:
         return (*own, *stronger) or (_BY_HAND,)
     if code in _NO_ORGAN and stronger:
@@ -97,6 +99,10 @@ def advice_for(code: str, acquisition: AcquisitionSummary | None, fit: FitSummar
     if code.startswith("roi_"):
         return (_BY_HAND,)
     return (_ONE_BREATH, *stronger) if _as_advised(acquisition) else (_GENERAL,)
+
+
+def _lost_in_noise(fit: FitSummary | None) -> bool:
+    return fit is not None and fit.fraction_at_limit > AT_LIMIT_BOUND
 
 
 def _echoes_enough(acquisition: AcquisitionSummary | None) -> bool:

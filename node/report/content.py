@@ -127,8 +127,13 @@ def _revision(result: LiverIronResult) -> str:
 
 
 def _worst_first(lines: Sequence[QcLine]) -> list[QcLine]:
-    """Failures, then warnings: where a page cannot hold them all, the first ones stand on it."""
-    return sorted((line for line in lines if line.severity != "info"), key=lambda line: line.severity != "failure")
+    """Failures, what makes the value a lower bound, other warnings: where a page cannot hold them all, the first ones
+    stand on it."""
+
+    def rank(line: QcLine) -> int:
+        return 0 if line.severity == "failure" else 1 if line.code == "lic_lower_bound" else 2
+
+    return sorted((line for line in lines if line.severity != "info"), key=rank)
 
 
 def _says_something(note: QcLine) -> bool:
