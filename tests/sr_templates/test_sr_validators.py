@@ -238,6 +238,35 @@ def test_a_refusal_says_what_to_do_at_the_next_scan() -> None:
     ]
 
 
+def conclusions(built: BuiltSet) -> list[str]:
+    items = items_of(report_of(built))
+    return [item.TextValue for item in items if item.ValueType == "TEXT" and name_of(item) == "121077"]
+
+
+def test_the_conclusion_says_in_one_item_what_was_measured(measured: BuiltSet) -> None:
+    assert conclusions(measured) == [
+        "LIC 2.1 mg/g dry weight (37 umol/g), 95 % interval 1.9 to 2.2 mg/g. Grade (guglielmo-2023): mild. "
+        "Borderline: normal 4 %, mild 96 % (measurement only)."
+    ]
+    assert conclusions(build(make_classic(make_geometry(n_slices=1)), **without_iron(1))) == [
+        "R2* 67.7 /s, 95 % interval 63.5 to 71.9 /s. No LIC and no grade can be given."
+    ]
+
+
+def test_quality_findings_come_the_gravest_first_and_say_nothing_twice() -> None:
+    reason = Reason(code="roi_low_signal", text="The region has too little signal.")
+    qc = (
+        QcLine(code="a", severity="info", text="A note."),
+        QcLine(code="b", severity="warning", text="A warning."),
+        QcLine(code="roi_low_signal", severity="failure", text=reason.text),
+        QcLine(code="c", severity="failure", text="A failure."),
+    )
+    result = make_refusal(reasons=(reason,), qc=qc)
+    report = report_of(build(make_classic(make_geometry(n_slices=1)), result, mask=None, maps=None))
+    found = [i.TextValue for i in items_of(report) if i.ValueType == "TEXT" and name_of(i) == "111052"]
+    assert found == ["failure: A failure. [c]", "warning: A warning. [b]", "info: A note. [a]"]
+
+
 def items_of(item: Dataset) -> list[Dataset]:
     """All content items below ``item``."""
     children = list(item.get("ContentSequence") or [])
@@ -312,7 +341,7 @@ def test_a_bound_is_a_qualifier_and_words_and_nothing_else() -> None:
         assert set(found) == uncertainty
         assert next(iter(found.values())) == pytest.approx(distance)
     texts = " ".join(item.TextValue for item in items_of(report) if item.ValueType == "TEXT")
-    for words in ("LIC is at least 25.9 mg/g", "LIC median: at least 463.3 umol/g", "T2* at most this value"):
+    for words in ("LIC is at least 25.9 mg/g", "(at least 463 umol/g): a lower bound", "T2* at most this value"):
         assert words in texts
     assert "246112005" not in code_answers(report)  # no severity: "severe" would be too little
 
