@@ -70,22 +70,26 @@ def measurement_quality(
 ) -> tuple[QcLine, ...]:
     """Every quality line that the region measurement and the echo times allow.
 
-    A line of severity "failure" means that no LIC may be stated.
+    A line of severity "failure" means that no LIC may be stated; then, and beyond the measurable limit, no line states
+    the region's R2*, which a reader would take for the value.
     """
     bounded = measurable_limit_per_s is not None and reaches_limit(region, measurable_limit_per_s)
+    judged = (_echo_count(echoes_used), _failed(region), _misfit(region), _plausible_fat(region))
+    refused = any(line is not None and line.severity == "failure" for line in judged)
+    echo_count, failed, misfit, plausible_fat = judged
     lines = [
-        _echo_count(echoes_used),
-        _echo_times(region, echo_times_s, bounded=bounded),
-        None if bounded else _echo_spacing(region, echo_times_s),
-        _fat(fat, calibration),
-        _limit(measurable_limit_per_s, calibration),
+        echo_count,
+        _echo_times(region, echo_times_s, valued=not (bounded or refused)),
+        None if bounded or refused else _echo_spacing(region, echo_times_s),
+        _fat(fat, calibration, valued=not refused and not (bounded and _above(fat, measurable_limit_per_s))),
+        None if refused else _limit(measurable_limit_per_s, calibration),
         _at_limit(region, more_signal(echo_times_s, field_t) if bounded else ""),
-        _failed(region),
-        _misfit(region),
-        _disagreement(region),
+        failed,
+        misfit,
+        None if refused else _disagreement(region, valued=not bounded),
         _unknown_coils(region),
-        _plausible(region, field_t),
-        _plausible_fat(region),
+        None if refused else _plausible(region, field_t),
+        plausible_fat,
         _size(region),
         None if bounded else _heterogeneity(region),
     ]
@@ -111,10 +115,10 @@ def _echo_count(echoes: int) -> QcLine:
     return QcLine(code="echo_count", severity="info", value=echoes, limit=ADVISED_ECHOES, text=text)
 
 
-def _echo_times(region: RegionMeasurement, echo_times_s: Sequence[float], *, bounded: bool) -> QcLine:
+def _echo_times(region: RegionMeasurement, echo_times_s: Sequence[float], *, valued: bool) -> QcLine:
     first_ms, last_ms = 1000 * echo_times_s[0], 1000 * echo_times_s[-1]
     t2star_ms = 1000 / region.median if region.median > 0 else math.inf
-    of_t2star = "" if bounded or math.isinf(t2star_ms) else f" ({format_t2star(t2star_ms)} ms)"
+    of_t2star = "" if not valued or math.isinf(t2star_ms) else f" ({format_t2star(t2star_ms)} ms)"
     if first_ms > t2star_ms:
         text = f"The first echo ({first_ms:.2f} ms) comes later than T2*{of_t2star}: most signal is gone."
         if first_ms > EARLY_TE_MS:
@@ -127,7 +131,7 @@ def _echo_times(region: RegionMeasurement, echo_times_s: Sequence[float], *, bou
         )
         return QcLine(code="echo_times", severity="warning", value=last_ms, limit=t2star_ms / 4, text=text)
     text = f"Echo times {first_ms:.2f} to {last_ms:.2f} ms"
-    text += "." if bounded else f"; T2* of the liver {format_t2star(t2star_ms)} ms."
+    text += "." if not valued else f"; T2* of the liver {format_t2star(t2star_ms)} ms."
     return QcLine(code="echo_times", severity="info", value=first_ms, text=text)
 
 
@@ -144,20 +148,28 @@ def _echo_spacing(region: RegionMeasurement, echo_times_s: Sequence[float]) -> Q
     return QcLine(code="echo_spacing", severity="warning", value=spacing_ms, limit=t2star_ms, text=text)
 
 
-def _fat(fat: FatBias | None, calibration: Calibration | None) -> QcLine | None:
+def _fat(fat: FatBias | None, calibration: Calibration | None, *, valued: bool) -> QcLine | None:
     if fat is None:
         return None
     low, high = fat.r2star_per_s
     typical = f"{100 * fat.typical:+.0f} % with {format_percent(TYPICAL_PDFF)} fat"
     text = (
         "Fat is not modelled: these echo times and this noise do not tell it from water, and it would "
-        f"{'lower' if fat.typical < 0 else 'raise'} R2* here ({typical}). "
-        f"With 0 to {format_percent(LARGEST_PDFF)} fat the true R2* may be {format_rate(low)} to {format_rate(high)} /s"
+        f"{'lower' if fat.typical < 0 else 'raise'} R2* here ({typical})."
     )
-    if calibration is not None and calibration.covers(low) and calibration.covers(high):
-        text += f" (LIC {format_lic_range(calibration.lic_mg_per_g(low), calibration.lic_mg_per_g(high))} mg/g)"
-    text += ". Use 6 or more echoes that include opposed and in-phase times at the next scan."
+    if valued:
+        most = format_percent(LARGEST_PDFF)
+        text += f" With 0 to {most} fat the true R2* may be {format_rate(low)} to {format_rate(high)} /s"
+        if calibration is not None and calibration.covers(low) and calibration.covers(high):
+            text += f" (LIC {format_lic_range(calibration.lic_mg_per_g(low), calibration.lic_mg_per_g(high))} mg/g)"
+        text += "."
+    text += " Use 6 or more echoes that include opposed and in-phase times at the next scan."
     return QcLine(code="fat_not_modelled", severity="warning", value=fat.typical, text=text)
+
+
+def _above(fat: FatBias | None, limit_per_s: float | None) -> bool:
+    """Whether R2* is above the measurable limit with all fat that there may be, so that the bound holds."""
+    return fat is not None and limit_per_s is not None and fat.r2star_per_s[0] >= limit_per_s
 
 
 def _limit(limit_per_s: float | None, calibration: Calibration | None) -> QcLine | None:
@@ -216,7 +228,7 @@ def _misfit(region: RegionMeasurement) -> QcLine:
     return QcLine(code="pooled_misfit", severity="warning", value=worst, limit=MISFIT_WARNING, text=text)
 
 
-def _disagreement(region: RegionMeasurement) -> QcLine | None:
+def _disagreement(region: RegionMeasurement, *, valued: bool) -> QcLine | None:
     if region.median <= 0:
         return None
     if not math.isfinite(region.pooled_r2star_per_s):
@@ -226,10 +238,12 @@ def _disagreement(region: RegionMeasurement) -> QcLine | None:
     relative = apart / region.median
     certain = apart > _CERTAIN * math.hypot(region.sd_fit_per_s, region.pooled_sd_per_s)
     bad = relative > DISAGREEMENT_WARNING or (certain and relative > _CERTAIN_DISAGREEMENT)
-    text = (
-        f"Pooled fit {format_rate(region.pooled_r2star_per_s)} /s, median of voxel fits "
-        f"{format_rate(region.median)} /s ({format_percent(relative)} apart)."
-    )
+    text = f"Pooled fit and median of voxel fits are {format_percent(relative)} apart."
+    if valued:
+        text = (
+            f"Pooled fit {format_rate(region.pooled_r2star_per_s)} /s, median of voxel fits "
+            f"{format_rate(region.median)} /s ({format_percent(relative)} apart)."
+        )
     if bad:
         text += " Noise, mixed tissue or motion may bias the value."
     severity: Severity = "warning" if bad else "info"

@@ -126,6 +126,12 @@ _TABLE = (
         v5107="Acquisition not suitable for an automatic region",
         v5108="Result failed the software's own final check",
         v5109="Ghosts as bright as the liver",
+        v5110="Too few echoes",
+        v5111="Decay does not follow the model",
+        v5112="Fat fraction not plausible",
+        v5113="Images cannot be read",
+        v5114="Headers incomplete or contradictory",
+        v5115="Drawn region cannot be used",
     ),
     _entry("6001", "LIC above upper reference limit", "Whether the LIC is above the upper limit of healthy livers."),
     _entry("6002", "LIC above clinical limit", "Whether the LIC is at a level linked to complications."),
@@ -394,7 +400,27 @@ _ABSENCE_VALUES: Mapping[str, str] = {
     "contrast_given": "5106",
     "roi_not_axial": "5107",
     "roi_too_few_echoes": "5107",
+    "roi_implausible_r2star": "5101",
     "internal_check_failed": "5108",
+    **dict.fromkeys(("fraction_failed", "fit_not_possible"), "5104"),
+    **dict.fromkeys(("echo_count", "too_few_echoes"), "5110"),
+    "pooled_misfit": "5111",
+    "pdff_not_plausible": "5112",
+    **dict.fromkeys(("no_pixel_data", "pixels_unreadable", "pixels_beyond_bits", "header_unreadable"), "5113"),
+    **dict.fromkeys(
+        (
+            *("echo_after_repetition", "field_strength_contradicts", "impossible_values", "mixed_repetitions"),
+            *("mixed_scaling", "no_field_strength", "no_geometry", "scaling_incomplete", "unknown_kind"),
+        ),
+        "5114",
+    ),
+    **dict.fromkeys(
+        (
+            *("region_ambiguous", "region_empty", "region_low_signal", "region_not_liver", "region_other_frame"),
+            *("region_other_patient", "region_outside", "region_unreadable"),
+        ),
+        "5115",
+    ),
 }
 
 

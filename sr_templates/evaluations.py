@@ -2,13 +2,16 @@
 
 from highdicom.sr import CodedConcept, ContentItem
 
-from quant.result import ClinicianDecides, FollowUpInterval, LiverIronResult, View
+from quant.advice import refusal_advice
+from quant.result import ClinicianDecides, FollowUpInterval, LiverIronResult, QcLine, Statistics, View
+from quant.wording import format_lic, format_lic_range, format_percent, format_rate
 from sr_templates import codes
 from sr_templates.content import HAS_CONCEPT_MOD, HAS_PROPERTIES, code, container, date, derivation, num, text, yes_no
 from sr_templates.envelope import BuildContext
 from sr_templates.measurements import tracking
 
 RESEARCH_USE_TEXT = "For research use only, not for diagnosis."
+_GRAVITY = ("failure", "warning", "info")
 UNSIGNED_POLICY_TEXT = "The follow-up policy is not yet approved by the site."
 
 
@@ -66,15 +69,51 @@ def evaluations(context: BuildContext) -> ContentItem:
     if result.revision is not None and result.revision.number > 1:
         items.append(text(codes.COMMENT, result.revision.text))
     if result.status == "measured":
-        items += [*_views(result), *_remarks(result), *_quality(result)]
+        items += [*_conclusion(result), *_views(result), *_remarks(result), *_quality(result)]
     else:
         items += [
             text(codes.CONCLUSION, f"Liver iron could not be measured. {reason.text} [{reason.code}]")
             for reason in result.reasons
         ]
+        items += [text(codes.RECOMMENDATION, advice) for advice in refusal_advice(result)]
     items += _follow_up(result)
-    items += [text(codes.QUALITY_FINDING, f"{line.severity}: {line.text} [{line.code}]") for line in result.qc]
+    items += [text(codes.QUALITY_FINDING, f"{line.severity}: {line.text} [{line.code}]") for line in _findings(result)]
     return container(codes.QUALITATIVE_EVALUATIONS, items)
+
+
+def _findings(result: LiverIronResult) -> list[QcLine]:
+    """The quality lines, the gravest first, without those that the report says elsewhere."""
+    said = {reason.text for reason in result.reasons}
+    if result.prior_check is not None:
+        said.add(result.prior_check.text)
+    return sorted((line for line in result.qc if line.text not in said), key=lambda line: _GRAVITY.index(line.severity))
+
+
+def _conclusion(result: LiverIronResult) -> list[ContentItem]:
+    """What a reader takes away, in one item, in the digits of the page."""
+    lic, r2star = result.lic_mg_per_g, result.r2star_per_s
+    if lic is None:
+        return [] if r2star is None else [text(codes.CONCLUSION, _r2star_words(r2star))]
+    bound = "at least " if _at_least(result) else ""
+    molar = "" if result.lic_umol_per_g_median is None else f" ({bound}{result.lic_umol_per_g_median:.0f} umol/g)"
+    value = f"{format_lic(lic.median)} mg/g dry weight{'' if format_lic(lic.median).startswith('<') else molar}"
+    if bound:
+        words = f"LIC is {bound}{value}: a lower bound, not the value itself."
+    else:
+        words = f"LIC {value}, 95 % interval {format_lic_range(*lic.interval95)} mg/g."
+    if result.grade is not None:
+        words += f" Grade ({result.grade.scheme}): {result.grade.label}."
+        if result.grade.borderline:
+            chances = (f"{c.label} {format_percent(c.probability)}" for c in result.grade.candidates)
+            words += f" Borderline: {', '.join(chances)} (measurement only)."
+    return [text(codes.CONCLUSION, words)]
+
+
+def _r2star_words(r2star: Statistics) -> str:
+    if r2star.bound is not None:
+        return f"R2* is at least {format_rate(r2star.median)} /s. No LIC and no grade can be given."
+    low, high = (format_rate(end) for end in r2star.interval95)
+    return f"R2* {format_rate(r2star.median)} /s, 95 % interval {low} to {high} /s. No LIC and no grade can be given."
 
 
 def _views(result: LiverIronResult) -> list[ContentItem]:
@@ -104,17 +143,9 @@ def _at_least(result: LiverIronResult) -> bool:
 
 def _remarks(result: LiverIronResult) -> list[ContentItem]:
     lines = []
-    lic = result.lic_mg_per_g
-    at_least = "at least " if _at_least(result) else ""
-    if lic is not None and at_least:
-        lines.append(f"LIC is at least {lic.median:.1f} mg/g dry weight: a lower bound, not the value itself.")
-    if result.grade is not None:
-        lines.append(f"Grade ({result.grade.scheme}): {result.grade.label}.")
-    if result.lic_umol_per_g_median is not None:
-        lines.append(f"LIC median: {at_least}{result.lic_umol_per_g_median:.1f} umol/g dry weight.")
     if result.other_calibrations:
         others = "; ".join(f"{c.id} {c.lic_mg_per_g:.2f} mg/g ({c.doi})" for c in result.other_calibrations)
-        each = ", each a lower bound too" if at_least else ""
+        each = ", each a lower bound too" if _at_least(result) else ""
         lines.append(f"Other published calibrations of this field strength give for the same R2*{each}: {others}.")
     if result.prior_check is not None:
         lines.append(result.prior_check.text)

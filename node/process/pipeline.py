@@ -5,7 +5,7 @@ A study that cannot be measured gives a result that says so, with its reasons, i
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -41,6 +41,9 @@ from quant.result import FitSummary, LiverIronResult, QcLine, Reason
 from quant.settings import AssessmentSettings
 
 Tell = Callable[[str], None]
+
+_COUNTED_AGAIN = frozenset({"few_echoes"})  # the assessment counts the echoes as well
+_OF_A_VALUE = frozenset({"roi_discs"})  # states R2*, of which a refusal says nothing and a lower bound nothing more
 
 
 def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOutput:
@@ -148,8 +151,14 @@ def result_of(measured: Measured, job: JobInput, config: Config, settings: Asses
         qc=(*bare.qc, *loaded.qc, *_phase_lines(measured), *(measured.region.qc if measured.region else ())),
     )
     if measured.measurement is None:
-        return replace(refused, follow_up=technical_repeat(measured.refusals[0].text))
+        return replace(
+            refused, qc=_without(refused.qc, _OF_A_VALUE), follow_up=technical_repeat(measured.refusals[0].text)
+        )
     return _assessed(refused, measured, measured.measurement, job, config, settings)
+
+
+def _without(lines: Iterable[QcLine], codes: frozenset[str]) -> tuple[QcLine, ...]:
+    return tuple(line for line in lines if line.code not in codes)
 
 
 def _phase_lines(measured: Measured) -> tuple[QcLine, ...]:
@@ -191,10 +200,12 @@ def _assessed(
         study_date=measured.loaded.study.study_date,
         indication=indication.indication,
     )
-    earlier = (line for line in base.qc if line.code != "few_echoes")  # the assessment counts the echoes as well
     pdff_percent = None if fat_suppressed(measured.loaded.qc) else assessment.pdff_percent
+    r2star = assessment.r2star_per_s
+    valued = r2star is not None and r2star.bound is None
+    earlier = _without(base.qc, _COUNTED_AGAIN if valued else _COUNTED_AGAIN | _OF_A_VALUE)
     ours = {
-        "r2star_per_s": None if assessment.r2star_per_s is None else assessment.r2star_per_s.median,
+        "r2star_per_s": r2star.median if r2star is not None and valued else None,
         "pdff_percent": None if pdff_percent is None else pdff_percent.median,
     }
     assert measured.region is not None  # there is a measurement

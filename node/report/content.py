@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from node.report.advice import advice_for
+from quant.advice import refusal_advice
 from quant.calibration import CALIBRATIONS
 from quant.follow_up import EARLIER_STANDS, NOT_APPROVED, months_text
 from quant.grading import scheme_by_id
@@ -98,7 +98,6 @@ class ReportContent:
 def report_content(result: LiverIronResult) -> ReportContent:
     """The words and digits of ``result``."""
     follow_up_title, follow_up_flags, follow_up_text = _follow_up(result)
-    refused = result.status != "measured"
     why = tuple(reason.text for reason in result.reasons)  # said once
     return ReportContent(
         title=TITLE,
@@ -107,7 +106,7 @@ def report_content(result: LiverIronResult) -> ReportContent:
         headline=_headline(result),
         statements=_statements(result),
         reasons=why,
-        advice=_advice(result) if refused else (),
+        advice=refusal_advice(result),
         numbers=_numbers(result),
         calibration=_calibration(result),
         others=_others(result),
@@ -127,15 +126,14 @@ def _revision(result: LiverIronResult) -> str:
     return "" if result.revision is None or result.revision.number == 1 else result.revision.text
 
 
-def _advice(result: LiverIronResult) -> tuple[str, ...]:
-    """What to do about all the reasons, each thing once."""
-    said = (text for reason in result.reasons for text in advice_for(reason.code, result.acquisition, result.fit))
-    return tuple(dict.fromkeys(said))
-
-
 def _worst_first(lines: Sequence[QcLine]) -> list[QcLine]:
-    """Failures, then warnings: where a page cannot hold them all, the first ones stand on it."""
-    return sorted((line for line in lines if line.severity != "info"), key=lambda line: line.severity != "failure")
+    """Failures, what makes the value a lower bound, other warnings: where a page cannot hold them all, the first ones
+    stand on it."""
+
+    def rank(line: QcLine) -> int:
+        return 0 if line.severity == "failure" else 1 if line.code == "lic_lower_bound" else 2
+
+    return sorted((line for line in lines if line.severity != "info"), key=rank)
 
 
 def _says_something(note: QcLine) -> bool:

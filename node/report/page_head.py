@@ -31,7 +31,7 @@ from quant.result import LiverIronResult
 
 NO_WARNINGS = "No warnings"
 MARKER = "warnings marker"
-_INTERVAL, _CHANCES, _CHANGE, _SCALE = 128, 150, 158, 184  # from the top of the panel
+_INTERVAL, _CHANCES, _CHANGE, _SCALE = 128, 150, 158, 190  # from the top of the panel
 
 
 def draw_banner(sheet: Sheet, content: ReportContent) -> None:

@@ -1,6 +1,7 @@
 """The whole assessment of a region: the cases every release must get right."""
 
 import math
+import re
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -218,6 +219,28 @@ def test_lower_bound_below_an_edge_does_not_deny_overload() -> None:
 )
 def test_quality_lines(changes: dict[str, Any], code: str, severity: str) -> None:
     assert line(assessed(67.73, **changes), code).severity == severity
+
+
+REFUSED: list[dict[str, Any]] = [{"echoes_used": 3}, {"fraction_failed": 0.6}, {"misfit": 0.2}]
+
+
+@pytest.mark.parametrize("changes", REFUSED)
+@pytest.mark.parametrize("field_t", [1.5, 3.0])
+def test_no_quality_line_of_a_refusal_states_the_value(changes: dict[str, Any], field_t: float) -> None:
+    result = assessed(121.6, field_t, **{**FOUR_AT_3_T, **changes}, pooled_ratio=1.12)
+    assert result.refusals
+    assert "fat_not_modelled" in codes(result)
+    for entry in result.qc:
+        assert not re.search(r"\d /s|mg/g|T2\* \(|T2\* of", entry.text), entry.text
+
+
+def test_no_quality_line_of_a_lower_bound_states_more_than_the_bound() -> None:
+    result = assessed(1470.4, fraction_at_limit=0.99, pooled_ratio=1.2, measurable_limit_per_s=1052.0)
+    assert result.r2star_per_s is not None
+    assert result.r2star_per_s.bound == "at_least"
+    assert "Pooled fit and median of voxel fits are 20 % apart." in line(result, "pooled_disagreement").text
+    told = {float(rate) for entry in result.qc for rate in re.findall(r"(\d+(?:\.\d+)?) /s", entry.text)}
+    assert not [rate for rate in told if rate > result.r2star_per_s.median + 0.5]
 
 
 def test_a_healthy_liver_under_the_advised_protocol_warns_of_nothing() -> None:

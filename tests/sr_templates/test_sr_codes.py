@@ -8,6 +8,7 @@ from highdicom.sr import CodedConcept
 from pydicom.sr._concepts_dict import concepts as dictionary
 
 import quant.liver
+import quant.quality
 from quant.calibration import CALIBRATIONS
 from quant.grading import SCHEMES
 from sr_templates import codes
@@ -99,7 +100,7 @@ def test_no_other_module_holds_a_code() -> None:
 
 def test_every_refusal_of_the_liver_search_has_a_code_of_its_own() -> None:
     sources = (Path(quant.liver.__file__).parent).glob("*.py")
-    refusals = {code for path in sources for code in re.findall(r'"(roi_[a-z_]+)"', path.read_text("utf-8"))}
+    refusals = {code for path in sources for code in re.findall(r'"(roi_[a-z0-9_]+)"', path.read_text("utf-8"))}
     refusals -= {
         "roi_single_slice",
         "roi_high_r2star",
@@ -110,3 +111,10 @@ def test_every_refusal_of_the_liver_search_has_a_code_of_its_own() -> None:
     }  # warnings and information
     assert len(refusals) >= 10
     assert sorted(code for code in refusals if codes.absence_reason(code).value == "5100") == []
+
+
+def test_every_refusal_of_the_quality_of_a_region_has_a_code_of_its_own() -> None:
+    source = Path(quant.quality.__file__).read_text("utf-8")
+    failures = set(re.findall(r'code="([a-z_]+)", severity="failure"', source))
+    assert failures == {"echo_count", "fraction_failed", "pooled_misfit", "pdff_not_plausible"}
+    assert len({codes.absence_reason(code).value for code in failures} - {"5100"}) == len(failures)

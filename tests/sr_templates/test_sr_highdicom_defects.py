@@ -124,6 +124,13 @@ def test_a_number_without_a_value_cannot_be_made() -> None:
         hd.sr.NumContentItem(codes.R2STAR, None, codes.PER_SECOND)
 
 
+def test_a_number_without_a_value_cannot_be_read() -> None:
+    item = hd.sr.NumContentItem(codes.R2STAR, 1.0, codes.PER_SECOND, qualifier=codes.MEASUREMENT_FAILURE)
+    item.MeasuredValueSequence = []  # PS3.3 C.18.1: type 2, empty with the qualifier as the reason
+    with pytest.raises(IndexError):
+        hd.sr.NumContentItem.from_dataset(item)  # what reading a report does; else see docs/decisions/0021
+
+
 def test_counts_are_written_as_decimals() -> None:
     item = hd.sr.NumContentItem(codes.VOXEL_COUNT, 600, codes.VOXELS)
     assert str(item.MeasuredValueSequence[0].NumericValue) == "600.0", "content.num need not repair counts"

@@ -28,6 +28,7 @@ from tests.sr_templates.sr_sources import (
     make_identity,
     make_maps,
     make_mask,
+    make_refusal,
     make_result,
 )
 
@@ -48,6 +49,15 @@ SETS = {
     "enhanced oblique": lambda: build(make_enhanced(make_geometry("oblique", 3))),
     "single slice": lambda: build(make_classic(make_geometry(n_slices=1))),
     "refusal": lambda: build_refusal(make_classic(make_geometry(n_slices=2))),
+    "refusal with advice": lambda: build(
+        make_classic(make_geometry(n_slices=1)),
+        make_refusal(
+            reasons=(Reason(code="roi_low_signal", text="The region has too little signal."),),
+            acquisition=make_result(make_maps(1), make_mask(1)).acquisition,
+        ),
+        mask=None,
+        maps=None,
+    ),
     "refusal without maps": lambda: build_refusal(make_enhanced(make_geometry(n_slices=2)), maps=None),
     "no calibration": lambda: build(make_classic(make_geometry(n_slices=1)), **without_iron(1)),
     "at least": lambda: build_bounded(1),
@@ -213,6 +223,50 @@ def test_a_refusal_says_so_in_codes_and_words(refused: BuiltSet) -> None:
     assert any("No region of the images is liver with certainty. [no_liver_found]" in text for text in texts)
 
 
+def test_a_refusal_says_what_to_do_at_the_next_scan() -> None:
+    reasons = tuple(Reason(code=code, text=f"{code}.") for code in ("roi_low_signal", "roi_heterogeneous"))
+    acquisition = make_result(make_maps(1), make_mask(1)).acquisition
+    assert acquisition is not None
+    late = replace(acquisition, echo_times_s=(0.003, 0.006, 0.009))
+    result = make_refusal(reasons=reasons, acquisition=late)
+    report = report_of(build(make_classic(make_geometry(n_slices=1)), result, mask=None, maps=None))
+    told = [item.TextValue for item in items_of(report) if item.ValueType == "TEXT" and name_of(item) == "121075"]
+    assert told == [
+        "For more signal at the next scan: a first TE of about 1 ms (now 3.00 ms); an echo spacing below 1.5 ms "
+        "(now 3.00 ms); larger voxels or thicker slices.",
+        "Repeat in one breath-hold; check the images for motion, artefacts and lesions.",
+    ]
+
+
+def conclusions(built: BuiltSet) -> list[str]:
+    items = items_of(report_of(built))
+    return [item.TextValue for item in items if item.ValueType == "TEXT" and name_of(item) == "121077"]
+
+
+def test_the_conclusion_says_in_one_item_what_was_measured(measured: BuiltSet) -> None:
+    assert conclusions(measured) == [
+        "LIC 2.1 mg/g dry weight (37 umol/g), 95 % interval 1.9 to 2.2 mg/g. Grade (guglielmo-2023): mild. "
+        "Borderline: normal 4 %, mild 96 % (measurement only)."
+    ]
+    assert conclusions(build(make_classic(make_geometry(n_slices=1)), **without_iron(1))) == [
+        "R2* 67.7 /s, 95 % interval 63.5 to 71.9 /s. No LIC and no grade can be given."
+    ]
+
+
+def test_quality_findings_come_the_gravest_first_and_say_nothing_twice() -> None:
+    reason = Reason(code="roi_low_signal", text="The region has too little signal.")
+    qc = (
+        QcLine(code="a", severity="info", text="A note."),
+        QcLine(code="b", severity="warning", text="A warning."),
+        QcLine(code="roi_low_signal", severity="failure", text=reason.text),
+        QcLine(code="c", severity="failure", text="A failure."),
+    )
+    result = make_refusal(reasons=(reason,), qc=qc)
+    report = report_of(build(make_classic(make_geometry(n_slices=1)), result, mask=None, maps=None))
+    found = [i.TextValue for i in items_of(report) if i.ValueType == "TEXT" and name_of(i) == "111052"]
+    assert found == ["failure: A failure. [c]", "warning: A warning. [b]", "info: A note. [a]"]
+
+
 def items_of(item: Dataset) -> list[Dataset]:
     """All content items below ``item``."""
     children = list(item.get("ContentSequence") or [])
@@ -287,7 +341,7 @@ def test_a_bound_is_a_qualifier_and_words_and_nothing_else() -> None:
         assert set(found) == uncertainty
         assert next(iter(found.values())) == pytest.approx(distance)
     texts = " ".join(item.TextValue for item in items_of(report) if item.ValueType == "TEXT")
-    for words in ("LIC is at least 25.9 mg/g", "LIC median: at least 463.3 umol/g", "T2* at most this value"):
+    for words in ("LIC is at least 25.9 mg/g", "(at least 463 umol/g): a lower bound", "T2* at most this value"):
         assert words in texts
     assert "246112005" not in code_answers(report)  # no severity: "severe" would be too little
 

@@ -325,8 +325,32 @@ def test_a_reader_s_region_says_everywhere_what_it_replaces_and_what_changed(
         assert predecessors == replaced == set(record["revision"]["replaces"])
 
 
-def test_a_refusal_says_why_everywhere_and_gives_no_number(refused: Written, peer: Callable[[str], Path]) -> None:
+def test_no_words_about_a_lower_bound_give_a_higher_number(at_least: Written) -> None:
+    """But how much this acquisition can measure, which the bound may lie below."""
+    limit = at_least.record["fit"]["measurable_limit_per_s"]
+    told = [float(rate) for line in at_least.record["qc"] for rate in re.findall(r"(\d+\.?\d*) /s", line["text"])]
+    assert at_least.record["r2star_per_s"]["median"] <= limit
+    assert max(told) == pytest.approx(limit, abs=0.5)
+
+
+@pytest.fixture(scope="module")
+def refused_after_the_fit(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """A region with a value that must not be told: three echoes cannot show that they follow the model."""
+    phantom = make_abdomen(r2star_per_s=60.0, echo_times_s=(0.001, 0.0024, 0.0038), n_slices=3, matrix=128)
+    files = write_phantom(phantom, tmp_path_factory.mktemp("images"))
+    found = written(tmp_path_factory.mktemp("three"), files, "e")
+    assert [reason["code"] for reason in found.record["reasons"]] == ["echo_count"]
+    return found
+
+
+@pytest.mark.parametrize("name", ["refused", "refused_after_the_fit"])
+def test_a_refusal_says_why_everywhere_and_gives_no_number(
+    name: str, request: pytest.FixtureRequest, peer: Callable[[str], Path]
+) -> None:
+    refused: Written = request.getfixturevalue(name)
+    limit = squeezed(f"measurable to {refused.record['fit']['measurable_limit_per_s']:.0f} /s")
     for form, words in everywhere(refused, peer).items():
+        assert not re.findall(r"\d/s", words.replace(limit, "")), form
         for reason in refused.record["reasons"]:
             assert squeezed(reason["text"]) in words, form
         assert not re.search(r"\d(mg/g|[µμ]mol/g)", words), form

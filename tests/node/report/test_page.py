@@ -20,7 +20,7 @@ from node.report.pictures import ShownSlice
 from node.report.plots import COLOUR_MARGIN_MM, coloured_part, draw_map, map_caption
 from node.report.text import render_text
 from quant.result import Bound, LobesSummary, PartSummary, QcLine
-from tests.node.report.page_parts import html_of, page_of, words_on
+from tests.node.report.page_parts import html_of, page_of, texts_of, words_on
 from tests.node.report.report_cases import CASES, measured, refused
 
 
@@ -240,6 +240,22 @@ def test_lower_bound_is_an_arrow_to_the_right() -> None:
     assert arrow.xy[0] > arrow.xyann[0]
     assert case.result.lic_mg_per_g is not None
     assert min(line.get_xdata()[0] for line in scale.lines) == pytest.approx(case.result.lic_mg_per_g.median)
+
+
+@pytest.mark.parametrize("name", ["mild", "severe", "followed up", "crowded"])
+def test_the_histogram_stands_clear_of_the_words_above_it(name: str) -> None:
+    sheet = page_of(name)
+    boxes = texts_of(sheet)
+    top = next(ax for ax in sheet.figure.axes if ax.get_xscale() == "log").get_window_extent().y1
+    above = min(box.y0 - top for _, box in boxes if box.y0 > top - 30 and box.y1 > top + 10)
+    assert above > 6  # pixels of 1754
+
+
+def test_a_lower_bound_is_the_first_of_the_warnings() -> None:
+    case = CASES["four late echoes"]()
+    first = report_content(case.result).warnings[0]
+    assert case.result.qc[0].text != first
+    assert "a lower bound only" in first
 
 
 def test_borderline_stands_in_the_title_of_the_statement() -> None:

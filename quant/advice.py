@@ -2,7 +2,7 @@
 
 from quant.next_scan import EARLY_TE_MS, median_spacing_ms, more_signal
 from quant.quality import ADVISED_ECHOES, AT_LIMIT_BOUND
-from quant.result import AcquisitionSummary, FitSummary
+from quant.result import AcquisitionSummary, FitSummary, LiverIronResult
 
 _BY_HAND = "Draw the liver on these images or their maps and send that region, or repeat the scan."
 _ONE_BREATH = "Repeat in one breath-hold; check the images for motion, artefacts and lesions."
@@ -73,13 +73,23 @@ _DARK_LIVER = "If the liver is dark in the first echo, it may hold more iron tha
 _AS_ADVISED_SPACING_MS = 2.0
 
 
+def refusal_advice(result: LiverIronResult) -> tuple[str, ...]:
+    """What to do about all the reasons of a result without a number, each thing once; nothing for a measured one."""
+    if result.status == "measured":
+        return ()
+    said = (text for reason in result.reasons for text in advice_for(reason.code, result.acquisition, result.fit))
+    return tuple(dict.fromkeys(said))
+
+
 def advice_for(code: str, acquisition: AcquisitionSummary | None, fit: FitSummary | None) -> tuple[str, ...]:
     """What to do about the reason ``code``; nothing that ``acquisition`` had already is asked for."""
     stronger = () if acquisition is None else (more_signal(acquisition.echo_times_s, acquisition.field_t),)
     if code == "fraction_failed":
-        lost_in_noise = fit is not None and fit.fraction_at_limit > AT_LIMIT_BOUND
-        return (_ONE_BREATH if _echoes_enough(acquisition) else _MODEL_ECHOES, *(stronger if lost_in_noise else ()))
+        same = _ONE_BREATH if _echoes_enough(acquisition) else _MODEL_ECHOES
+        return (same, *(stronger if _lost_in_noise(fit) else ()))
     own = (_ADVICE[code],) if code in _ADVICE else ()
+    if code == "roi_no_torso":  # noise hides an outline as well as a small field of view cuts it
+        return (*own, *(stronger if _lost_in_noise(fit) else ()))
     if code in _FAINT:
         return (*own, *stronger) or (_BY_HAND,)
     if code in _NO_ORGAN and stronger:
@@ -89,6 +99,10 @@ def advice_for(code: str, acquisition: AcquisitionSummary | None, fit: FitSummar
     if code.startswith("roi_"):
         return (_BY_HAND,)
     return (_ONE_BREATH, *stronger) if _as_advised(acquisition) else (_GENERAL,)
+
+
+def _lost_in_noise(fit: FitSummary | None) -> bool:
+    return fit is not None and fit.fraction_at_limit > AT_LIMIT_BOUND
 
 
 def _echoes_enough(acquisition: AcquisitionSummary | None) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from node.report.advice import advice_for
+from quant.advice import advice_for
 from tests.node.report.report_cases import base_result
 
 HAD = base_result(1.5)
@@ -50,3 +50,9 @@ def test_failed_fits_with_signal_are_not_put_down_to_noise() -> None:
 )
 def test_without_an_acquisition_there_is_still_something_to_do(code: str) -> None:
     assert all(advice_for(code, None, None))
+
+
+def test_an_outline_lost_in_noise_asks_for_signal_and_one_that_is_cut_does_not() -> None:
+    assert MORE_SIGNAL in " ".join(advice_for("roi_no_torso", GOOD, replace(FIT, fraction_at_limit=0.43)))
+    assert MORE_SIGNAL not in " ".join(advice_for("roi_no_torso", GOOD, FIT))
+    assert "field of view" in advice_for("roi_no_torso", GOOD, FIT)[0]
