@@ -23,7 +23,7 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from node.config import QueueConfig
-from node.errors import BrokerError, TimeLimitError
+from node.errors import BrokerError, IronnodeError, TimeLimitError
 from node.ops.events import Event, emit
 
 TASK = "ironnode.process"
@@ -164,10 +164,14 @@ def serve_worker(
 
     ``make_handler`` runs once in every pool process, before it takes work; nothing heavy need be imported, and
     nothing that must not cross a fork is open, in the process that calls this.
+
+    Raises:
+        IronnodeError: what ``on_ready`` raised; the worker has ended, for nobody would know that it works.
     """
     app = _make_app(broker_url, queue)
     app.steps["consumer"].add(_Watch)
     handlers: list[Handler] = []
+    untold: list[IronnodeError] = []
 
     def end_run(_number: int, _frame: object) -> None:
         raise TimeLimitError(f"the run was ended after {queue.time_limit_s * _SOFT_LIMIT:g} s (queue.time_limit_s)")
@@ -184,6 +188,13 @@ def serve_worker(
             emit(Event.ROLE_DIED, logging.ERROR, role="worker", error=f"a pool process cannot start: {error}")
             raise SystemExit(1) from error
 
+    def tell_ready(**_: Any) -> None:
+        try:
+            on_ready()
+        except IronnodeError as error:
+            untold.append(error)
+            raise SystemExit(1) from error  # Celery logs any other and goes on
+
     def leave_logging_alone(**_: Any) -> None:
         """Celery sets up logging unless somebody listens to this signal."""
         get_logger().propagate = True  # a killed pool process is one of our log's lines, not words beside it
@@ -192,7 +203,7 @@ def serve_worker(
     warnings.filterwarnings("ignore", category=SecurityWarning)
     signals.setup_logging.connect(leave_logging_alone, weak=False)
     signals.worker_process_init.connect(prepare, weak=False)
-    signals.worker_ready.connect(lambda **_: on_ready(), weak=False)
+    signals.worker_ready.connect(tell_ready, weak=False)
     worker = app.Worker(
         pool="prefork",
         concurrency=queue.concurrency,
@@ -206,4 +217,6 @@ def serve_worker(
         doorbell=Doorbell(broker_url, queue),  # Celery hands unknown options to every step
     )
     worker.start()
+    if untold:
+        raise untold[0]
     raise SystemExit(worker.exitcode or 0)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,3 +97,27 @@ def test_a_path_too_long_for_a_socket_moves_to_a_private_folder(tmp_path, monkey
         broker.socket_path.parent.chmod(0o755)
         with pytest.raises(BrokerError, match="open to others"):
             EmbeddedBroker(deep)
+
+
+WORKER_ON_A_FULL_DISK = """
+import sys
+from node.config import QueueConfig
+from node.errors import DiskFullError
+from node.jobs.celery_queue import serve_worker
+
+def announce():
+    raise DiskFullError("worker.json cannot be written: No space left on device")
+
+try:
+    serve_worker(sys.argv[1], QueueConfig(concurrency=1), lambda: lambda job_id, owner: None, announce)
+except DiskFullError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_worker_that_cannot_tell_that_it_is_ready_ends_and_says_why(broker) -> None:
+    """It would work on, and the node never count as started."""
+    command = [sys.executable, "-c", WORKER_ON_A_FULL_DISK, broker.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "worker.json cannot be written: No space left on device"
