@@ -16,7 +16,7 @@ import numpy.typing as npt
 from quant.acquisition import BoolArray
 from quant.liver.plane import Plane, label, median, square
 from quant.liver.tissue import FittedBody
-from quant.liver.torso import Torso, ramp
+from quant.liver.torso import Torso
 
 Values = npt.NDArray[np.float64]
 
@@ -142,10 +142,8 @@ def _described(mask: BoolArray, maps: Values, torso: Torso, plane: Plane) -> lis
     mean_left, mean_back = mean(left), mean(back)
     own = plane.pixel_mm2 / 12  # what a pixel's extent adds to the second moments
     var_left, var_back = mean(left**2) - mean_left**2 + own, mean(back**2) - mean_back**2 + own
-    middle, half = (
-        (var_left + var_back) / 2,
-        np.hypot((var_left - var_back) / 2, mean(left * back) - mean_left * mean_back),
-    )
+    middle = (var_left + var_back) / 2
+    half = np.hypot((var_left - var_back) / 2, mean(left * back) - mean_left * mean_back)
     long_sd, short_sd = np.sqrt(middle + half), np.sqrt(np.maximum(middle - half, own))
     area = pixels * plane.pixel_mm2
     columns = np.stack(
@@ -260,4 +258,5 @@ def _as_the_pair_lies(cava: _Vessel, aorta: _Vessel, side: int) -> float:
 
 
 def _ramp(value: float, low: float, high: float) -> float:
-    return float(ramp(np.float64(value), low, high))
+    """0 below ``low``, 1 above ``high``, linear between."""
+    return min(max((value - low) / (high - low), 0.0), 1.0)
