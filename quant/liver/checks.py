@@ -43,6 +43,10 @@ _STOMACH_FRONT, _SPLEEN_FRONT = 0.20, 0.40  # of the torso's depth: stomach and 
 LEAST_BODY_SHARE = 0.055  # of the torso's cross-section, that a whole liver fills
 _REGION_MARGIN = 0.01  # of the torso's depth, between the front of an organ and that of the region in it
 _REGION_BEHIND = 0.15  # of the torso's depth, between these: the region lies in another organ than what reaches forward
+# Where the great vessels tell the side, nothing at the right is a spleen and nothing at the left the liver: then the
+# region may lie further to the middle, and the organ opposite outweigh it, though not by as much as without a liver.
+_MOST_MIDDLE, _MOST_MIDDLE_OF_SIDE_KNOWN = 0.37, 0.40
+_SIDE_KNOWN_LEAST_RIGHT = 0.4
 
 
 def _most_alike(m: Measures) -> float:
@@ -52,8 +56,15 @@ def _most_alike(m: Measures) -> float:
     return _ALIKE_PAIR if abs(m.front - m.opposite_front) < _ALIKE_FORWARD else 0.50
 
 
+def side_known(m: Measures) -> bool:
+    """Whether the great vessels show that the images are not mirrored and the patient has no situs inversus."""
+    return m.vessel_side > 0
+
+
 def _other_side(m: Measures) -> bool:
     """Whether the organ opposite is rather the liver than the one found."""
+    if side_known(m):
+        return m.right_over_left < _SIDE_KNOWN_LEAST_RIGHT
     if m.front_back > _BEHIND and m.right_over_left < _BEHIND_CLEARLY_RIGHT:
         return True
     forward = float(np.clip(m.opposite_front - m.front, *_FORWARD))
@@ -87,7 +98,9 @@ def _as_a_spleen(m: Measures) -> bool:
 
     A liver's lower end may lie as far behind, but then its spleen lies further behind.
     """
-    if _own_left_part(m) or m.right_over_left > _NO_LIVER_OPPOSITE or m.opposite_front < _STOMACH_FRONT:
+    if side_known(m) or _own_left_part(m) or m.right_over_left > _NO_LIVER_OPPOSITE:
+        return False
+    if m.opposite_front < _STOMACH_FRONT:
         return False
     front = max(m.front, m.region_front - _REGION_MARGIN)
     return front > _REACHES_FORWARD and m.opposite_front < front + _FURTHER_FORWARD
@@ -95,7 +108,9 @@ def _as_a_spleen(m: Measures) -> bool:
 
 def _joined(m: Measures) -> bool:
     """Whether what reaches forward in the organ found is not what holds the region: liver and spleen taken for one."""
-    if _own_left_part(m) or m.right_over_left > _NO_LIVER_OPPOSITE or m.opposite_front > _SPLEEN_FRONT:
+    if side_known(m) or _own_left_part(m) or m.right_over_left > _NO_LIVER_OPPOSITE:
+        return False
+    if m.opposite_front > _SPLEEN_FRONT:
         return False
     return m.region_behind > _REGION_BEHIND
 
@@ -141,8 +156,8 @@ CHECKS: tuple[Check[Measures], ...] = (
     Check(
         code="roi_position",
         shown="right_left",
-        limit=0.37,  # correct regions of right lobes: up to 0.35; a liver with situs inversus reaches over to 0.4
-        hit=lambda m: not 0.15 < m.right_left < 0.37,
+        limit=_MOST_MIDDLE,  # correct regions of right lobes: up to 0.35; a liver with situs inversus reaches to 0.4
+        hit=lambda m: not 0.15 < m.right_left < (_MOST_MIDDLE_OF_SIDE_KNOWN if side_known(m) else _MOST_MIDDLE),
         text="The region does not lie in the right part of the body where the liver is.",
     ),
     Check(
@@ -166,6 +181,14 @@ CHECKS: tuple[Check[Measures], ...] = (
         limit=0.27,
         hit=lambda m: m.lateral_gap > 0.27,
         text="The organ found does not reach the right side wall as the liver does.",
+    ),
+    Check(
+        code="roi_wrong_side",
+        shown="vessel_side",
+        limit=0.0,
+        hit=lambda m: m.vessel_side < 0,
+        text="The vena cava lies left of the aorta: mirrored images or situs inversus.",
+        anywhere=True,
     ),
     Check(
         code="roi_wrong_side",

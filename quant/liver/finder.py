@@ -7,6 +7,7 @@ from quant.acquisition import BoolArray, MultiEcho
 from quant.fit import R2StarMap
 from quant.liver.checks import CHECKS, LEAST_BODY_SHARE, refused_by
 from quant.liver.ghosts import ghost_level
+from quant.liver.great_vessels import vessel_side
 from quant.liver.images import WorkingImages, prepare
 from quant.liver.left_lobe import LEFT_LOBE_CHECKS, left_lobe_warning, measure_left_lobe
 from quant.liver.measures import Measures, measure
@@ -50,7 +51,7 @@ def find_liver(acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParamet
         return region
     if _shows_dark_tissue(scene, parameters):
         coarser = parameters.coarser()
-        second = _refused_or(lambda: _find(_seen(acquisition, fit, coarser), coarser))
+        second = _refused_or(lambda: _find(replace(_seen(acquisition, fit, coarser), side=scene.side), coarser))
         if second.mask is not None and second.checks["r2star_per_s"] > _NOISY_R2STAR_PER_S:
             return second
     left = _refused_or(lambda: _find(scene, parameters.left_lobe(), left_lobe=True))
@@ -116,6 +117,7 @@ class _Scene:
     torso: Torso
     body: FittedBody
     ghosts: float
+    side: float  # of the great vessels; the coarser images of the second search hardly show them
     given: BoolArray | None
 
 
@@ -132,14 +134,16 @@ def _seen(
     box = torso.box(_MARGIN)
     given = None if outline is None else to_working(outline, images, axes)[:, box[0], box[1]]
     images, torso = images.cropped(*box), torso.cropped(*box)
+    body = fit_body(images, torso, parameters)
     return _Scene(
         acquisition=acquisition,
         fit=fit,
         axes=axes,
         images=images,
         torso=torso,
-        body=fit_body(images, torso, parameters),
+        body=body,
         ghosts=ghosts,
+        side=vessel_side(body, torso, images.plane, images.field_t),
         given=given,
     )
 
@@ -159,7 +163,7 @@ def _find(scene: _Scene, parameters: FinderParameters, *, left_lobe: bool = Fals
         return search_within(scene.given, scene.body, torso, images, varied)
 
     found = again(parameters)
-    measures = measure(found, torso, images, scene.ghosts, parameters)
+    measures = measure(found, torso, images, parameters, ghost_level=scene.ghosts, vessel_side=scene.side)
     if left_lobe:
         measures = measure_left_lobe(measures, found, torso, images, parameters)
         refusals, qc = refused_by(measures, LEFT_LOBE_CHECKS)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quant.acquisition import BoolArray
-from quant.liver.checks import CHECKS, Check
+from quant.liver.checks import CHECKS, Check, side_known
 from quant.liver.images import WorkingImages
 from quant.liver.measures import Measures, share_elsewhere
 from quant.liver.parameters import DEFAULTS, FinderParameters
@@ -25,6 +25,7 @@ _SPLEEN = 0.62  # of the torso's width: left of it and behind lies the spleen al
 # A left lobe lies more to the left than to the right, its middle at 0.515 of the width from the right and more; in
 # mirrored images it lies at 0.485 and less.
 _LEAST_MIDDLE, _MOST_MIDDLE = 0.51, 0.62
+_LEAST_MIDDLE_OF_SIDE_KNOWN = 0.42  # where the great vessels tell that the images are not mirrored
 # One slice shows less of what else there is: it must leave more room at the left and behind, and be clear of noise. The
 # tip of a lobe, narrower than this, may lie on either side.
 _ALONE_LEAST_WIDTH = 0.22
@@ -39,6 +40,7 @@ class LeftLobeMeasures(Measures):
     middle: float
     leftmost: float
     elsewhere: float  # tissue as dark, over the organ's area, that is neither spleen nor spine
+    elsewhere_left: float  # the part of it that no right lobe can be
     behind_left: float  # the same where the spleen lies
     slices: float  # that the region has
 
@@ -61,9 +63,15 @@ def measure_left_lobe(
         middle=middle,
         leftmost=leftmost,
         elsewhere=as_dark(~(behind & (torso.right_left > _SPLEEN_AND_SPINE))),
+        elsewhere_left=as_dark(~behind & (torso.right_left > _SPLEEN_AND_SPINE)),
         behind_left=as_dark(behind & (torso.right_left > _SPLEEN)),
         slices=float(search.parenchyma.region.any((1, 2)).sum()),
     )
+
+
+def _about_the_midline(m: LeftLobeMeasures) -> bool:
+    least = _LEAST_MIDDLE_OF_SIDE_KNOWN if side_known(m) else _LEAST_MIDDLE
+    return least < m.middle < _MOST_MIDDLE and (m.rightmost > 0.22 or side_known(m))
 
 
 def _stands_alone(m: LeftLobeMeasures) -> bool:
@@ -78,14 +86,14 @@ LEFT_LOBE_CHECKS: tuple[Check[LeftLobeMeasures], ...] = (
         code="roi_position",
         shown="middle",
         limit=_MOST_MIDDLE,
-        hit=lambda m: not _LEAST_MIDDLE < m.middle < _MOST_MIDDLE or m.rightmost < 0.22,
+        hit=lambda m: not _about_the_midline(m),
         text="The organ found does not lie about the midline, more to the left, as a left lobe does.",
     ),
     Check(
         code="roi_wrong_side",
         shown="leftmost",
         limit=0.82,
-        hit=lambda m: m.leftmost > 0.82,
+        hit=lambda m: m.leftmost > 0.82 and not side_known(m),
         text="The organ found reaches to the left wall, as a liver with situs inversus or in mirrored images does.",
     ),
     Check(
@@ -120,21 +128,21 @@ LEFT_LOBE_CHECKS: tuple[Check[LeftLobeMeasures], ...] = (
         code="roi_wrong_side",
         shown="slices",
         limit=2.0,
-        hit=lambda m: m.slices < 2 and not _stands_alone(m),
+        hit=lambda m: m.slices < 2 and not (side_known(m) or _stands_alone(m)),
         text="This one slice does not tell a left lobe from the edge of a liver with situs inversus.",
     ),
     Check(
         code="roi_rival",
         shown="elsewhere",
         limit=0.05,
-        hit=lambda m: m.elsewhere > 0.05,
+        hit=lambda m: (m.elsewhere_left if side_known(m) else m.elsewhere) > 0.05,
         text="Tissue as dark as the organ found lies where a right lobe would, or at the left.",
     ),
     Check(
         code="roi_wrong_side",
         shown="behind_left",
         limit=0.25,
-        hit=lambda m: m.behind_left > 0.25,
+        hit=lambda m: m.behind_left > 0.25 and not side_known(m),
         text="Tissue as dark as the organ found lies behind at the left: a spleen or the liver of a situs inversus.",
     ),
 )

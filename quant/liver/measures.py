@@ -48,6 +48,7 @@ class Measures:
     pooled_density: float
     ghosts: float  # in the air beside the body, over the region's first echo
     rival_score: float  # of the best rival with a comparable radius, over the organ's
+    vessel_side: float  # above 0 where the vena cava lies right of the aorta, below where left (``great_vessels``)
 
     def as_dict(self) -> dict[str, float]:
         """By name."""
@@ -63,9 +64,16 @@ _NOISE_MARGIN, _NATURAL_SD = 1.3, 0.09  # expected SD = margin x noise + spread 
 
 
 def measure(
-    search: Search, torso: Torso, images: WorkingImages, ghost_level: float, parameters: FinderParameters
+    search: Search,
+    torso: Torso,
+    images: WorkingImages,
+    parameters: FinderParameters,
+    *,
+    ghost_level: float,
+    vessel_side: float,
 ) -> Measures:
-    """Values of all self-checks for one search's region; ``ghost_level`` as by ``quant.liver.ghosts``."""
+    """Values of all self-checks for one search's region; ``ghost_level`` as by ``quant.liver.ghosts``, ``vessel_side``
+    as by ``quant.liver.great_vessels``."""
     organ, parenchyma, tissue = search.organ, search.parenchyma, search.tissue
     region, plane = parenchyma.region, images.plane
     r2star = search.r2star_per_s
@@ -114,6 +122,7 @@ def measure(
             (c.score / organ.best.score for c in organ.rivals if c.radius_mm > _RIVAL_RADIUS * organ.best.radius_mm),
             default=0.0,
         ),
+        vessel_side=vessel_side,
     )
 
 

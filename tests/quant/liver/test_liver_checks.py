@@ -38,6 +38,7 @@ GOOD = Measures(
     pooled_density=1.0,
     ghosts=0.05,
     rival_score=0.1,
+    vessel_side=0.0,
 )
 
 
@@ -96,6 +97,10 @@ def test_a_good_region_passes() -> None:
         ({"dark_share": 0.9}, "roi_dark_organ"),
         ({"front": 0.35, "opposite_front": 0.45}, "roi_dark_organ"),
         ({"rival_score": 0.6}, "roi_rival"),
+        ({"vessel_side": -0.6}, "roi_wrong_side"),
+        ({"vessel_side": 0.6, "right_over_left": 0.3}, "roi_wrong_side"),
+        ({"vessel_side": 0.6, "right_left": 0.42}, "roi_position"),
+        ({"vessel_side": 0.6, "front": 0.41, "region_front": 0.43, "darker_in_front": 0}, "roi_wrong_side"),
     ],
 )
 def test_one_bad_measure_refuses_with_one_reason(changes: dict[str, float], code: str) -> None:
@@ -139,3 +144,20 @@ def test_the_organ_opposite_counts_more_the_further_forward_it_reaches() -> None
     beside_spleen = replace(GOOD, right_over_left=0.9, front=0.2, opposite_front=0.4)
     assert refused_by(beside_spleen, CHECKS) == ((), ())
     assert refused_by(replace(beside_spleen, opposite_front=0.25), CHECKS)[0][0].code == "roi_wrong_side"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"right_over_left": 0.5},
+        {"right_over_left": 1.8, "right_left": 0.32},
+        {"right_left": 0.39},
+        {"region_front": 0.36, "front": 0.35, "opposite_front": 0.36, "darker_in_front": 0},
+        {"region_behind": 0.2, "opposite_front": 0.35},
+    ],
+)
+def test_what_speaks_for_a_spleen_at_the_right_is_no_fault_where_the_vessels_tell_the_side(
+    changes: dict[str, float],
+) -> None:
+    assert refused_by(replace(GOOD, **changes), CHECKS)[0]
+    assert refused_by(replace(GOOD, **changes, vessel_side=0.6), CHECKS) == ((), ())

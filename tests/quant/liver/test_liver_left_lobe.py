@@ -28,6 +28,7 @@ LOBE = LeftLobeMeasures(
     middle=0.53,
     leftmost=0.73,
     elsewhere=0.0,
+    elsewhere_left=0.0,
     behind_left=0.1,
     slices=3,
 )
@@ -60,11 +61,32 @@ def test_one_slice_is_enough_for_a_lobe_that_stands_alone() -> None:
         ({"slices": 1, "behind_left": 0.0, "rightmost": 0.43, "leftmost": 0.59}, "roi_wrong_side"),
         ({"ghosts": 0.4}, "roi_ghosts"),
         ({"density": 0.5}, "roi_low_density"),
+        ({"vessel_side": -0.6}, "roi_wrong_side"),
+        ({"vessel_side": 0.6, "middle": 0.40}, "roi_position"),
+        ({"vessel_side": 0.6, "elsewhere": 0.1, "elsewhere_left": 0.1}, "roi_rival"),
     ],
 )
 def test_one_bad_measure_refuses_with_one_reason(changes: dict[str, float], code: str) -> None:
     reasons, _ = refused_by(replace(LOBE, **changes), LEFT_LOBE_CHECKS)
     assert [reason.code for reason in reasons] == [code]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"leftmost": 0.9},
+        {"behind_left": 0.4},
+        {"middle": 0.47},
+        {"rightmost": 0.1},
+        {"slices": 1},
+        {"elsewhere": 0.1},
+    ],
+)
+def test_what_speaks_for_a_liver_at_the_left_is_no_fault_where_the_vessels_tell_the_side(
+    changes: dict[str, float],
+) -> None:
+    assert refused_by(replace(LOBE, **changes), LEFT_LOBE_CHECKS)[0]
+    assert refused_by(replace(LOBE, **changes, vessel_side=0.6), LEFT_LOBE_CHECKS) == ((), ())
 
 
 def _found(anatomy: AbdomenAnatomy, r2star_per_s: float) -> tuple[LiverRegion, Phantom]:
