@@ -39,6 +39,7 @@ from quant.quality import phase_line
 from quant.region import RegionMeasurement, measure_region
 from quant.result import FitSummary, LiverIronResult, QcLine, Reason
 from quant.settings import AssessmentSettings
+from quant.tissue_noise import fit_with_noise_of
 
 Tell = Callable[[str], None]
 
@@ -68,7 +69,7 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
     if job.region is not None and measured.fit is not None:
         tell("measuring the drawn region")
         automatic, automatic_result = measured, result
-        measured = overruled(automatic, job.region)
+        measured = overruled(automatic, job.region, threads=_threads(config))
         result = compared(result_of(measured, job, config, settings), measured, automatic_result, automatic)
     result = with_revision(result, job)
     result = with_priors(result, loaded.study.study_date, job.priors, settings.repeatability)
@@ -118,7 +119,7 @@ def measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> Measured:
     """From the arrays of an acquisition to R2* of its liver; ``tell`` is told each stage's name as it begins."""
     acquisition = loaded.acquisition
     tell("fitting R2*")
-    threads = config.queue.threads_per_job or max(1, (os.cpu_count() or 1) // config.queue.concurrency)
+    threads = _threads(config)
     try:
         fit = fit_r2star(acquisition.signal, acquisition.echo_times_s, field_t=acquisition.field_t, threads=threads)
     except ValueError as error:
@@ -129,11 +130,16 @@ def measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> Measured:
     refusals = (*loaded.refusals, *region.refusals)
     measurement = None
     if region.mask is not None and not refusals:
+        fit = fit_with_noise_of(acquisition, fit, region.mask, threads=threads)
         try:
             measurement = measure_region(acquisition, fit, region.mask)
         except ValueError as error:
             refusals = (Reason(code="region_not_measurable", text=f"The liver region cannot be measured: {error}."),)
     return Measured(loaded=loaded, fit=fit, region=region, measurement=measurement, refusals=refusals)
+
+
+def _threads(config: Config) -> int:
+    return config.queue.threads_per_job or max(1, (os.cpu_count() or 1) // config.queue.concurrency)
 
 
 def result_of(measured: Measured, job: JobInput, config: Config, settings: AssessmentSettings) -> LiverIronResult:
