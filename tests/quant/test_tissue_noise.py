@@ -9,6 +9,7 @@ from quant.noise import NoiseModel
 from quant.region import measure_region
 from quant.tissue_noise import FROM_AIR_AND_REGION, fit_with_noise_of, sigma_ratio
 from tests.quant.decays import SIGMA, acquisition, decay, even_times, noisy
+from tests.quant.test_region_noise import zero_filled
 
 TIMES = even_times(1.0, 1.1, 8)
 SHAPE = (3, 96, 96)
@@ -69,6 +70,14 @@ def test_scatter_tells_sigma_far_above_the_floor(assumed: float) -> None:
     noise = NoiseModel(sigma=assumed * SIGMA, coils=1.0, source="given")
     fit = fit_r2star(images.signal, TIMES, field_t=1.5, noise=noise, mask=REGION)
     assert sigma_ratio(images, fit, REGION) == pytest.approx(1 / assumed, rel=0.03)
+
+
+def test_interpolation_does_not_look_like_other_noise() -> None:
+    clean = np.broadcast_to(decay(TIMES, 40.0, snr=60.0), (*SHAPE, TIMES.size))
+    images = acquisition((clean + SIGMA * zero_filled(np.random.default_rng(6), clean.shape)).astype(np.float32), TIMES)
+    noise = NoiseModel(sigma=SIGMA, coils=1.0, source="given")
+    fit = fit_r2star(images.signal, TIMES, field_t=1.5, noise=noise, mask=REGION)
+    assert sigma_ratio(images, fit, REGION) == pytest.approx(1, rel=0.03)
 
 
 def test_few_voxels_tell_nothing() -> None:
