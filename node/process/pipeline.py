@@ -42,6 +42,7 @@ from quant.settings import AssessmentSettings
 from quant.tissue_noise import fit_with_noise_of
 
 Tell = Callable[[str], None]
+_NOISE_ROUNDS = 2  # a better fit may find more of the liver, with noise of its own
 
 
 def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOutput:
@@ -127,10 +128,19 @@ def measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> Measured:
         return Measured(loaded=loaded, fit=None, region=None, measurement=None, refusals=(*loaded.refusals, reason))
     tell("finding the liver")
     region = find_region(acquisition, fit, config.segmenter, threads)
+    for _ in range(_NOISE_ROUNDS):
+        if region.mask is None or loaded.refusals:
+            break
+        anew = fit_with_noise_of(acquisition, fit, region.mask, threads=threads)
+        if anew is fit:
+            break
+        fit, region = (
+            anew,
+            find_region(acquisition, anew, config.segmenter, threads),
+        )  # its lobes and discs go by the fit
     refusals = (*loaded.refusals, *region.refusals)
     measurement = None
     if region.mask is not None and not refusals:
-        fit = fit_with_noise_of(acquisition, fit, region.mask, threads=threads)
         try:
             measurement = measure_region(acquisition, fit, region.mask)
         except ValueError as error:
