@@ -42,6 +42,8 @@ _LARGEST_UNEVENNESS = 1.6  # variance between neighbours over variance between e
 _LARGEST_OVER_BODY = 1.5  # sigma of air over sigma of the body, which itself errs upwards
 
 
+FROM_AIR = "background"
+"""``NoiseModel.source`` of magnitudes whose air tells sigma and coils."""
 FROM_MAGNITUDES_OF_TISSUE = "body residual"
 """``NoiseModel.source`` of magnitudes without usable air: they may not tell the coils."""
 
@@ -74,7 +76,7 @@ def estimate_noise(magnitude: npt.NDArray[Any], echo_times_s: npt.ArrayLike) -> 
     data = _whole(np.asarray(_some_slices(magnitude), dtype=np.float32))
     air, body = _air_of(data), _body_sigma(data, np.asarray(echo_times_s, dtype=np.float64))
     if air is not None and not _contradicted(air.sigma, body):
-        return NoiseModel(sigma=air.sigma, coils=air.coils, source="background")
+        return NoiseModel(sigma=air.sigma, coils=air.coils, source=FROM_AIR)
     return _from_body(body, FROM_MAGNITUDES_OF_TISSUE)
 
 

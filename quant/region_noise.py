@@ -62,12 +62,15 @@ def voxels_per_independent(residual: Residuals, where: BoolArray) -> float:
 
 def _mean_squared_difference(field: Residuals, axis: int, lag: int) -> float:
     """Between voxels (z, y, x, e) that lie ``lag`` apart along ``axis``; NaN where there are too few pairs."""
-    if field.shape[axis] <= lag:
-        return math.nan
+    known = differences(field, axis, lag)
+    return float(np.mean(np.square(known))) if len(known) >= _LEAST_PAIRS else math.nan
+
+
+def differences(field: Residuals, axis: int, lag: int) -> Residuals:
+    """Between voxels of ``field`` (z, y, x, e) that lie ``lag`` apart along ``axis`` and have values, (pairs, e)."""
     ahead, behind = (np.moveaxis(field, axis, 0)[part] for part in (slice(lag, None), slice(None, -lag)))
     difference = (ahead - behind).reshape(-1, field.shape[3])
-    known = difference[np.isfinite(difference[:, 0])]
-    return float(np.mean(np.square(known))) if len(known) >= _LEAST_PAIRS else math.nan
+    return np.asarray(difference[np.isfinite(difference[:, 0])])
 
 
 def sd_of_median(noise_sd: float, tissue_sd: float, independent: float) -> float:

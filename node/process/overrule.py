@@ -1,7 +1,7 @@
 """The reader overrules: what was found automatically, measured anew in the region that a person drew.
 
-The fit is the same. The self-checks of the region only warn, for the person decides what is liver; a region that
-cannot be measured at all is refused like any other.
+The fit is the same, but for the noise of the region (``quant.tissue_noise``). The self-checks of the region only warn,
+for the person decides what is liver; a region that cannot be measured at all is refused like any other.
 """
 
 from dataclasses import replace
@@ -21,13 +21,14 @@ from quant.follow_up import no_lic
 from quant.liver import LiverRegion, check_region, not_measured
 from quant.region import measure_region
 from quant.result import AutomaticRegion, LiverIronResult, QcLine, ReaderRegion, Reason
+from quant.tissue_noise import fit_with_noise_of
 from quant.wording import format_lic, format_percent, format_rate
 from sr_templates.identity import frame_of_reference_uid
 
 _MOST_NOT_MEASURED = 0.5  # share of a region without a usable fit, as for the automatic one
 
 
-def overruled(automatic: Measured, region: Path) -> Measured:
+def overruled(automatic: Measured, region: Path, *, threads: int) -> Measured:
     """The measurement inside the region of a file; refused, with a coded reason, where that cannot be used.
 
     Raises:
@@ -42,6 +43,7 @@ def overruled(automatic: Measured, region: Path) -> Measured:
         return _refused(automatic, Reason(code=error.code, text=error.text))
     if loaded.refusals:  # of the images themselves: no region helps
         return replace(_refused(automatic, *loaded.refusals), drawn=drawn)
+    fit = fit_with_noise_of(loaded.acquisition, fit, kept, threads=threads)
     try:
         measurement = measure_region(loaded.acquisition, fit, kept)
     except ValueError as error:

@@ -39,8 +39,10 @@ from quant.quality import phase_line
 from quant.region import RegionMeasurement, measure_region
 from quant.result import FitSummary, LiverIronResult, QcLine, Reason
 from quant.settings import AssessmentSettings
+from quant.tissue_noise import fit_with_noise_of
 
 Tell = Callable[[str], None]
+_NOISE_ROUNDS = 2  # a better fit may find more of the liver, with noise of its own
 
 _COUNTED_AGAIN = frozenset({"few_echoes"})  # the assessment counts the echoes as well
 _OF_A_VALUE = frozenset({"roi_discs"})  # states R2*, of which a refusal says nothing and a lower bound nothing more
@@ -71,7 +73,7 @@ def run(job: JobInput, config: Config, report: Tell | None = None) -> PipelineOu
     if job.region is not None and measured.fit is not None:
         tell("measuring the drawn region")
         automatic, automatic_result = measured, result
-        measured = overruled(automatic, job.region)
+        measured = overruled(automatic, job.region, threads=_threads(config))
         result = compared(result_of(measured, job, config, settings), measured, automatic_result, automatic)
     result = with_revision(result, job)
     result = with_priors(result, loaded.study.study_date, job.priors, settings.repeatability)
@@ -121,7 +123,7 @@ def measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> Measured:
     """From the arrays of an acquisition to R2* of its liver; ``tell`` is told each stage's name as it begins."""
     acquisition = loaded.acquisition
     tell("fitting R2*")
-    threads = config.queue.threads_per_job or max(1, (os.cpu_count() or 1) // config.queue.concurrency)
+    threads = _threads(config)
     try:
         fit = fit_r2star(acquisition.signal, acquisition.echo_times_s, field_t=acquisition.field_t, threads=threads)
     except ValueError as error:
@@ -129,6 +131,14 @@ def measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> Measured:
         return Measured(loaded=loaded, fit=None, region=None, measurement=None, refusals=(*loaded.refusals, reason))
     tell("finding the liver")
     region = find_region(acquisition, fit, config.segmenter, threads)
+    for _ in range(_NOISE_ROUNDS):
+        if region.mask is None or loaded.refusals:
+            break
+        anew = fit_with_noise_of(acquisition, fit, region.mask, threads=threads)
+        if anew is fit:
+            break
+        fit = anew
+        region = find_region(acquisition, fit, config.segmenter, threads)  # its lobes and discs go by the fit
     refusals = (*loaded.refusals, *region.refusals)
     measurement = None
     if region.mask is not None and not refusals:
@@ -137,6 +147,10 @@ def measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> Measured:
         except ValueError as error:
             refusals = (Reason(code="region_not_measurable", text=f"The liver region cannot be measured: {error}."),)
     return Measured(loaded=loaded, fit=fit, region=region, measurement=measurement, refusals=refusals)
+
+
+def _threads(config: Config) -> int:
+    return config.queue.threads_per_job or max(1, (os.cpu_count() or 1) // config.queue.concurrency)
 
 
 def result_of(measured: Measured, job: JobInput, config: Config, settings: AssessmentSettings) -> LiverIronResult:

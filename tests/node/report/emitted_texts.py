@@ -70,6 +70,8 @@ def data_texts() -> set[str]:
 
 def _fit_names() -> Iterator[str]:
     """Model and noise law of every fit of patients, as a result names them."""
+    for law in ("rician", "non-central chi (4.0 coils)"):
+        yield f"magnitude first moment, {law} (background and region)"
     for source in ("background", "body residual"):
         for law in ("rician", "non-central chi (4.0 coils)"):
             yield f"magnitude first moment, {law} ({source})"
