@@ -26,9 +26,8 @@ peers:           ## DCMTK, dicom3tools, Orthanc, Chromium, promtool and PostgreS
 demo: $(STAMP)   ## the whole way on this machine: scanner push, maps and report back
 	$(BIN)/ironnode demo --out demo-out
 
-test:            ## format, lint, types and all tests
-	$(MAKE) --no-print-directory -j 2 $(STAMP) peers
-	$(MAKE) --no-print-directory -j 3 check warm
+test: $(STAMP)   ## format, lint, types and all tests
+	$(MAKE) --no-print-directory -j 3 peers check warm
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 25
 
 check: $(STAMP)  ## format, lint and strict types

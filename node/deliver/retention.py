@@ -17,9 +17,9 @@ from node.intake.file_meta import decode_file_meta, head_bytes
 from node.intake.set_apart import SetApart, by_place, remove_set_apart, set_apart
 from node.intake.spool import Spool
 from node.jobs.commitments import CommitmentBook
-from node.jobs.deliveries import Delivery, DeliveryBook
+from node.jobs.deliveries import Delivery, DeliveryBook, untold_at
 from node.jobs.removals import Candidate, RemovalBook
-from node.model import CommitmentState, DeliveryState
+from node.model import TELLING_KINDS, CommitmentState, DeliveryState
 from node.ops.events import Event, emit
 
 _LOOK_AGAIN_AFTER = timedelta(hours=1)
@@ -105,7 +105,11 @@ class Retention:
         if candidate.self_test:
             return "to nobody, it is a self-test"
         sent: dict[str, list[Delivery]] = {}
-        for delivery in self.deliveries.of_job(candidate.job_id):
+        deliveries = self.deliveries.of_job(candidate.job_id)
+        to_be_told = {d.name for d in self.destinations if any(map(d.wants, TELLING_KINDS))}
+        if nowhere := [name for name in untold_at(deliveries) if name in to_be_told]:
+            raise _UnprovedError(f"{nowhere[0]}: takes neither page, PDF nor report, so nobody reads the result there")
+        for delivery in deliveries:
             if delivery.state == DeliveryState.SENT and delivery.destination not in self.message_receivers:
                 sent.setdefault(delivery.destination, []).append(delivery)
         if not sent:

@@ -23,7 +23,7 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from node.config import QueueConfig
-from node.errors import BrokerError, IronnodeError, TimeLimitError
+from node.errors import BrokerError, TimeLimitError
 from node.ops.events import Event, emit
 
 TASK = "ironnode.process"
@@ -166,12 +166,12 @@ def serve_worker(
     nothing that must not cross a fork is open, in the process that calls this.
 
     Raises:
-        IronnodeError: what ``on_ready`` raised; the worker has ended, for nobody would know that it works.
+        Exception: what ``on_ready`` raised; the worker has ended, for nobody would know that it works.
     """
     app = _make_app(broker_url, queue)
     app.steps["consumer"].add(_Watch)
     handlers: list[Handler] = []
-    untold: list[IronnodeError] = []
+    untold: list[Exception] = []
 
     def end_run(_number: int, _frame: object) -> None:
         raise TimeLimitError(f"the run was ended after {queue.time_limit_s * _SOFT_LIMIT:g} s (queue.time_limit_s)")
@@ -191,9 +191,9 @@ def serve_worker(
     def tell_ready(**_: Any) -> None:
         try:
             on_ready()
-        except IronnodeError as error:
+        except Exception as error:
             untold.append(error)
-            raise SystemExit(1) from error  # Celery logs any other and goes on
+            raise SystemExit(1) from error  # any other is logged by Celery, which goes on
 
     def leave_logging_alone(**_: Any) -> None:
         """Celery sets up logging unless somebody listens to this signal."""

@@ -96,6 +96,13 @@ def add_deliveries(
         connection.execute(database.insert_new(schema.delivery), rows)
 
 
+def untold_at(deliveries: Iterable[Delivery]) -> list[str]:
+    """Destinations that take no form of what tells a job's result (``node.model.TELLING_KINDS``)."""
+    telling = [d for d in deliveries if d.role.split(".")[0] in TELLING_KINDS]
+    told = {d.destination for d in telling if d.state != DeliveryState.UNSUPPORTED}
+    return sorted({d.destination for d in telling} - told)
+
+
 class DeliveryBook:
     """Deliveries."""
 
@@ -278,8 +285,14 @@ def _untold(connection: Connection, destination: str) -> int:
         other.state != DeliveryState.UNSUPPORTED.value,
         _tells(other.role),
     )
+    job, later = schema.job.c, schema.job.alias("later").c
+    followed = exists().where(later.acquisition_key == job.acquisition_key, later.revision > job.revision)
     here = and_(refused.destination == destination, refused.state == DeliveryState.UNSUPPORTED.value)
-    query = select(func.count(refused.job_id.distinct())).where(here, _tells(refused.role), not_(told))
+    query = (
+        select(func.count(refused.job_id.distinct()))
+        .join(schema.job, job.job_id == refused.job_id)
+        .where(here, _tells(refused.role), not_(told), not_(followed))
+    )
     return int(connection.scalar(query) or 0)
 
 

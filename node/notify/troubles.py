@@ -54,9 +54,8 @@ def _of_status(status: NodeStatus, storage: StorageConfig, settings: NotifyConfi
             )
             yield Trouble(kind="delivery_stuck", subject=line.name, text=text)
         if line.untold:
-            text = (
-                f"destination {line.name} takes neither page, PDF nor report: {line.untold} results are read by nobody"
-            )
+            unread = f"nobody reads the result of {line.untold} jobs"
+            text = f"destination {line.name} takes neither page, PDF nor report: {unread}"
             yield Trouble(kind="delivery_stuck", subject=f"{line.name} untold", text=text)
         if line.commitment is not None and line.commitment.refused:
             text = f"destination {line.name} does not commit to keeping {line.commitment.refused} objects it was sent"

@@ -39,11 +39,15 @@ def overruled(automatic: Measured, region: Path, *, threads: int) -> Measured:
     try:
         drawn = read_region(region, place_of(loaded))
         kept, excluded = _measurable(drawn, automatic)
+        if not loaded.refusals:
+            fit = fit_with_noise_of(loaded.acquisition, fit, kept, threads=threads)
+        if fit is not automatic.fit:
+            automatic = replace(automatic, fit=fit)
+            kept, excluded = _measurable(drawn, automatic)
     except DeclinedError as error:
         return _refused(automatic, Reason(code=error.code, text=error.text))
     if loaded.refusals:  # of the images themselves: no region helps
         return replace(_refused(automatic, *loaded.refusals), drawn=drawn)
-    fit = fit_with_noise_of(loaded.acquisition, fit, kept, threads=threads)
     try:
         measurement = measure_region(loaded.acquisition, fit, kept)
     except ValueError as error:

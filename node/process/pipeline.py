@@ -24,7 +24,7 @@ from node.process.pixels import LoadedAcquisition, read_acquisition
 from node.process.refusal import refusal_reason, study_of_headers
 from node.process.revision import with_revision
 from node.process.roi_summary import roi_summary
-from node.process.segmenter import find_region
+from node.process.segmenter import region_finder
 from node.process.settings import known_indication, settings_of
 from node.process.vendor_maps import comparison_lines
 from quant import METHOD_VERSION
@@ -130,15 +130,15 @@ def measure(loaded: LoadedAcquisition, config: Config, tell: Tell) -> Measured:
         reason = Reason(code="fit_not_possible", text=f"R2* cannot be fitted to this signal: {error}.")
         return Measured(loaded=loaded, fit=None, region=None, measurement=None, refusals=(*loaded.refusals, reason))
     tell("finding the liver")
-    region = find_region(acquisition, fit, config.segmenter, threads)
+    find = region_finder(acquisition, config.segmenter, threads)
+    region = find(fit)
     for _ in range(_NOISE_ROUNDS):
         if region.mask is None or loaded.refusals:
             break
         anew = fit_with_noise_of(acquisition, fit, region.mask, threads=threads)
         if anew is fit:
             break
-        fit = anew
-        region = find_region(acquisition, fit, config.segmenter, threads)  # its lobes and discs go by the fit
+        fit, region = anew, find(anew)  # its lobes and discs go by the fit
     refusals = (*loaded.refusals, *region.refusals)
     measurement = None
     if region.mask is not None and not refusals:

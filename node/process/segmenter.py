@@ -73,21 +73,27 @@ class ModelCard(_CardPart):
         return ModelSpec(channels=tuple(Channel(**channel.model_dump()) for channel in self.channels), **parts)
 
 
-def find_region(acquisition: MultiEcho, fit: R2StarMap, config: SegmenterConfig, threads: int) -> LiverRegion:
-    """The liver's region by the configured model, or by the built-in search alone.
+def region_finder(acquisition: MultiEcho, config: SegmenterConfig, threads: int) -> Callable[[R2StarMap], LiverRegion]:
+    """What gives the liver's region for one fit of the acquisition after the other: by the configured model, which runs
+    once, or by the built-in search alone.
 
-    Raises:
+    Calling it raises:
         ConfigError: the model's card or the runtime is missing or wrong.
     """
-    if config.kind == "none":
-        return find_liver(acquisition, fit)
-    try:
-        outline = _outline(acquisition, fit, config, threads)
-    except RegionNotFoundError as error:
-        return LiverRegion(mask=None, organ=None, candidate=None, refusals=(error.reason,))
-    except (SegmentationError, NiftiError) as error:
-        return _without_model(acquisition, fit, config, str(error))
-    return judge_liver(acquisition, fit, outline)
+    outlines: list[BoolArray] = []
+
+    def find(fit: R2StarMap) -> LiverRegion:
+        if config.kind == "none":
+            return find_liver(acquisition, fit)
+        try:
+            outlines[:] = outlines or [_outline(acquisition, fit, config, threads)]
+        except RegionNotFoundError as error:
+            return LiverRegion(mask=None, organ=None, candidate=None, refusals=(error.reason,))
+        except (SegmentationError, NiftiError) as error:
+            return _without_model(acquisition, fit, config, str(error))
+        return judge_liver(acquisition, fit, outlines[0])
+
+    return find
 
 
 def _without_model(acquisition: MultiEcho, fit: R2StarMap, config: SegmenterConfig, why: str) -> LiverRegion:

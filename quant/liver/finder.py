@@ -85,13 +85,13 @@ def check_region(
     as_drawn = replace(parameters, own_border=False)
     judged = _refused_or(lambda: _find(_seen(acquisition, fit, as_drawn, drawn), as_drawn))
     a_part = judged.checks.get("body_share", 1.0) < LEAST_BODY_SHARE
-    reasons = (reason for reason in judged.refusals if not (a_part and reason.text in _OF_WHOLE_LIVERS))
-    refused = {reason.code: reason.text for reason in reasons}
-    if "roi_too_small" in refused and not judged.checks:
-        refused["roi_too_small"] = "It is too small to be checked, or lies in uneven tissue."
+    reasons = [reason for reason in judged.refusals if not (a_part and reason.text in _OF_WHOLE_LIVERS)]
+    if not judged.checks:
+        unchecked = "It is too small to be checked, or lies in uneven tissue."
+        reasons = [replace(r, text=unchecked) if r.code == "roi_too_small" else r for r in reasons]
     return tuple(
-        QcLine(code=code, severity="warning", text=f"Self-check of the drawn region: {text}")
-        for code, text in refused.items()
+        QcLine(code=reason.code, severity="warning", text=f"Self-check of the drawn region: {reason.text}")
+        for reason in dict.fromkeys(reasons)
     )
 
 

@@ -250,11 +250,11 @@ def _like_cava(vessel: _Vessel, aorta: _Vessel, side: int) -> float:
 
 def _as_the_pair_lies(cava: _Vessel, aorta: _Vessel, side: int) -> float:
     """Whether the two can be vena cava and aorta rather than the other way round, 0..1: the cava lies further to the
-    side and to the front, its blood is not brighter (it holds less oxygen), and the aorta does not lie clearly on its
-    side of the midline."""
+    side and to the front, its blood is not brighter (it holds less oxygen), and the aorta lies on the other side of the
+    midline: where the cava is not seen, bowel or a vein beside the aorta may look like one."""
     further = abs(cava.left) - abs(aorta.left) + cava.front - aorta.front
     darker = cava.spot.r2star_per_s - aorta.spot.r2star_per_s
-    return _ramp(further, 2, 8) * _ramp(darker, -5, -2) * _ramp(side * aorta.left, -14, -7)
+    return _ramp(further, 2, 8) * _ramp(darker, -5, -2) * _ramp(side * aorta.left, -2, 4)
 
 
 def _ramp(value: float, low: float, high: float) -> float:

@@ -108,6 +108,17 @@ def test_a_result_of_which_neither_page_nor_report_is_taken_is_untold_until_one_
     assert [backlog.untold for backlog in book.backlogs()] == [0]
 
 
+def test_a_result_that_a_later_one_followed_is_not_untold_for_ever(node, tmp_path) -> None:
+    node.archive.refuse = lambda path: StoreStatus.NO_CONTEXT if path.name == "2.dcm" else None
+    node.settle()
+    assert [backlog.untold for backlog in node.ledger.deliveries.backlogs()] == [1]
+    node.archive.refuse = lambda path: None
+    node.receive(write_study(tmp_path / "late", 1, slices=3)[-4:])
+    node.settle()
+    assert len(node.jobs()) == 2
+    assert [backlog.untold for backlog in node.ledger.deliveries.backlogs()] == [0]
+
+
 def planned(role: str) -> PlannedDelivery:
     return PlannedDelivery(destination="pacs", sop_instance_uid=f"2.25.{len(role)}", role=role, file=role, position=9)
 

@@ -358,3 +358,19 @@ def told(bench: Bench) -> list[dict[str, int]]:
     with bench.node.ledger.database.reading() as connection:
         query = select(schema.event.c.fields).where(schema.event.c.name == "set_apart_removed")
         return list(connection.scalars(query))
+
+
+def test_a_result_that_nobody_reads_is_kept(make) -> None:
+    """Of the three objects the archive takes the maps, and no report: `ironnode retry` must find it."""
+    bench = make(keep_days=0)
+    bench.node.archive.refuse = lambda path: StoreStatus.NO_CONTEXT if path.name == "2.dcm" else None  # the report
+    assert bench.node.dispatcher.deliver_due(PACS) == 2
+    bench.node.clock.pass_s(DAY_S)
+    assert bench.retention.step() == 0
+    removal = bench.removal()
+    assert removal is not None
+    assert (removal.state, "nobody reads the result" in removal.detail) == (RemovalState.UNPROVED, True)
+    assert bench.is_whole()
+    no_report = replace(bench.retention, destinations=(PACS.model_copy(update={"objects": ("map",)}),))
+    bench.node.clock.pass_s(3600)
+    assert no_report.step() == 1, "the site wants neither page nor report there"

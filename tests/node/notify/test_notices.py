@@ -98,7 +98,7 @@ def test_a_result_that_nobody_reads_is_a_trouble_where_page_or_report_was_wanted
     with open_node(later) as node:
         troubles = find_troubles(node, worked.clock.now)
     worked.close()
-    text = "destination pacs takes neither page, PDF nor report: 1 results are read by nobody"
+    text = "destination pacs takes neither page, PDF nor report: nobody reads the result of 1 jobs"
     assert [(t.kind, t.subject, t.text) for t in troubles] == [("delivery_stuck", "pacs untold", text)] * told
 
 

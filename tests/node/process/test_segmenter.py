@@ -12,7 +12,7 @@ import pytest
 from node.config import SegmenterConfig
 from node.errors import ConfigError
 from node.process.nifti import NiftiError, affine_of, on_grid, read_nifti, write_nifti
-from node.process.segmenter import find_region
+from node.process.segmenter import region_finder
 from quant.acquisition import MultiEcho
 from quant.fit import R2StarMap, fit_r2star
 from quant.liver import LiverRegion, find_liver
@@ -85,7 +85,7 @@ def _card(folder: Path, content: bytes, **changes: Any) -> SegmenterConfig:
 
 
 def _find(acquisition: MultiEcho, fit: R2StarMap, config: SegmenterConfig) -> LiverRegion:
-    return find_region(acquisition, fit, config, threads=1)
+    return region_finder(acquisition, config, threads=1)(fit)
 
 
 def test_a_real_model_outlines_what_is_then_trimmed_and_judged(

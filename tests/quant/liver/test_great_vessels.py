@@ -106,6 +106,13 @@ def test_anything_like_a_cava_on_both_sides_leaves_no_evidence(what: str, beside
     assert _side(_discs((CANAL, AORTA, CAVA, beside))) == 0, what
 
 
+@pytest.mark.parametrize("aside_mm", [28.0, 34.0])
+@pytest.mark.parametrize("aorta", [AORTA, (4.0, 12.0, 10.0, BLOOD_PER_S)])
+def test_a_spot_beside_the_aorta_is_no_cava_where_the_cava_is_not_seen(aorta: Disc, aside_mm: float) -> None:
+    """Bowel or a vein at the left of it."""
+    assert _side(_discs((CANAL, aorta, (aside_mm, 4.0, 11.0, VENOUS_PER_S)))) == 0
+
+
 def test_two_vessels_alike_on_both_sides_of_the_spine_leave_no_evidence() -> None:
     assert _side(_discs((CANAL, (17.0, 10.0, 10.0, 8.0), (-17.0, 10.0, 10.0, 8.0)))) == 0
 
