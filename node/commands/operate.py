@@ -43,7 +43,8 @@ def _print_destinations(found: "NodeStatus") -> None:
             kinds = ", ".join(f"{role} ({count})" for role, count in line.unsupported.items())
             click.echo(f"              does not take: {kinds}; sent without them (docs/operations.md)")
         if line.untold:
-            click.echo(f"              NOBODY READS {line.untold} RESULTS THERE: it takes neither page, PDF nor report")
+            jobs = "1 job" if line.untold == 1 else f"{line.untold} jobs"
+            click.echo(f"              NOBODY READS THE RESULT OF {jobs} THERE: it takes neither page, PDF nor report")
         if line.pending and line.last_detail:
             click.echo(f"              last answer: {line.last_detail}")
 
