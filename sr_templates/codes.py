@@ -1,4 +1,5 @@
-"""Every coded concept and unit that the result objects use; no other module holds a code literal.
+"""Every coded concept and unit that the result objects use; no other module defines one. Which entry of 99IRON a
+calibration, a grade or a refusal gets: ``sr_templates.coded_values``.
 
 Schemes: DCM and CIDs of PS3.16, SCT (SNOMED CT, DICOM's licensed subset), UCUM (units), LN (LOINC), RADLEX, UMLS, and
 the private scheme 99IRON for what has no public code. No public code for liver iron
@@ -325,134 +326,8 @@ ABSENCE_REASON = private("5001")
 ACQUISITION_EQUIPMENT = _dcm("109101", "Acquisition Equipment")
 PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")
 
-_CALIBRATION_VALUES = {
-    ("garbowski-2014", 1.5): "2101",
-    ("hernando-2023", 1.5): "2102",
-    ("hernando-2023", 2.89): "2103",
-    ("hernando-2023", 3.0): "2104",
-    ("hernando-2021", 1.5): "2105",
-    ("hernando-2021", 3.0): "2106",
-    ("henninger-2015", 1.5): "2107",
-    ("hankins-2009", 1.5): "2108",
-    ("wood-as-commonly-cited", 1.5): "2109",
-}
-
-# Severity (CID 3716) only where its word is the scheme's own; the private grade code is always the exact one.
-_NONE = _sct("260413007", "None")
-_MILD = _sct("255604002", "Mild")
-_MODERATE = _sct("6736007", "Moderate")
-_SEVERE = _sct("24484000", "Severe")
-
-_GRADES: Mapping[str, Mapping[str, tuple[str, CodedConcept | None]]] = {
-    "guglielmo-2023": {
-        "normal": ("4001", _NONE),
-        "mild": ("4002", _MILD),
-        "moderate": ("4003", _MODERATE),
-        "severe": ("4004", _SEVERE),
-        "extreme": ("4005", None),  # "Severe" is this scheme's word for the band below
-    },
-    "esgar-sar-2023": {
-        "normal": ("4011", _NONE),
-        "borderline": ("4012", None),
-        "mild": ("4013", _MILD),
-        "moderate": ("4014", _MODERATE),
-        "severe": ("4015", _SEVERE),
-    },
-    "reference-terms": {
-        "L0": ("4021", _NONE),
-        "L1": ("4022", None),
-        "L2": ("4023", _MILD),
-        "L3": ("4024", _MODERATE),
-        "L4": ("4025", _SEVERE),
-    },
-    "brazilian-cardiology": {
-        "normal": ("4031", _NONE),
-        "mild": ("4032", _MILD),
-        "moderate": ("4033", _MODERATE),
-        "severe": ("4034", _SEVERE),
-    },
-    "clinically-significant-7": {
-        "normal": ("4041", _NONE),
-        "not_significant": ("4042", None),
-        "significant_overload": ("4043", None),
-        "severe_overload": ("4044", _SEVERE),
-    },
-    "paisant-2017": {"normal": ("4051", _NONE), "overload": ("4052", None)},
-}
-
-_ABSENCE_VALUES: Mapping[str, str] = {
-    "roi_position": "5101",
-    "roi_wrong_side": "5101",
-    "roi_symmetric": "5101",
-    "roi_rival": "5101",
-    "roi_models_disagree": "5101",
-    "roi_segmenter_failed": "5101",
-    "roi_unstable": "5101",
-    "roi_dark_organ": "5101",
-    "roi_low_density": "5101",
-    "roi_too_small": "5102",
-    "roi_low_signal": "5103",
-    "roi_ghosts": "5109",
-    "region_not_measurable": "5104",
-    "roi_heterogeneous": "5105",
-    "roi_no_liver": "5101",
-    "roi_no_torso": "5101",
-    "contrast_given": "5106",
-    "roi_not_axial": "5107",
-    "roi_too_few_echoes": "5107",
-    "roi_implausible_r2star": "5101",
-    "internal_check_failed": "5108",
-    **dict.fromkeys(("fraction_failed", "fit_not_possible"), "5104"),
-    **dict.fromkeys(("echo_count", "too_few_echoes"), "5110"),
-    "pooled_misfit": "5111",
-    "pdff_not_plausible": "5112",
-    **dict.fromkeys(("no_pixel_data", "pixels_unreadable", "pixels_beyond_bits", "header_unreadable"), "5113"),
-    **dict.fromkeys(
-        (
-            *("echo_after_repetition", "field_strength_contradicts", "impossible_values", "mixed_repetitions"),
-            *("mixed_scaling", "no_field_strength", "no_geometry", "scaling_incomplete", "unknown_kind"),
-        ),
-        "5114",
-    ),
-    **dict.fromkeys(
-        (
-            *("region_ambiguous", "region_empty", "region_low_signal", "region_not_liver", "region_other_frame"),
-            *("region_other_patient", "region_outside", "region_unreadable"),
-        ),
-        "5115",
-    ),
-}
-
-
-def calibration_method(calibration_id: str, field_t: float) -> CodedConcept:
-    """The measurement method of a LIC that was computed with this published equation.
-
-    Raises:
-        ValueError: the equation has no entry in 99IRON.
-    """
-    try:
-        return private(_CALIBRATION_VALUES[calibration_id, field_t])
-    except KeyError:
-        raise ValueError(f"calibration {calibration_id} at {field_t} T has no code in {SCHEME}") from None
-
-
-def grade_value(scheme: str, code: str) -> CodedConcept:
-    """The exact, private value of a grade.
-
-    Raises:
-        ValueError: the grade has no entry in 99IRON.
-    """
-    try:
-        return private(_GRADES[scheme][code][0])
-    except KeyError:
-        raise ValueError(f"grade {code} of scheme {scheme} has no code in {SCHEME}") from None
-
-
-def grade_severity(scheme: str, code: str) -> CodedConcept | None:
-    """The SNOMED CT severity (CID 3716) that says the same as the grade, or ``None`` where no word does."""
-    return _GRADES[scheme][code][1]
-
-
-def absence_reason(reason_code: str) -> CodedConcept:
-    """The value that stands for a refusal; what has no value of its own is given as text."""
-    return private(_ABSENCE_VALUES.get(reason_code, "5100"))
+# Severity (CID 3716)
+NO_SEVERITY = _sct("260413007", "None")
+MILD = _sct("255604002", "Mild")
+MODERATE = _sct("6736007", "Moderate")
+SEVERE = _sct("24484000", "Severe")

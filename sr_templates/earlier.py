@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from quant.calibration import CALIBRATIONS
 from quant.prior import EarlierMeasurement
 from quant.result import Bound, EarlierReport
-from sr_templates import codes, identity
+from sr_templates import coded_values, codes, identity
 from sr_templates.parameters import ECHO_TIMES, SIGNAL, SIGNAL_MODEL, echo_times_of, method_of, parameter_of
 from sr_templates.quantities import LIC, R2STAR, Quantity
 from sr_templates.report import REPORT_CLASSES
@@ -144,7 +144,7 @@ def _interval(lic: Dataset, value: float, bound: Bound | None) -> tuple[float | 
 def _calibration(lic: Dataset) -> tuple[str, float]:
     for child in children(lic, codes.METHOD):
         for known in CALIBRATIONS:
-            if same_concept(child.ConceptCodeSequence[0], codes.calibration_method(*known)):
+            if same_concept(child.ConceptCodeSequence[0], coded_values.calibration_method(*known)):
                 return known
     raise UnreadableReportError("its calibration is unknown")
 

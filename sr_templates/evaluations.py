@@ -5,7 +5,7 @@ from highdicom.sr import CodedConcept, ContentItem
 from quant.advice import refusal_advice
 from quant.result import ClinicianDecides, FollowUpInterval, LiverIronResult, QcLine, Statistics, View
 from quant.wording import format_lic, format_lic_range, format_percent, format_rate
-from sr_templates import codes
+from sr_templates import coded_values, codes
 from sr_templates.content import HAS_CONCEPT_MOD, HAS_PROPERTIES, code, container, date, derivation, num, text, yes_no
 from sr_templates.envelope import BuildContext
 from sr_templates.measurements import tracking
@@ -56,7 +56,7 @@ def refusal_group(context: BuildContext) -> ContentItem:
 
 
 def _absence_reasons(result: LiverIronResult) -> list[CodedConcept]:
-    by_value = {concept.value: concept for concept in (codes.absence_reason(r.code) for r in result.reasons)}
+    by_value = {concept.value: concept for concept in (coded_values.absence_reason(r.code) for r in result.reasons)}
     return list(by_value.values())
 
 

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from quant.result import CalibrationUsed, FitSummary, LiverIronResult, RoiSummary, Statistics
 from quant.wording import REGION_WORDS
-from sr_templates import codes, identity
+from sr_templates import coded_values, codes, identity
 from sr_templates.content import (
     CONTAINS,
     HAS_CONCEPT_MOD,
@@ -282,14 +282,14 @@ def _grade(result: LiverIronResult) -> list[ContentItem]:
     grade = result.grade
     if grade is None:
         return []
-    items = [code(codes.GRADE, codes.grade_value(grade.scheme, grade.code))]
+    items = [code(codes.GRADE, coded_values.grade_value(grade.scheme, grade.code))]
     bounded = result.lic_mg_per_g is not None and result.lic_mg_per_g.bound is not None
-    severity = None if bounded else codes.grade_severity(grade.scheme, grade.code)
+    severity = None if bounded else coded_values.grade_severity(grade.scheme, grade.code)
     if severity is not None:
         items.append(code(codes.SEVERITY, severity))
     items.append(yes_no(codes.GRADE_BORDERLINE, grade.borderline))
     for candidate in grade.candidates:
-        which: CodedConcept = codes.grade_value(grade.scheme, candidate.code)
+        which: CodedConcept = coded_values.grade_value(grade.scheme, candidate.code)
         probability = round(100 * candidate.probability, 1)
         modifier = code(codes.GRADE, which, relation=HAS_CONCEPT_MOD)
         items.append(num(codes.GRADE_PROBABILITY, probability, codes.PERCENT, [modifier], relation=CONTAINS))

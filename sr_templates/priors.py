@@ -7,7 +7,7 @@ from highdicom.sr import ContentItem
 from pydicom.dataset import Dataset
 
 from quant.result import LiverIronResult, PriorComparison
-from sr_templates import codes
+from sr_templates import coded_values, codes
 from sr_templates.content import (
     HAS_CONCEPT_MOD,
     INFERRED_FROM,
@@ -39,7 +39,7 @@ def _earlier(result: LiverIronResult) -> Sequence[PriorComparison]:
 
 
 def _group(context: BuildContext, earlier: PriorComparison) -> ContentItem:
-    method = codes.calibration_method(earlier.calibration_id, earlier.calibration_field_t)
+    method = coded_values.calibration_method(earlier.calibration_id, earlier.calibration_field_t)
     modifier = code(codes.METHOD, method, relation=HAS_CONCEPT_MOD)
     source = composite(codes.SOURCE_FOR_MEASUREMENT, _stub(earlier), relation=INFERRED_FROM)
     items = [

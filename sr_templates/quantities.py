@@ -8,7 +8,7 @@ import numpy.typing as npt
 from highdicom.sr import CodedConcept
 
 from quant.result import LiverIronResult, Statistics
-from sr_templates import codes
+from sr_templates import coded_values, codes
 
 NO_VALUE = 0  # stored values of the classic images
 SMALLEST_STORED = 1
@@ -160,5 +160,5 @@ def stated(quantity: Quantity, value: float) -> float:
 def measurement_method(quantity: Quantity, result: LiverIronResult) -> CodedConcept | None:
     """How the quantity was obtained; for LIC the published equation."""
     if quantity.key == LIC.key and result.calibration is not None:
-        return codes.calibration_method(result.calibration.id, result.calibration.field_t)
+        return coded_values.calibration_method(result.calibration.id, result.calibration.field_t)
     return quantity.method

@@ -11,7 +11,7 @@ import quant.liver
 import quant.quality
 from quant.calibration import CALIBRATIONS
 from quant.grading import SCHEMES
-from sr_templates import codes
+from sr_templates import coded_values, codes
 
 # Written otherwise than pydicom's dictionary, on purpose: units as they are printed, and meanings without the
 # dictionary's technical suffix "(attribute)".
@@ -61,7 +61,7 @@ def test_private_codes_are_short_and_unique() -> None:
 
 @pytest.mark.parametrize("key", list(CALIBRATIONS))
 def test_every_calibration_has_a_code_that_names_its_field(key: tuple[str, float]) -> None:
-    method = codes.calibration_method(*key)
+    method = coded_values.calibration_method(*key)
     assert method.scheme_designator == codes.SCHEME
     assert method.meaning.endswith(f"{key[1]} T")
     assert key[0].split("-")[0] in method.meaning.lower()
@@ -69,7 +69,7 @@ def test_every_calibration_has_a_code_that_names_its_field(key: tuple[str, float
 
 @pytest.mark.parametrize("scheme", list(SCHEMES))
 def test_every_grade_of_every_scheme_has_a_code_that_names_both(scheme: str) -> None:
-    values = [codes.grade_value(scheme, code) for code in SCHEMES[scheme].codes]
+    values = [coded_values.grade_value(scheme, code) for code in SCHEMES[scheme].codes]
     assert len({value.value for value in values}) == len(values)
     for value, label in zip(values, SCHEMES[scheme].labels, strict=True):
         assert value.meaning.startswith(f"{scheme}: ")
@@ -79,7 +79,7 @@ def test_every_grade_of_every_scheme_has_a_code_that_names_both(scheme: str) -> 
 def test_severity_grows_with_the_grade() -> None:
     rank = {"None": 0, "Mild": 1, "Moderate": 2, "Severe": 3}
     for scheme in SCHEMES.values():
-        words = [codes.grade_severity(scheme.id, code) for code in scheme.codes]
+        words = [coded_values.grade_severity(scheme.id, code) for code in scheme.codes]
         ranks = [rank[word.meaning] for word in words if word is not None]
         assert ranks == sorted(ranks)
         assert ranks[0] == 0
@@ -87,9 +87,9 @@ def test_severity_grows_with_the_grade() -> None:
 
 def test_what_has_no_code_is_refused() -> None:
     with pytest.raises(ValueError, match="unheard-of"):
-        codes.calibration_method("unheard-of", 1.5)
+        coded_values.calibration_method("unheard-of", 1.5)
     with pytest.raises(ValueError, match="gigantic"):
-        codes.grade_value("guglielmo-2023", "gigantic")
+        coded_values.grade_value("guglielmo-2023", "gigantic")
 
 
 def test_no_other_module_holds_a_code() -> None:
@@ -110,11 +110,11 @@ def test_every_refusal_of_the_liver_search_has_a_code_of_its_own() -> None:
         "roi_no_second_opinion",
     }  # warnings and information
     assert len(refusals) >= 10
-    assert sorted(code for code in refusals if codes.absence_reason(code).value == "5100") == []
+    assert sorted(code for code in refusals if coded_values.absence_reason(code).value == "5100") == []
 
 
 def test_every_refusal_of_the_quality_of_a_region_has_a_code_of_its_own() -> None:
     source = Path(quant.quality.__file__).read_text("utf-8")
     failures = set(re.findall(r'code="([a-z_]+)", severity="failure"', source))
     assert failures == {"echo_count", "fraction_failed", "pooled_misfit", "pdff_not_plausible"}
-    assert len({codes.absence_reason(code).value for code in failures} - {"5100"}) == len(failures)
+    assert len({coded_values.absence_reason(code).value for code in failures} - {"5100"}) == len(failures)
