@@ -36,7 +36,7 @@ from node.jobs.removals import Removal, RemovalCounts
 from node.jobs.self_tests import SelfTest, SelfTests
 from node.jobs.sessions import LogInBook
 from node.jobs.studies import region_of_key
-from node.model import TELLING_KINDS, Job, JobState
+from node.model import Job, JobState
 from node.policy import load_policy
 from node.runtime import exclusive, gateway_run
 from quant import METHOD_VERSION
@@ -205,7 +205,7 @@ class Node:
         backlogs = {b.destination: b for b in self.ledger.deliveries.backlogs()}
         commitments = self.ledger.commitments.counts()
         configured = [d.name for d in self.config.receivers]
-        to_be_told = {d.name for d in self.config.destinations if any(map(d.wants, TELLING_KINDS))}
+        to_tell = {d.name for d in self.config.destinations if d.is_to_tell}
         for name in dict.fromkeys([*configured, *backlogs]):
             backlog = backlogs.get(name)
             yield DestinationStatus(
@@ -214,7 +214,7 @@ class Node:
                 pending=backlog.pending if backlog else 0,
                 sent=backlog.sent if backlog else 0,
                 unsupported=backlog.unsupported if backlog else {},
-                untold=backlog.untold if backlog and name in to_be_told else 0,
+                untold=backlog.untold if backlog and name in to_tell else 0,
                 waiting_since=backlog.oldest_pending_at if backlog else None,
                 last_detail=backlog.last_detail if backlog else None,
                 commitment=commitments.get(name),

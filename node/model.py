@@ -29,10 +29,6 @@ class DeliveryState(StrEnum):
     UNSUPPORTED = "unsupported"  # it does not take this SOP class; not tried again by itself (`ironnode retry`)
 
 
-TELLING_KINDS = ("page", "pdf", "sr")
-"""Kinds of result objects (a role's part before the dot) that tell a reader the result, refusal or value."""
-
-
 class CommitmentState(StrEnum):
     """How a destination stands to keeping one result object for good (storage commitment)."""
 

@@ -89,6 +89,15 @@ class R2StarMap:
     phase_faulty: bool = False
     echo_gain: npt.NDArray[np.float64] | None = None
 
+    def pdff_of_fit(self, where: BoolArray) -> npt.NDArray[np.float64]:
+        """Fat fraction (k,) with which the voxels ``where`` (z, y, x) were fitted, their own or that of their
+        surroundings; NaN where as water alone."""
+        pdff = np.full(np.count_nonzero(where), np.nan)
+        for given in (self.pdff, self.pdff_assumed):
+            if given is not None:
+                pdff = np.where(np.isnan(pdff), given[where], pdff)
+        return pdff
+
     def fat_in(self, where: BoolArray) -> FatHandling:
         """How fat was handled in most of the measured voxels of ``where`` (z, y, x)."""
         if self.pdff is None:

@@ -206,16 +206,13 @@ def _voxels_per_independent(acquisition: MultiEcho, fit: R2StarMap, where: BoolA
         return 1.0
     slices = slices_to_compare(where)
     box = (slices, *(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(where[slices])[1:]))
-    chosen = where[box]
-    pdff = np.full(np.count_nonzero(chosen), np.nan)
-    for given in (fit.pdff, fit.pdff_assumed):
-        if given is not None:
-            pdff = np.where(np.isnan(pdff), given[box][chosen], pdff)
+    chosen, compared = where[box], np.zeros_like(where)
+    compared[box] = chosen
     signal = np.abs(acquisition.signal[box][chosen])
     if fit.echo_gain is not None:
         signal = signal / np.broadcast_to(fit.echo_gain, acquisition.signal.shape)[box][chosen]
     s0, r2star = (a[box][chosen].astype(np.float64) for a in (fit.s0, fit.r2star_per_s))
-    return voxels_per_independent(residuals(signal, s0, r2star, pdff, setup), chosen)
+    return voxels_per_independent(residuals(signal, s0, r2star, fit.pdff_of_fit(compared), setup), chosen)
 
 
 def _tissue_sd(q1: float, q3: float, voxel_sd: float) -> float:

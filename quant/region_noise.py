@@ -15,7 +15,8 @@ Residuals = npt.NDArray[np.float32]
 
 _LAGS = (1, 2, 3)  # voxels: zero filling to twice the matrix correlates neighbours by 0.64, 0, -0.21
 _LAG_WEIGHTS = (1.0, 1.0, 0.5)  # the half averages the last two partial sums of such a series
-_FAR_LAGS = (4, 5, 6, 7)  # such a series averages out over them
+FAR_LAGS = (4, 5, 6, 7)
+"""Voxels over which images zero-filled to twice their matrix share no noise, and over which it averages out."""
 _LEAST_PAIRS = 100
 _ENOUGH_VOXELS = 20000
 
@@ -47,7 +48,7 @@ def voxels_per_independent(residual: Residuals, where: BoolArray) -> float:
     """
     field = np.full((*where.shape, residual.shape[1]), np.nan, np.float32)
     field[where] = residual
-    far = [_mean_squared_difference(field, axis, lag) for axis in (1, 2) for lag in _FAR_LAGS]
+    far = [_mean_squared_difference(field, axis, lag) for axis in (1, 2) for lag in FAR_LAGS]
     if np.all(np.isnan(far)):
         return 1.0
     unrelated = float(np.nanmean(far))

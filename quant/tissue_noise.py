@@ -22,14 +22,13 @@ from quant.models import amplitude
 from quant.noise import FROM_AIR, NoiseModel
 from quant.noise_law import noise_law
 from quant.region import RegionMeasurement, measure_region
-from quant.region_noise import differences
+from quant.region_noise import FAR_LAGS, differences
 
 Array = npt.NDArray[np.float64]
 
 FROM_AIR_AND_REGION = "background and region"
 """``NoiseModel.source`` where air tells the coils and the region sigma."""
 
-_LAG = 4  # voxels, over which images zero-filled to twice their matrix share no noise (three: -0.21)
 _LEAST_PAIRS = 200
 _LEAST_CHANGE = 0.05  # of sigma: below, R2* moves by 1 to 2 % at most
 _LIKELY = (0.5, 2.0)  # sigma of the region over that of air; what is further apart is no noise
@@ -83,14 +82,9 @@ def sigma_ratio(acquisition: MultiEcho, fit: R2StarMap, region: BoolArray) -> fl
     used = region & np.isfinite(fit.r2star_per_s) & ((fit.flags & FitFlag.SATURATED) == 0)
     if acquisition.saturated is not None:
         used &= ~acquisition.saturated
-    pdff = np.full(np.count_nonzero(used), np.nan)
-    fitted = np.full(pdff.shape, 2)
-    if fit.pdff is not None:
-        pdff = fit.pdff[used].astype(np.float64)
-        fitted = np.where(np.isnan(pdff), 2, 3)
-    if fit.pdff_assumed is not None:
-        pdff = np.where(np.isnan(pdff), fit.pdff_assumed[used], pdff)
-    degrees = acquisition.echo_times_s.size - fitted
+    pdff = fit.pdff_of_fit(used)
+    with_own_fat = np.zeros(pdff.size, np.bool_) if fit.pdff is None else np.isfinite(fit.pdff[used])
+    degrees = acquisition.echo_times_s.size - np.where(with_own_fat, 3, 2)
     if not degrees.size or degrees.min() < 1:
         return float("nan")
     s0, r2star = (values[used].astype(np.float64) for values in (fit.s0, fit.r2star_per_s))
@@ -100,7 +94,7 @@ def sigma_ratio(acquisition: MultiEcho, fit: R2StarMap, region: BoolArray) -> fl
     rest = (acquisition.signal[used] / fit.sigma - law.mean(clean)) / np.sqrt(law.variance(clean) * degrees[:, None])
     field = np.full((*used.shape, times.size), np.nan, np.float32)
     field[used] = rest
-    energy = np.concatenate([np.square(differences(field, axis, _LAG)).sum(axis=1) / 2 for axis in (1, 2)])
+    energy = np.concatenate([np.square(differences(field, axis, FAR_LAGS[0])).sum(axis=1) / 2 for axis in (1, 2)])
     if energy.size < _LEAST_PAIRS:
         return float("nan")
     half = float(np.median(degrees)) / 2

@@ -2,7 +2,7 @@
 
 from node.config.loading import config_schema, load_config
 from node.config.messages import FhirReceiver, Hl7Receiver
-from node.config.parts import OBJECT_ROLES, AeTitle, ObjectRole, Port, Seconds
+from node.config.parts import OBJECT_ROLES, TELLING_KINDS, AeTitle, ObjectRole, Port, Seconds
 from node.config.priors import ArchiveConfig, MoveToConfig, PriorsConfig
 from node.config.rules import Condition, Rule
 from node.config.sections import (
@@ -34,6 +34,7 @@ from node.config.web import NOTICE_KINDS, EmailConfig, NoticeKind, NotifyConfig,
 __all__ = [
     "NOTICE_KINDS",
     "OBJECT_ROLES",
+    "TELLING_KINDS",
     "AeTitle",
     "AllowedPeer",
     "ArchiveConfig",

@@ -10,6 +10,8 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ObjectRole = Literal["map", "page", "sr", "seg", "pm", "pdf", "pr", "ko", "rejection"]
 OBJECT_ROLES: tuple[ObjectRole, ...] = ("map", "page", "sr", "seg", "pm", "pdf", "pr", "ko", "rejection")
+TELLING_KINDS: tuple[ObjectRole, ...] = ("page", "pdf", "sr")
+"""Kinds of result objects (a role's part before the dot) that tell a reader the result, refusal or value."""
 
 
 class Section(BaseModel):

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from node.config.messages import MessageReceiver
-from node.config.parts import AeTitle, ObjectRole, PlacedError, Port, Seconds, Section, refuse_twice
+from node.config.parts import TELLING_KINDS, AeTitle, ObjectRole, PlacedError, Port, Seconds, Section, refuse_twice
 from node.config.priors import PriorsConfig
 from node.config.rules import Rule, check_names
 from node.config.tls import CallerTls, ListenerTls
@@ -139,6 +139,11 @@ class DestinationConfig(Section):
         """Whether an object with this role (its part before the first dot) is sent here."""
         kind = role.split(".")[0]
         return kind in self.objects if kind not in _OF_ALL else "all" in self.objects or kind in self.objects
+
+    @property
+    def is_to_tell(self) -> bool:
+        """Whether it should get an object that tells a reader the result."""
+        return any(map(self.wants, TELLING_KINDS))
 
 
 class RetentionConfig(Section):

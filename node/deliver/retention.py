@@ -19,7 +19,7 @@ from node.intake.spool import Spool
 from node.jobs.commitments import CommitmentBook
 from node.jobs.deliveries import Delivery, DeliveryBook, untold_at
 from node.jobs.removals import Candidate, RemovalBook
-from node.model import TELLING_KINDS, CommitmentState, DeliveryState
+from node.model import CommitmentState, DeliveryState
 from node.ops.events import Event, emit
 
 _LOOK_AGAIN_AFTER = timedelta(hours=1)
@@ -106,8 +106,8 @@ class Retention:
             return "to nobody, it is a self-test"
         sent: dict[str, list[Delivery]] = {}
         deliveries = self.deliveries.of_job(candidate.job_id)
-        to_be_told = {d.name for d in self.destinations if any(map(d.wants, TELLING_KINDS))}
-        if nowhere := [name for name in untold_at(deliveries) if name in to_be_told]:
+        to_tell = {d.name for d in self.destinations if d.is_to_tell}
+        if nowhere := [name for name in untold_at(deliveries) if name in to_tell]:
             raise _UnprovedError(f"{nowhere[0]}: takes neither page, PDF nor report, so nobody reads the result there")
         for delivery in deliveries:
             if delivery.state == DeliveryState.SENT and delivery.destination not in self.message_receivers:

@@ -191,9 +191,9 @@ def serve_worker(
     def tell_ready(**_: Any) -> None:
         try:
             on_ready()
-        except Exception as error:
+        except Exception as error:  # whatever it is: Celery would log it and work on, ready for nobody
             untold.append(error)
-            raise SystemExit(1) from error  # any other is logged by Celery, which goes on
+            raise SystemExit(1) from error  # the one thing that Celery lets through from here
 
     def leave_logging_alone(**_: Any) -> None:
         """Celery sets up logging unless somebody listens to this signal."""

@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, not_, or_, select, update
 
+from node.config import TELLING_KINDS
 from node.jobs import order, schema, trail
 from node.jobs.database import Database
 from node.jobs.removals import refuse_removed
-from node.model import TELLING_KINDS, DeliveryState
+from node.model import DeliveryState
 from node.ops.events import Event
 
 
@@ -97,7 +98,7 @@ def add_deliveries(
 
 
 def untold_at(deliveries: Iterable[Delivery]) -> list[str]:
-    """Destinations that take no form of what tells a job's result (``node.model.TELLING_KINDS``)."""
+    """Destinations that take no form of what tells a job's result (``node.config.TELLING_KINDS``)."""
     telling = [d for d in deliveries if d.role.split(".")[0] in TELLING_KINDS]
     told = {d.destination for d in telling if d.state != DeliveryState.UNSUPPORTED}
     return sorted({d.destination for d in telling} - told)

@@ -42,8 +42,8 @@ from quant.settings import AssessmentSettings
 from quant.tissue_noise import fit_with_noise_of
 
 Tell = Callable[[str], None]
-_NOISE_ROUNDS = 2  # a better fit may find more of the liver, with noise of its own
 
+_NOISE_ROUNDS = 2  # a better fit may find more of the liver, with noise of its own
 _COUNTED_AGAIN = frozenset({"few_echoes"})  # the assessment counts the echoes as well
 _OF_A_VALUE = frozenset({"roi_discs"})  # states R2*, of which a refusal says nothing and a lower bound nothing more
 

@@ -86,7 +86,8 @@ def region_finder(acquisition: MultiEcho, config: SegmenterConfig, threads: int)
         if config.kind == "none":
             return find_liver(acquisition, fit)
         try:
-            outlines[:] = outlines or [_outline(acquisition, fit, config, threads)]
+            if not outlines:
+                outlines.append(_outline(acquisition, fit, config, threads))
         except RegionNotFoundError as error:
             return LiverRegion(mask=None, organ=None, candidate=None, refusals=(error.reason,))
         except (SegmentationError, NiftiError) as error:

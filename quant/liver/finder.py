@@ -51,7 +51,7 @@ def find_liver(acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParamet
         return region
     if _shows_dark_tissue(scene, parameters):
         coarser = parameters.coarser()
-        second = _refused_or(lambda: _find(replace(_seen(acquisition, fit, coarser), side=scene.side), coarser))
+        second = _refused_or(lambda: _find(_seen(acquisition, fit, coarser, side=scene.side), coarser))
         if second.mask is not None and second.checks["r2star_per_s"] > _NOISY_R2STAR_PER_S:
             return second
     left = _refused_or(lambda: _find(scene, parameters.left_lobe(), left_lobe=True))
@@ -122,9 +122,14 @@ class _Scene:
 
 
 def _seen(
-    acquisition: MultiEcho, fit: R2StarMap, parameters: FinderParameters, outline: BoolArray | None = None
+    acquisition: MultiEcho,
+    fit: R2StarMap,
+    parameters: FinderParameters,
+    outline: BoolArray | None = None,
+    side: float | None = None,
 ) -> _Scene:
-    """The images prepared; raises RegionNotFoundError where nothing can be looked for in them."""
+    """The images prepared, the ``side`` told where it is not known; raises RegionNotFoundError where nothing can be
+    looked for in them."""
     if len(acquisition.echo_times_s) < _MIN_ECHOES:
         raise RegionNotFoundError("roi_too_few_echoes", f"The automatic region needs at least {_MIN_ECHOES} echoes.")
     axes = axial_axes(acquisition.geometry, acquisition.signal.shape[:3])
@@ -143,7 +148,7 @@ def _seen(
         torso=torso,
         body=body,
         ghosts=ghosts,
-        side=vessel_side(body, torso, images.plane, images.field_t),
+        side=vessel_side(body, torso, images.plane, images.field_t) if side is None else side,
         given=given,
     )
 

@@ -17,8 +17,6 @@ from tests.crash.acquisitions import Acquisition
 from tests.crash.testbed import COMPLETE_QUIET_S, Destination
 
 _WORDS_OF_KOMBU = re.compile(r"Restoring \d+ unacknowledged message")  # it prints them at an orderly end
-# A node that the faults leave no disk to start on ends with its reason, for the service manager to start it again.
-_WORDS_OF_A_REFUSED_START = re.compile(r"ironnode: .*: (No space left on device|Read-only file system)$")
 _GAP_S = COMPLETE_QUIET_S - 1  # arrivals are timed by the node when stored, here when acknowledged
 
 
@@ -176,7 +174,7 @@ def _leftovers(verdict: Verdict, node: Ran) -> None:
         if number := _count(spool / name):
             verdict.breach(f"{number} files in {name}/")
     for line in node.strange_lines():
-        if not (_WORDS_OF_KOMBU.match(line) or _WORDS_OF_A_REFUSED_START.match(line)):
+        if not _WORDS_OF_KOMBU.match(line):
             verdict.breach(f"log: {line[:300]}")
 
 
