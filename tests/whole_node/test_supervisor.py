@@ -308,7 +308,7 @@ def test_a_broker_killed_and_emptied_with_jobs_waiting_loses_nothing(node) -> No
 @pytest.mark.timeout(240)
 def test_acquisitions_that_end_their_worker_each_time_are_parked_and_the_others_are_done(node) -> None:
     settings = node.settings()
-    settings["queue"] |= {"lease_s": 1, "time_limit_s": 2, "max_attempts": 2}
+    settings["queue"] |= {"lease_s": 1, "time_limit_s": 4, "max_attempts": 2}
     node.config_file.write_text(json.dumps(settings))
     study = "1.2.826.0.1.3680043.10.999"
     poison = {f"{study}.1": "SIGKILL", f"{study}.2": "SIGSEGV", f"{study}.3": "endless", f"{study}.4": "long"}
@@ -325,8 +325,9 @@ def test_acquisitions_that_end_their_worker_each_time_are_parked_and_the_others_
         return found if len(found) == len(poison) else {}
 
     jobs = wait_until(parked, "the four are parked")
-    assert jobs.pop("long").error == "the run was ended after 1.9 s (queue.time_limit_s)"
-    assert all(job.attempts == 2 and "went silent during attempt 2" in job.error for job in jobs.values())
+    assert jobs.pop("long").error == "the run was ended after 3.8 s (queue.time_limit_s)"
+    assert [(kind, job.attempts, job.error) for kind, job in jobs.items()
+            if job.attempts != 2 or "went silent during attempt 2" not in (job.error or "")] == []  # fmt: skip
     assert len(node.runs()) == 2 * len(poison) + 1
     (pool_process,) = descendants(node.pid_of("worker")) - {node.pid_of("worker")}
     assert Path(f"/proc/{pool_process}/oom_score_adj").read_text() == "500\n"
