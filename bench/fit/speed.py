@@ -1,4 +1,5 @@
-"""Speed of the magnitude fits beside scipy and ukat, scaling with threads, memory, and the first fit of a process.
+"""Speed of the magnitude fits beside scipy and ukat, scaling with threads, memory, and the first fit of a process of
+every kind.
 
     python -m bench.fit.speed [--rounds 5] [--only peers|threads|memory|start]
 
@@ -10,8 +11,8 @@
   threads are worth on this machine at that moment. Aim 1.7 on an idle machine.
 * Memory: peak of the resident set of a fresh process over what it was with the input in place and the kernels loaded.
   Aim: the maps and 64 MiB.
-* Start: seconds of import and of the first fit of a fresh process, numba's cache on disk being warm. Aim 1 s for the
-  fit.
+* Start: seconds of import and of the first fit of a fresh process, complex ones too, numba's cache on disk being warm.
+  Aim 1 s for the fit.
 """
 
 import argparse
@@ -200,10 +201,14 @@ from quant.noise import NoiseModel
 imported = time.perf_counter()
 times = 0.95e-3 + 0.75e-3 * np.arange(6)
 signal = np.broadcast_to((50 * np.exp(-100 * times)).astype(np.float32), (1, 64, 64, 6)).copy()
-signal += np.random.default_rng(0).normal(0, 1, signal.shape).astype(np.float32)
+real, imaginary = np.random.default_rng(0).normal(0, 1, (2, *signal.shape)).astype(np.float32)
+off_resonance_hz = np.linspace(-60, 60, 64)[:, None]
+signal = signal * np.exp(2j * np.pi * off_resonance_hz * times).astype(np.complex64) + real + 1j * imaginary
+signal = signal if sys.argv[1] == "complex_fat" else np.abs(signal)
 ready = time.perf_counter()
-fit_r2star(np.abs(signal), times, field_t=3.0, model=sys.argv[1],
-           noise=NoiseModel(sigma=1.0, coils=1.0, source="given"))
+found = fit_r2star(signal, times, field_t=3.0, model=sys.argv[1],
+                   noise=NoiseModel(sigma=1.0, coils=1.0, source="given"))
+assert found.model == sys.argv[1]
 print(imported - start, time.perf_counter() - ready)
 """
 
@@ -211,7 +216,7 @@ print(imported - start, time.perf_counter() - ready)
 def of_start(rounds: int) -> list[dict[str, Any]]:
     """Import and first fit of fresh processes."""
     out = []
-    for model in (MONO, FAT):
+    for model in (MONO, FAT, SignalModel.COMPLEX_FAT):
         command = [sys.executable, "-c", _START, model.value]
         subprocess.run(command, check=True, capture_output=True)  # fills numba's cache
         taken = [
