@@ -68,7 +68,8 @@ def _times(pid: int) -> list[int]:
 def running(name: str, folder: Path, *, nodelay: bool = True) -> Iterator[Running]:
     """The named receiver, storing into ``folder``; ``nodelay`` sets DCMTK's TCP_NODELAY, in Orthanc too."""
     folder.mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
+    with socket.socket() as free:  # no address reuse: DCMTK cannot listen where old connections are still remembered
+        free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     environment = os.environ | ({"TCP_NODELAY": "1"} if nodelay else {})
     process = subprocess.Popen(

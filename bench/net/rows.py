@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.net.disk import flush_wait_s
 from bench.net.receivers import missing, running
 from bench.net.senders import (
     associations_per_s,
@@ -57,8 +58,13 @@ def _new(folder: Path, name: str) -> Path:
 
 
 def _receiving(folder: Path, associations: int) -> dict[str, dict[str, float]]:
-    """Prepared messages: instances per second, processor time per instance, memory, and ours over theirs."""
+    """Prepared messages: instances per second, processor time per instance, memory, and ours over theirs.
+
+    ``storescp_durable`` is no program: storescp as it would be if each instance of its one association also waited
+    for the disk.
+    """
     seen: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    one_instance = next((folder / "series").iterdir()).read_bytes()
     for turn in range(ROUNDS):
         for name in _present(*_RECEIVERS):
             if turn >= _SLOW_ROUNDS and name in _SLOW_RECEIVERS:
@@ -67,7 +73,11 @@ def _receiving(folder: Path, associations: int) -> dict[str, dict[str, float]]:
                 before_s = receiver.cpu_s
                 rate = prepared_rate(receiver.port, folder / "series", associations)
                 cpu_ms = (receiver.cpu_s - before_s) / INSTANCES * 1e3
-                seen[name].append((rate, cpu_ms, receiver.peak_mib))
+                peak_mib = receiver.peak_mib
+            seen[name].append((rate, cpu_ms, peak_mib))
+            if name == "storescp" and associations == 1:
+                wait_s = flush_wait_s(_new(folder, "flushed"), one_instance)
+                seen["storescp_durable"].append((1 / (1 / rate + wait_s), cpu_ms, peak_mib))
     ours = [rate for rate, _, _ in seen["ironnode"]]
     report = {}
     for name, rounds in seen.items():

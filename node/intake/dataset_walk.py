@@ -13,7 +13,7 @@ import zlib
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from node.errors import InputError
 
@@ -45,6 +45,20 @@ _LONGEST_UID_FIELD = 66  # 64 characters and padding; PS3.5 table 6.2-1
 _SHORT_FORM = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _FRAGMENTS = frozenset({b"OB", b"OW"})
 _INFLATE_STEP = 1 << 18
+_HEAD_BYTES = 8  # of every element and item; a long form has four more
+
+
+class _Heads(NamedTuple):
+    """How to read the heads of elements in one byte order."""
+
+    explicit: struct.Struct  # group, element, VR, 16-bit length
+    implicit: struct.Struct  # group, element, 32-bit length; items too
+    word: struct.Struct
+
+
+_LITTLE_ENDIAN, _BIG_ENDIAN = (
+    _Heads(struct.Struct(order + "HH2sH"), struct.Struct(order + "HHL"), struct.Struct(order + "L")) for order in "<>"
+)
 
 EncodedDataSet = bytes | bytearray | memoryview | mmap.mmap
 
@@ -146,16 +160,13 @@ class _Walk:
     """The state of one walk: where it is and which undefined lengths are open."""
 
     def __init__(self, data: EncodedDataSet, start: int, transfer_syntax_uid: str) -> None:
-        order = ">" if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else "<"
         self.uids: dict[int, str] = {}
         self._data = data
         self._start = start
         self._position = start
         self._end = len(data)
         self._explicit = transfer_syntax_uid != IMPLICIT_VR_LITTLE_ENDIAN
-        self._explicit_header = struct.Struct(order + "HH2sH")
-        self._implicit_header = struct.Struct(order + "HHL")
-        self._word = struct.Struct(order + "L")
+        self._heads = _BIG_ENDIAN if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else _LITTLE_ENDIAN
         self._levels: list[tuple[_Level, int, bool]] = []  # what is open, its tag, whether VRs are explicit outside
 
     def run(self) -> None:
@@ -174,51 +185,52 @@ class _Walk:
         data, end, position = self._data, self._end, self._position
         explicit, unpack_explicit, unpack_implicit = (
             self._explicit,
-            self._explicit_header.unpack_from,
-            self._implicit_header.unpack_from,
+            self._heads.explicit.unpack_from,
+            self._heads.implicit.unpack_from,
         )
-        at_top = not self._levels
+        wanted = {} if self._levels else _WANTED
+        last_head = end - _HEAD_BYTES
         vr = b""
-        while position < end:
-            if position + 8 > end:
-                raise self._cut_off(position)
+        while position <= last_head:
             if explicit:
                 group, element, vr, length = unpack_explicit(data, position)
             else:
                 group, element, length = unpack_implicit(data, position)
             tag = (group << 16) | element
-            if explicit and vr not in _SHORT_FORM:
-                position, length = self._long_length(position, tag, vr)
+            if not explicit or vr in _SHORT_FORM:
+                position += _HEAD_BYTES
             else:
-                position += 8
+                position, length = self._long_length(position, tag, vr)
             if length == _UNDEFINED or group == _DELIMITERS:
                 self._position = position
                 self._open_or_close(tag, vr, length)
                 return
-            if length > end - position:
-                left = end - position
-                raise self._malformed(tag, position, f"its value of {length} bytes runs past the end, {left} are left")
-            if at_top and tag in _WANTED:
-                self.uids[tag] = self._uid(tag, position, length)
-            position += length
+            start, position = position, position + length
+            if position > end:
+                left = end - start
+                raise self._malformed(tag, start, f"its value of {length} bytes runs past the end, {left} are left")
+            if tag in wanted:
+                self.uids[tag] = self._uid(tag, start, length)
+        if position < end:
+            raise self._cut_off(position)
         self._position = position
 
     def _long_length(self, position: int, tag: int, vr: bytes) -> tuple[int, int]:
         """Where the value of an element without a 16-bit length starts, and its length."""
         if tag >> 16 == _DELIMITERS:
-            return position + 8, self._word.unpack_from(self._data, position + 4)[0]
+            return position + _HEAD_BYTES, self._heads.word.unpack_from(self._data, position + 4)[0]
         if not (vr.isalpha() and vr.isupper()):
             raise self._malformed(tag, position, f"{vr!r} is not a value representation")
         if position + 12 > self._end:
             raise self._cut_off(position)
-        return position + 12, self._word.unpack_from(self._data, position + 8)[0]
+        return position + 12, self._heads.word.unpack_from(self._data, position + 8)[0]
 
     def _open_or_close(self, tag: int, vr: bytes, length: int) -> None:
         """An element of undefined length opens a level; an item delimiter closes one."""
         if tag == _ITEM_END and self._levels:
             _, _, self._explicit = self._levels.pop()
         elif tag >> 16 == _DELIMITERS or length != _UNDEFINED:
-            raise self._malformed(tag, self._position - 8, "a delimiter where a data element belongs")
+            raise self._malformed(tag, self._position - _HEAD_BYTES, "a delimiter where a data element belongs")
         elif vr in _FRAGMENTS:
             self._open(_Level.FRAGMENTS, tag)
         else:
@@ -229,12 +241,12 @@ class _Walk:
     def _step_item(self) -> None:
         """Read one item tag of a sequence or of encapsulated pixel data, or the delimiter that ends it."""
         level, owner, explicit_outside = self._levels[-1]
-        if self._position + 8 > self._end:
+        if self._position + _HEAD_BYTES > self._end:
             raise self._cut_off(self._position)
-        group, element, length = self._implicit_header.unpack_from(self._data, self._position)
+        group, element, length = self._heads.implicit.unpack_from(self._data, self._position)
         tag = (group << 16) | element
         position = self._position
-        self._position += 8
+        self._position += _HEAD_BYTES
         if tag == _SEQUENCE_END:
             self._levels.pop()
             self._explicit = explicit_outside

@@ -16,7 +16,8 @@ from pathlib import Path
 from node.errors import DiskFullError, StorageError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_START_AND_WAIT = 7  # all flags of sync_file_range(2): what is being written, start the rest, wait for it
+_START = 2  # SYNC_FILE_RANGE_WRITE of sync_file_range(2)
+_START_AND_WAIT = 7  # all flags of it: wait for what is being written, start the rest, wait for it
 _WRITE_OUT_TELLS = (4, 14)  # the first Linux whose sync_file_range(2) tells every failed write of the file
 # statfs(2), f_type: ext4 (and ext2, ext3), XFS, tmpfs: where a name cannot become durable before the content that was
 # written out before it. btrfs and F2FS keep no such order, FUSE and NFS have others behind them: single flushes.
@@ -51,6 +52,11 @@ class DurableIo:
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
         else:
             os.fdatasync(descriptor)
+
+    def start_write_out(self, descriptor: int) -> None:
+        """Begin with what :meth:`write_out` will wait for."""
+        if _SYNC_FILE_RANGE is not None:
+            _checked(_SYNC_FILE_RANGE(descriptor, 0, 0, _START))
 
     def write_out(self, descriptor: int) -> None:
         """The content of one file has left memory when this returns; it may still be in the disk's own cache.

@@ -41,19 +41,19 @@ class FileMeta:
 
 def encode_file_meta(meta: FileMeta) -> bytes:
     """Preamble, prefix and group 0002; the data set follows directly."""
-    body = struct.pack("<HH2sHL2s", 0x0002, 0x0001, b"OB", 0, 2, b"\x00\x01") + b"".join(
+    body = b"".join(
         (
+            _VERSION,
             _uid(_MEDIA_STORAGE_SOP_CLASS_UID, meta.sop_class_uid),
             _uid(_MEDIA_STORAGE_SOP_INSTANCE_UID, meta.sop_instance_uid),
             _uid(_TRANSFER_SYNTAX_UID, meta.transfer_syntax_uid),
-            _uid(0x0012, IMPLEMENTATION_CLASS_UID),
-            _text(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
+            _IMPLEMENTATION,
             _text(_SOURCE_AE_TITLE, b"AE", meta.calling_ae_title),
             _text(_SENDING_AE_TITLE, b"AE", meta.calling_ae_title),
             _text(_RECEIVING_AE_TITLE, b"AE", meta.called_ae_title),
         )
     )
-    return bytes(128) + b"DICM" + struct.pack("<HH2sHL", 0x0002, 0x0000, b"UL", 4, len(body)) + body
+    return _PREAMBLE + struct.pack("<HH2sHL", 0x0002, 0x0000, b"UL", 4, len(body)) + body
 
 
 def _uid(element: int, value: str) -> bytes:
@@ -68,6 +68,11 @@ def _element(element: int, vr: bytes, value: bytes, padding: bytes) -> bytes:
     if len(value) % 2:
         value += padding
     return struct.pack("<HH2sH", 0x0002, element, vr, len(value)) + value
+
+
+_PREAMBLE = bytes(128) + b"DICM"
+_VERSION = struct.pack("<HH2sHL2s", 0x0002, 0x0001, b"OB", 0, 2, b"\x00\x01")
+_IMPLEMENTATION = _uid(0x0012, IMPLEMENTATION_CLASS_UID) + _text(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME)
 
 
 def decode_file_meta(head: bytes, name: str) -> tuple[FileMeta, int]:

@@ -65,6 +65,15 @@ class GroupCommitter:
         except OSError as error:
             raise storage_error(error, f"{final.name} cannot be made durable") from error
 
+    def start_write_out(self, descriptor: int) -> None:
+        """The content of one file need not wait in memory for :meth:`write_out`.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        if self._ordered:
+            self._disk.start_write_out(descriptor)
+
     def write_out(self, descriptor: int) -> None:
         """The content of one file comes before its name; it is durable after the next :meth:`flush`."""
         if self._ordered:

@@ -38,12 +38,14 @@ class IncomingInstance:
         path: Path,
         descriptor: int,
         check_space: Callable[[], None],
+        start_write_out: Callable[[int], None],
         keep: Callable[["IncomingInstance"], Kept],
     ) -> None:
         """
         Args:
             path, descriptor: the temporary file, empty and open for writing and reading.
             check_space: raises StorageError when there is too little left to go on.
+            start_write_out: sends the content of an open file on its way to the disk, without waiting for it.
             keep: makes the temporary file durable under its UID, unless it is known.
         """
         self.meta = meta
@@ -51,10 +53,12 @@ class IncomingInstance:
         self.descriptor = descriptor
         self._disk = disk
         self._check_space = check_space
+        self._start_write_out = start_write_out
         self._keep = keep
         self._held = bytearray(encode_file_meta(meta))
         self.head_bytes = len(self._held)
-        self._written_bytes = 0
+        self._gone_bytes = 0  # written to the file and no longer held
+        self._has_arrived = False
         self._space_checked_at = 0
         self._is_published = False
 
@@ -67,7 +71,7 @@ class IncomingInstance:
     @property
     def data_set_bytes(self) -> int:
         """What has arrived of the data set."""
-        return self._written_bytes + len(self._held) - self.head_bytes
+        return self._gone_bytes + len(self._held) - self.head_bytes
 
     def write(self, data: bytes | memoryview) -> None:
         """Take the next piece of the data set.
@@ -75,8 +79,11 @@ class IncomingInstance:
         Raises:
             DiskFullError, StorageError: the disk refused; the temporary file is gone then.
         """
+        assert not self._has_arrived, "a piece after the last"
         if len(self._held) + len(data) > _HELD_BYTES:
-            self.write_held()
+            self._hand_over()
+            self._gone_bytes += len(self._held)
+            self._held.clear()
         self._held += data
         if self.data_set_bytes - self._space_checked_at >= _CHECK_SPACE_EVERY_BYTES:
             self._space_checked_at = self.data_set_bytes
@@ -86,19 +93,25 @@ class IncomingInstance:
                 self.discard()
                 raise
 
-    def write_held(self) -> None:
-        """Give what is held in memory to the system.
+    def arrived(self) -> None:
+        """The data set is whole: its file is given to the system, and is on its way to the disk while it is checked.
 
         Raises:
             DiskFullError, StorageError: as in :meth:`write`.
         """
+        if not self._has_arrived:
+            self._hand_over(self._start_write_out)
+            self._has_arrived = True
+
+    def _hand_over(self, then: Callable[[int], None] | None = None) -> None:
+        """Give what is held to the system."""
         try:
             self._disk.write(self.descriptor, self._held)
+            if then is not None:
+                then(self.descriptor)
         except OSError as error:
             self.discard()
             raise storage_error(error, "a received instance cannot be written") from error
-        self._written_bytes += len(self._held)
-        self._held.clear()
 
     def published(self) -> None:
         """The file has its final name, so nothing is left to remove."""
@@ -136,11 +149,10 @@ class IncomingInstance:
         Raises:
             DiskFullError, StorageError: as in :meth:`write`.
         """
-        if self._written_bytes == 0:
+        if self._gone_bytes == 0:
             yield self._held
             return
-        if self._held:
-            self.write_held()
+        self.arrived()
         with mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ) as memory:
             yield memory
 
@@ -150,7 +162,9 @@ class IncomingInstance:
         Raises:
             MalformedDataSetError: it is cut off, or not encoded in its transfer syntax.
             IncompleteIdentityError: a UID is absent, none, or another than announced.
+            DiskFullError, StorageError: as in :meth:`write`.
         """
+        self.arrived()
         with self.contents() as memory:
             found = walk_data_set(memory, self.meta.transfer_syntax_uid, start=self.head_bytes)
         if found.sop_class_uid != self.meta.sop_class_uid:

@@ -51,7 +51,7 @@ def keep_region(spool: Spool, file: BinaryIO, *, study_instance_uid: str, sender
 
 
 def _check_region(incoming: IncomingInstance, study_instance_uid: str) -> None:
-    incoming.write_held()
+    incoming.arrived()
     try:
         header = stored_header(incoming.path)
     except InputError as error:

@@ -125,7 +125,13 @@ class Spool:
         except OSError as error:
             raise storage_error(error, "a temporary file cannot be made") from error
         return IncomingInstance(
-            meta, disk=self._disk, path=path, descriptor=descriptor, check_space=self.check_space, keep=self.keep
+            meta,
+            disk=self._disk,
+            path=path,
+            descriptor=descriptor,
+            check_space=self.check_space,
+            start_write_out=self._committer.start_write_out,
+            keep=self.keep,
         )
 
     def check_space(self) -> None:
@@ -146,9 +152,9 @@ class Spool:
             self._uids.release(uid)
 
     def _keep(self, uid: str, incoming: IncomingInstance) -> Kept:
-        inbox = self._inbox_path(uid)
+        inbox, admitted = self._inbox_path(uid), self._instance_path(uid)
         for _ in range(_LOOKS):
-            known = self._is_known(uid, incoming)
+            known = self._is_known(inbox, admitted, incoming)
             if known:
                 return Kept.KNOWN
             if known is not None:
@@ -158,18 +164,17 @@ class Spool:
                 self._publish(incoming, inbox)
             except FileExistsError:  # another gateway was faster
                 continue
-            return self._confirmed(uid, incoming)
+            return self._confirmed(admitted, incoming)
         raise StorageError(f"{inbox.name} cannot be made durable: its name is taken, and nothing can be read there")
 
     def _publish(self, incoming: IncomingInstance, target: Path) -> None:
-        incoming.write_held()
+        incoming.arrived()
         self._committer.publish(incoming.descriptor, incoming.path, target)
         incoming.published()
 
-    def _confirmed(self, uid: str, incoming: IncomingInstance) -> Kept:
+    def _confirmed(self, admitted: Path, incoming: IncomingInstance) -> Kept:
         """Whether an instance that is in the inbox now is the first: not when one of another gateway was admitted
         between our look and our naming. Then :meth:`admit` will take ours out of the way."""
-        admitted = self._instance_path(uid)
         try:
             if os.path.samestat(admitted.stat(), os.fstat(incoming.descriptor)):
                 return Kept.STORED
@@ -190,10 +195,10 @@ class Spool:
             except OSError as error:
                 raise storage_error(error, f"{target.name} cannot be made durable") from error
 
-    def _is_known(self, uid: str, incoming: IncomingInstance) -> bool | None:
+    def _is_known(self, inbox: Path, admitted: Path, incoming: IncomingInstance) -> bool | None:
         """None: a new UID. True: the same data set is here (and now surely durable). False: another one is."""
         known = None
-        for path in (self._inbox_path(uid), self._instance_path(uid)):  # the second, where there are two, was first
+        for path in (inbox, admitted):  # the second, where there are two, was first
             try:
                 path.stat()  # nearly always in vain, and cheaper so than by an open
                 known = self._holds(path, incoming)
@@ -362,7 +367,7 @@ class Spool:
 
     def _instance_path(self, uid: str) -> Path:
         # SHA-1 only spreads the files over 256 folders.
-        return self.instances_folder / hashlib.sha1(uid.encode(), usedforsecurity=False).hexdigest()[:2] / f"{uid}.dcm"
+        return self.instances_folder / f"{hashlib.sha1(uid.encode(), usedforsecurity=False).hexdigest()[:2]}/{uid}.dcm"
 
     def _describe(self, path: Path) -> SpooledInstance | None:
         """One file of the spool; None when it has just been moved on or carries no readable file meta."""

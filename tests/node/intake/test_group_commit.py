@@ -12,6 +12,11 @@ import pytest
 from node.errors import DiskFullError, StorageError
 from node.intake.durable_io import DurableIo
 from node.intake.group_commit import GroupCommitter
+from node.intake.incoming import Kept
+from node.intake.spool import Spool
+from tests.node.intake.encoded_images import arrive, encoded, everything_under, image
+
+DATA = encoded(image())
 
 
 class RecordingDisk(DurableIo):
@@ -29,6 +34,10 @@ class RecordingDisk(DurableIo):
         descriptor = super().create(path)
         self.names[descriptor] = path.name
         return descriptor
+
+    def start_write_out(self, descriptor: int) -> None:
+        super().start_write_out(descriptor)
+        self.log.append("start")
 
     def write_out(self, descriptor: int) -> None:
         super().write_out(descriptor)
@@ -113,6 +122,47 @@ def test_content_then_name_then_flush(tmp_path: Path, ordered: bool, order: list
     os.close(descriptor)
     assert disk.log == [line.replace("FOLDER", tmp_path.name) for line in order]
     assert (tmp_path / "final").read_bytes() == b"part"
+
+
+@pytest.mark.parametrize(
+    ("ordered", "started", "order"),
+    [
+        (True, ["start"], ["write out PART", "rename PART 1.2.3.4.dcm", "flush inbox/"]),
+        (False, [], ["flush PART", "rename PART 1.2.3.4.dcm", "flush inbox/"]),
+    ],
+)
+def test_an_instance_is_on_its_way_to_the_disk_while_it_is_checked_and_waited_for_before_its_name(
+    tmp_path: Path, ordered: bool, started: list[str], order: list[str]
+) -> None:
+    disk = RecordingDisk(ordered=ordered)
+    incoming = arrive(Spool(tmp_path, disk=disk), DATA)
+    disk.log.clear()
+    incoming.check()
+    assert disk.log == started
+    assert incoming.path.read_bytes().endswith(DATA)
+    assert incoming.keep() is Kept.STORED
+    assert disk.log == [*started, *(line.replace("PART", incoming.path.name) for line in order)]
+
+
+@pytest.mark.parametrize("refused", ["start_write_out", "write_out", "rename_new"])
+def test_an_instance_that_the_disk_refuses_on_its_way_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    disk = RecordingDisk(ordered=True)
+    incoming = arrive(Spool(tmp_path, disk=disk), DATA)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def check_and_keep() -> None:
+        with incoming:
+            incoming.check()
+            incoming.keep()
+
+    monkeypatch.setattr(disk, refused, refuse)
+    with pytest.raises(StorageError, match="Input/output error"):
+        check_and_keep()
+    assert everything_under(tmp_path) == []
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -237,6 +287,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="sync_file_range
 def test_the_system_calls_report_what_they_cannot_do(tmp_path: Path) -> None:
     real_disk = DurableIo()
     calls: list[Callable[[], object]] = [
+        lambda: real_disk.start_write_out(-1),
         lambda: real_disk.write_out(-1),
         lambda: real_disk.flush_folder(tmp_path / "absent"),
         lambda: real_disk.keeps_order(tmp_path / "absent"),
