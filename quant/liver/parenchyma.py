@@ -22,6 +22,7 @@ _KIDNEY_R2STAR_PER_S, _BRIGHT_DEPTH, _BRIGHT_WALL = 100.0, 1.35, 1.4
 _MUSCLE_R2STAR_PER_S = 70.0
 # Where the organ has taken in muscle beside the spine, that of the wall looks alike too: a margin of all its thickness.
 _FLOODED_WALL, _FLOODED_SHARE, _SPINE_MUSCLE = 1.9, 0.06, 0.80
+_LIVER_IN_KIDNEY_BED = 0.4  # share of the kidney's bed that liver covers above it; kidneys joined with it cover less
 _TREND_SIGMA_MM = 25.0  # shading and R2* trends across the liver are no structure
 _COARSE_OUTLIER = 2.2  # robust SDs for the vessel-suppressed R2*
 _PART_OF_LARGEST, _PART_OF_DEEPEST = 0.2, 0.6  # smaller and shallower parts of a slice are dropped
@@ -114,10 +115,21 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
         & tissue.lean
     )
     if bright:
-        core &= ~kidney_bed(torso)
+        core &= ~_may_be_kidney(own, torso)
     if core.sum() * images.plane.pixel_mm2 < _MIN_CORE_MM2:
         raise RegionNotFoundError("roi_too_small", "What looks like liver is too thin or too patchy to hold a region.")
     return core
+
+
+def _may_be_kidney(own: BoolArray, torso: Torso) -> BoolArray:
+    """Where the right kidney may lie, (z, y, x), in slices in which the organ leaves room for it.
+
+    Kidneys fill up to 0.45 of their bed, with their fat between them and the liver; where the organ covers about as
+    much of it, the slice lies above the kidney.
+    """
+    bed = kidney_bed(torso)
+    covered = (own & bed).sum((1, 2), keepdims=True) / np.maximum(bed.sum((1, 2), keepdims=True), 1)
+    return np.asarray(bed & (covered < _LIVER_IN_KIDNEY_BED))
 
 
 def share_behind(organ: Organ, torso: Torso) -> float:
