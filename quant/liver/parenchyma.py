@@ -10,7 +10,7 @@ from quant.liver.border import own_tissue
 from quant.liver.images import Stack, WorkingImages, without_floor
 from quant.liver.organ import Organ, deepest_point, robust_sd
 from quant.liver.parameters import FinderParameters
-from quant.liver.plane import label
+from quant.liver.plane import label, occupied
 from quant.liver.tissue import R2STAR_OFFSET_PER_S, Tissue, fit_at, fit_one, log_r2star_sd
 from quant.liver.torso import Torso, kidney_bed
 from quant.liver.types import RegionNotFoundError
@@ -20,8 +20,11 @@ _MIN_CORE_MM2 = 300.0
 _KIDNEY_R2STAR_PER_S, _BRIGHT_DEPTH, _BRIGHT_WALL = 100.0, 1.35, 1.4
 # Muscle reads 20 to 55 /s at 1.5 to 3 T; the search takes for alike what differs by up to a fifth of R2* + 30 /s.
 _MUSCLE_R2STAR_PER_S = 70.0
-# Where the organ has taken in muscle beside the spine, that of the wall looks alike too: a margin of all its thickness.
+# Where the organ has taken in muscle beside the spine or of the side wall, all of the wall's muscle looks alike: a margin
+# of all its thickness. Liver fills little of what lies within 15 mm of the inner border of the subcutaneous fat.
 _FLOODED_WALL, _FLOODED_SHARE, _SPINE_MUSCLE = 1.9, 0.06, 0.80
+_SIDE_WALL_SCALED_MM, _FLOODED_SIDE = 15.0, 0.20
+_SIDE_RIGHT, _SIDE_FRONT_BACK = 0.35, (0.25, 0.70)  # of the torso's width and depth: where the liver meets the side wall
 _LIVER_IN_KIDNEY_BED = 0.4  # share of the kidney's bed that liver covers above it; kidneys joined with it cover less
 _TREND_SIGMA_MM = 25.0  # shading and R2* trends across the liver are no structure
 _COARSE_OUTLIER = 2.2  # robust SDs for the vessel-suppressed R2*
@@ -103,10 +106,10 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
     bright = r2star_per_s < _KIDNEY_R2STAR_PER_S
     depth = max(parameters.core_depth_scaled_mm * torso.scale, parameters.min_core_depth_mm)
     depth *= _BRIGHT_DEPTH if bright else 1.0
-    wall = (_FLOODED_WALL if share_behind(organ, torso) > _FLOODED_SHARE else _BRIGHT_WALL) if bright else 1.0
     own = organ.thick
     if parameters.own_border and r2star_per_s < _MUSCLE_R2STAR_PER_S:
         own = own_tissue(organ, tissue, torso, images.plane, parameters)
+    wall = (_FLOODED_WALL if _floods(organ, own, tissue, torso, parameters) else _BRIGHT_WALL) if bright else 1.0
     core = (
         own
         & (images.plane.distance(own) > depth)
@@ -119,6 +122,16 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
     if core.sum() * images.plane.pixel_mm2 < _MIN_CORE_MM2:
         raise RegionNotFoundError("roi_too_small", "What looks like liver is too thin or too patchy to hold a region.")
     return core
+
+
+def _floods(organ: Organ, own: BoolArray, tissue: Tissue, torso: Torso, parameters: FinderParameters) -> bool:
+    """Whether the organ has taken in muscle: behind, or (what is left of it as its ``own``) at the right side wall."""
+    wall_mm = tissue.wall_mm / torso.scale
+    front, back = _SIDE_FRONT_BACK
+    side = (wall_mm > parameters.wall_distance_scaled_mm) & (wall_mm < _SIDE_WALL_SCALED_MM) & occupied(own)
+    side &= (torso.right_left < _SIDE_RIGHT) & (torso.front_back > front) & (torso.front_back < back)
+    at_side = float((own & side).sum() / max(side.sum(), 1))
+    return share_behind(organ, torso) > _FLOODED_SHARE or at_side > _FLOODED_SIDE
 
 
 def _may_be_kidney(own: BoolArray, torso: Torso) -> BoolArray:
