@@ -8,7 +8,7 @@ from scipy import ndimage
 from quant.acquisition import BoolArray, FloatArray
 from quant.liver.border import own_tissue
 from quant.liver.images import Stack, WorkingImages, without_floor
-from quant.liver.organ import Organ, deepest_point, robust_sd
+from quant.liver.organ import Organ, deepest_point, likely_depth, robust_sd
 from quant.liver.parameters import FinderParameters
 from quant.liver.plane import label, occupied
 from quant.liver.tissue import R2STAR_OFFSET_PER_S, Tissue, fit_at, fit_one, log_r2star_sd
@@ -181,7 +181,7 @@ def _solid_parts(region: BoolArray, organ: Organ, images: WorkingImages, paramet
     parts, count = label(opened)
     organ_parts, _ = label(organ.filled)
     chosen = np.zeros(region.shape, bool)
-    inside = organ.depth_mm * (organ.prior > 0.2)
+    inside = likely_depth(organ.depth_mm, organ.prior)
     for z in np.flatnonzero(opened.any((1, 2))):
         at_home = organ_parts[z] == organ_parts[z][deepest_point(inside[z])]
         keep = _kept_parts(parts[z], organ.depth_mm[z], count, images.plane.pixel_mm2, parameters.min_part_mm2)
