@@ -20,11 +20,14 @@ _MIN_CORE_MM2 = 300.0
 _KIDNEY_R2STAR_PER_S, _BRIGHT_DEPTH, _BRIGHT_WALL = 100.0, 1.35, 1.4
 # Muscle reads 20 to 55 /s at 1.5 to 3 T; the search takes for alike what differs by up to a fifth of R2* + 30 /s.
 _MUSCLE_R2STAR_PER_S = 70.0
-# Where the organ has taken in muscle beside the spine or of the side wall, all of the wall's muscle looks alike: a margin
-# of all its thickness. Liver fills little of what lies within 15 mm of the inner border of the subcutaneous fat.
+# Where the organ has taken in muscle beside the spine or of the side wall, all of the wall's muscle looks alike: a
+# margin of all its thickness. Liver fills little of what lies within 15 mm of the subcutaneous fat's inner border.
 _FLOODED_WALL, _FLOODED_SHARE, _SPINE_MUSCLE = 1.9, 0.06, 0.80
 _SIDE_WALL_SCALED_MM, _FLOODED_SIDE = 15.0, 0.20
-_SIDE_RIGHT, _SIDE_FRONT_BACK = 0.35, (0.25, 0.70)  # of the torso's width and depth: where the liver meets the side wall
+_SIDE_RIGHT, _SIDE_FRONT_BACK = (
+    0.35,
+    (0.25, 0.70),
+)  # of the torso's width and depth: where liver meets the wall
 _LIVER_IN_KIDNEY_BED = 0.4  # share of the kidney's bed that liver covers above it; kidneys joined with it cover less
 _TREND_SIGMA_MM = 25.0  # shading and R2* trends across the liver are no structure
 _COARSE_OUTLIER = 2.2  # robust SDs for the vessel-suppressed R2*

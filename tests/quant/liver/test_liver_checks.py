@@ -30,6 +30,7 @@ GOOD = Measures(
     bimodality=0.1,
     structure_share=0.1,
     r2star_per_s=70,
+    region_over_organ=1.0,
     density=1.0,
     first_echo_snr=40,
     dark_share=0.05,
