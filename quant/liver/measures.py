@@ -40,7 +40,7 @@ class Measures:
     bimodality: float  # between-class variance over that of a Gaussian, 0 (one class) to 1
     structure_share: float
     r2star_per_s: float
-    region_over_organ: float  # R2* of the region over that of all homogeneous tissue of the organ
+    region_over_organ: float  # R2* of the region over that of all homogeneous tissue of the organ, off the wall
     density: float
     first_echo_snr: float
     dark_share: float  # dark tissue elsewhere, but a spleen where the side is known, over the organ's area
@@ -103,7 +103,7 @@ def measure(
         bimodality=bimodality(parenchyma.fine_log_r2star[region]),
         structure_share=parenchyma.structure_share,
         r2star_per_s=r2star,
-        region_over_organ=_over_organ(region, organ, tissue),
+        region_over_organ=_over_organ(region, organ, tissue, torso, parameters),
         density=organ.best.density,
         first_echo_snr=first_echo / images.sigma,
         dark_share=share_elsewhere(
@@ -137,8 +137,8 @@ def _foremost(mask: BoolArray, torso: Torso) -> float:
     return float(np.percentile(torso.front_back[mask], 3)) if mask.any() else 1.0
 
 
-def _over_organ(region: BoolArray, organ: Organ, tissue: Tissue) -> float:
-    whole = organ.thick & tissue.homogeneous
+def _over_organ(region: BoolArray, organ: Organ, tissue: Tissue, torso: Torso, parameters: FinderParameters) -> float:
+    whole = organ.thick & tissue.homogeneous & (tissue.wall_mm > parameters.core_wall_scaled_mm * torso.scale)
     if not whole.any():
         return 1.0
     return float(np.median(tissue.r2star_per_s[region]) / np.median(tissue.r2star_per_s[whole]))
