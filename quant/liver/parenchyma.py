@@ -24,10 +24,7 @@ _MUSCLE_R2STAR_PER_S = 70.0
 # margin of all its thickness. Liver fills little of what lies within 15 mm of the subcutaneous fat's inner border.
 _FLOODED_WALL, _FLOODED_SHARE, _SPINE_MUSCLE = 1.9, 0.06, 0.80
 _SIDE_WALL_SCALED_MM, _FLOODED_SIDE = 15.0, 0.20
-_SIDE_RIGHT, _SIDE_FRONT_BACK = (
-    0.35,
-    (0.25, 0.70),
-)  # of the torso's width and depth: where liver meets the wall
+_SIDE_RIGHT, _SIDE_FRONT_BACK = 0.35, (0.25, 0.70)  # of the torso's width and depth: liver beside the wall
 # Share of the kidney's bed that liver covers above it (kidneys joined with it cover less), and how much deeper than
 # elsewhere the region then lies in it, against kidney that has been taken in.
 _LIVER_IN_KIDNEY_BED, _IN_KIDNEY_BED_DEPTH = 0.4, 2.0
