@@ -15,6 +15,7 @@ from quant.liver.measures import Measures
 from quant.result import QcLine, Reason
 
 # Faint tissue may be lung, whose pooled decay has less signal at echo time zero or is slower than this.
+_DARK_PER_S = 300.0
 _FAINT_SNR, _LUNG_DENSITY, _LUNG_R2STAR_PER_S = 4.0, 0.65, 1200.0
 _CLEAR_SNR = 6.0  # first-echo SNR from which the signal at echo time zero of dark tissue is known well enough
 # A spleen as loaded as the liver is no reason to refuse; thighs, pelvis and bottles have no iron.
@@ -40,12 +41,16 @@ _OWN_LEFT_PART = 0.10  # of the torso's depth: the left part of a liver reaches 
 _FURTHER_FORWARD = 0.03  # of the torso's depth, by which an organ in the liver's place exceeds a spleen opposite
 _NO_LIVER_OPPOSITE = 4.5  # right over left from which the organ opposite is too small for the liver
 _STOMACH_FRONT, _SPLEEN_FRONT = 0.20, 0.40  # of the torso's depth: stomach and bowel before it, a spleen behind it
+# R2* of the region against that of the whole organ, which may differ as much as two scans do (6.6 %, Bachtiar et al.
+# 2019); above the second, R2* and fat of single pixels are too uncertain to ask for it.
+_NO_SAMPLE, _FAT_KNOWN_PER_S = 0.065, 150.0
 LEAST_BODY_SHARE = 0.055  # of the torso's cross-section, that a whole liver fills
 _REGION_MARGIN = 0.01  # of the torso's depth, between the front of an organ and that of the region in it
 _REGION_BEHIND = 0.15  # of the torso's depth, between these: the region lies in another organ than what reaches forward
 # Where the great vessels tell the side, nothing at the right is a spleen and nothing at the left the liver: then the
-# region may lie further to the middle, and the organ opposite outweigh it, though not by as much as without a liver.
-_MOST_MIDDLE, _MOST_MIDDLE_OF_SIDE_KNOWN = 0.37, 0.40
+# region may lie further to the middle or the side, and the organ opposite outweigh it, though not by as much as without
+# a liver. Correct regions of right lobes reach up to 0.35, a liver with situs inversus to 0.4.
+_PLACES, _PLACES_OF_SIDE_KNOWN = (0.15, 0.37), (0.12, 0.40)
 _SIDE_KNOWN_LEAST_RIGHT = 0.4
 
 
@@ -119,6 +124,32 @@ def _denser_than_lung(m: Measures) -> bool:
     return m.pooled_density > _LUNG_DENSITY and m.pooled_r2star_per_s > _LUNG_R2STAR_PER_S
 
 
+def _least_density(m: Measures) -> float:
+    if m.r2star_per_s < _DARK_PER_S:
+        return 0.58
+    return 0.70 if m.first_echo_snr > _CLEAR_SNR else 0.80
+
+
+def _least_snr(m: Measures) -> float:
+    if m.r2star_per_s < _DARK_PER_S:
+        return 3.0
+    return _FAINT_SNR if _denser_than_lung(m) else 5.0
+
+
+def _least_explained(m: Measures) -> float:
+    return _MIDDLE_EXPLAINED if m.right_left > _MIDDLE else 0.20
+
+
+def _places(m: Measures) -> tuple[float, float]:
+    """Between which the region of a right lobe lies, in units of the torso's width from the right."""
+    return _PLACES_OF_SIDE_KNOWN if side_known(m) else _PLACES
+
+
+def _place_limit(m: Measures) -> float:
+    low, high = _places(m)
+    return low if m.right_left < (low + high) / 2 else high
+
+
 MeasuresT = TypeVar("MeasuresT", bound=Measures, contravariant=True)
 
 
@@ -126,12 +157,14 @@ MeasuresT = TypeVar("MeasuresT", bound=Measures, contravariant=True)
 class Check(Generic[MeasuresT]):
     """One self-check: refuses with ``code`` when ``hit``; ``shown`` is the measure that the quality line gives.
 
+    ``limit`` is that of ``shown``, as applied to these measures where it depends on others.
+
     ``anywhere``: holds of liver tissue wherever it lies, not of the right lobe's place and size.
     """
 
     code: str
     shown: str
-    limit: float
+    limit: float | Callable[[MeasuresT], float]
     hit: Callable[[MeasuresT], bool]
     text: str
     anywhere: bool = False
@@ -156,14 +189,14 @@ CHECKS: tuple[Check[Measures], ...] = (
     Check(
         code="roi_position",
         shown="right_left",
-        limit=_MOST_MIDDLE,  # correct regions of right lobes: up to 0.35; a liver with situs inversus reaches to 0.4
-        hit=lambda m: not 0.15 < m.right_left < (_MOST_MIDDLE_OF_SIDE_KNOWN if side_known(m) else _MOST_MIDDLE),
+        limit=_place_limit,
+        hit=lambda m: not _places(m)[0] < m.right_left < _places(m)[1],
         text="The region does not lie in the right part of the body where the liver is.",
     ),
     Check(
         code="roi_position",
         shown="front_back",
-        limit=0.64,
+        limit=lambda m: 0.27 if m.front_back < 0.45 else 0.64,
         hit=lambda m: not 0.27 < m.front_back < 0.64,
         text="The region lies too far to the front or the back for the liver.",
     ),
@@ -193,7 +226,7 @@ CHECKS: tuple[Check[Measures], ...] = (
     Check(
         code="roi_wrong_side",
         shown="right_over_left",
-        limit=_CLEARLY_RIGHT,
+        limit=lambda m: _SIDE_KNOWN_LEAST_RIGHT if side_known(m) else _CLEARLY_RIGHT,
         hit=_other_side,
         text="A larger organ of that kind lies on the left: mirrored images, situs inversus or a very large spleen.",
     ),
@@ -222,8 +255,8 @@ CHECKS: tuple[Check[Measures], ...] = (
     Check(
         code="roi_position",
         shown="explained",
-        limit=0.20,
-        hit=lambda m: m.explained < (_MIDDLE_EXPLAINED if m.right_left > _MIDDLE else 0.20),
+        limit=_least_explained,
+        hit=lambda m: m.explained < _least_explained(m),
         text="The organ found fills too little of the space where the liver should be.",
     ),
     Check(
@@ -243,7 +276,7 @@ CHECKS: tuple[Check[Measures], ...] = (
     Check(
         code="roi_symmetric",
         shown="mirror_likeness",
-        limit=0.50,
+        limit=_most_alike,
         hit=lambda m: m.mirror_likeness > _most_alike(m),
         text="The body looks alike on both sides, as no upper abdomen does.",
     ),
@@ -280,6 +313,14 @@ CHECKS: tuple[Check[Measures], ...] = (
         anywhere=True,
     ),
     Check(
+        code="roi_heterogeneous",
+        shown="region_over_organ",
+        limit=lambda m: 1 - _NO_SAMPLE if m.region_over_organ < 1 else 1 + _NO_SAMPLE,
+        hit=lambda m: m.r2star_per_s < _FAT_KNOWN_PER_S and abs(m.region_over_organ - 1) > _NO_SAMPLE,
+        text="R2* of the region is not that of the organ as a whole: the region is no sample of it.",
+        anywhere=True,
+    ),
+    Check(
         code="roi_implausible_r2star",
         shown="r2star_per_s",
         limit=17.0,
@@ -298,16 +339,16 @@ CHECKS: tuple[Check[Measures], ...] = (
     Check(
         code="roi_low_density",
         shown="density",
-        limit=0.58,
-        hit=lambda m: m.density < (0.58 if m.r2star_per_s < 300 else 0.70 if m.first_echo_snr > _CLEAR_SNR else 0.80),
+        limit=_least_density,
+        hit=lambda m: m.density < _least_density(m),
         text="The organ found has too little signal at echo time zero for liver: it may be lung.",
         anywhere=True,
     ),
     Check(
         code="roi_low_signal",
         shown="first_echo_snr",
-        limit=3.0,
-        hit=lambda m: m.first_echo_snr < (3 if m.r2star_per_s < 300 else _FAINT_SNR if _denser_than_lung(m) else 5),
+        limit=_least_snr,
+        hit=lambda m: m.first_echo_snr < _least_snr(m),
         text="The first echo in the organ found is hardly above the noise.",
         anywhere=True,
     ),
@@ -352,10 +393,14 @@ def refused_by(
     """Reasons, and one quality line with value and limit for each, of the ``checks`` that hit."""
     hits = [check for check in checks if check.hit(measures)]
     values = measures.as_dict()
-    return (
-        tuple(Reason(code=check.code, text=check.text) for check in hits),
-        tuple(
-            QcLine(code=check.code, severity="failure", text=check.text, value=values[check.shown], limit=check.limit)
-            for check in hits
-        ),
+    lines = tuple(
+        QcLine(
+            code=check.code,
+            severity="failure",
+            text=check.text,
+            value=values[check.shown],
+            limit=check.limit(measures) if callable(check.limit) else check.limit,
+        )
+        for check in hits
     )
+    return tuple(Reason(code=check.code, text=check.text) for check in hits), lines

@@ -15,13 +15,12 @@ from quant.liver.images import WorkingImages
 from quant.liver.measures import Measures, share_elsewhere
 from quant.liver.parameters import DEFAULTS, FinderParameters
 from quant.liver.search import Search
-from quant.liver.torso import Torso
+from quant.liver.torso import BEHIND_LEFT_LOBE, Torso, spleen_bed
 from quant.result import QcLine
 
 _LEAST_R2STAR_PER_S = DEFAULTS.left_lobe().min_candidate_r2star_per_s
 _AS_DARK = 0.6  # of the organ's R2*
-_SPLEEN_AND_SPINE = 0.42  # of the torso's width and depth: left of it and behind it these may be as dark as the liver
-_SPLEEN = 0.62  # of the torso's width: left of it and behind lies the spleen alone
+_SPLEEN_AND_SPINE = 0.42  # of the torso's width: left of it and behind these may be as dark as the liver
 # A left lobe lies more to the left than to the right, its middle at 0.515 of the width from the right and more; in
 # mirrored images it lies at 0.485 and less.
 _LEAST_MIDDLE, _MOST_MIDDLE = 0.51, 0.62
@@ -51,7 +50,7 @@ def measure_left_lobe(
     """Adds what tells a left lobe alone."""
     across = torso.right_left[search.organ.filled]
     rightmost, middle, leftmost = (float(np.percentile(across, share)) for share in (1, 50, 99))
-    behind = torso.front_back > _SPLEEN_AND_SPINE
+    behind = torso.front_back > BEHIND_LEFT_LOBE
 
     def as_dark(within: BoolArray) -> float:
         above = _AS_DARK * measures.pooled_r2star_per_s
@@ -64,7 +63,7 @@ def measure_left_lobe(
         leftmost=leftmost,
         elsewhere=as_dark(~(behind & (torso.right_left > _SPLEEN_AND_SPINE))),
         elsewhere_left=as_dark(~behind & (torso.right_left > _SPLEEN_AND_SPINE)),
-        behind_left=as_dark(behind & (torso.right_left > _SPLEEN)),
+        behind_left=as_dark(spleen_bed(torso)),
         slices=float(search.parenchyma.region.any((1, 2)).sum()),
     )
 

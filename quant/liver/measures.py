@@ -12,7 +12,7 @@ from quant.liver.parenchyma import share_behind
 from quant.liver.plane import median, occupied, square
 from quant.liver.search import Search
 from quant.liver.tissue import Tissue
-from quant.liver.torso import Torso
+from quant.liver.torso import Torso, spleen_bed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,10 @@ class Measures:
     bimodality: float  # between-class variance over that of a Gaussian, 0 (one class) to 1
     structure_share: float
     r2star_per_s: float
+    region_over_organ: float  # R2* of the region over that of all homogeneous tissue of the organ, off the wall
     density: float
     first_echo_snr: float
-    dark_share: float  # dark tissue elsewhere over the organ's area
+    dark_share: float  # dark tissue elsewhere, but a spleen where the side is known, over the organ's area
     darker_in_front: float  # darker tissue about the middle and the left, in front, over the organ's area
     pooled_r2star_per_s: float  # of the region's decay as a whole, which noise hardly touches
     pooled_density: float
@@ -102,10 +103,16 @@ def measure(
         bimodality=bimodality(parenchyma.fine_log_r2star[region]),
         structure_share=parenchyma.structure_share,
         r2star_per_s=r2star,
+        region_over_organ=_over_organ(region, organ, tissue, torso, parameters),
         density=organ.best.density,
         first_echo_snr=first_echo / images.sigma,
         dark_share=share_elsewhere(
-            search, torso, images, parameters, above_per_s=max(_DARK_R2STAR_PER_S, _DARK_OVER_REGION * r2star)
+            search,
+            torso,
+            images,
+            parameters,
+            above_per_s=max(_DARK_R2STAR_PER_S, _DARK_OVER_REGION * r2star),
+            within=~spleen_bed(torso) if vessel_side > 0 else None,
         ),
         darker_in_front=share_elsewhere(
             search,
@@ -128,6 +135,13 @@ def measure(
 
 def _foremost(mask: BoolArray, torso: Torso) -> float:
     return float(np.percentile(torso.front_back[mask], 3)) if mask.any() else 1.0
+
+
+def _over_organ(region: BoolArray, organ: Organ, tissue: Tissue, torso: Torso, parameters: FinderParameters) -> float:
+    whole = organ.thick & tissue.homogeneous & (tissue.wall_mm > parameters.core_wall_scaled_mm * torso.scale)
+    if not whole.any():
+        return 1.0
+    return float(np.median(tissue.r2star_per_s[region]) / np.median(tissue.r2star_per_s[whole]))
 
 
 def _share_within(mask: BoolArray, organ: BoolArray) -> float:

@@ -254,13 +254,18 @@ def _thick_part(
     filled: BoolArray, depth_mm: FloatArray, prior: FloatArray, scale: float, plane: Plane, fraction: float
 ) -> BoolArray:
     """Per slice, the opening by ``fraction`` of the inscribed radius, around the deepest point."""
-    inside = depth_mm * (prior > _PRIOR_CORE)
+    inside = likely_depth(depth_mm, prior)
     cut = fraction * inside.max((1, 2))
     cut[inside.max((1, 2)) < _MIN_SLICE_RADIUS_SCALED_MM * scale] = np.inf
     core, _ = label(depth_mm > cut[:, None, None])
     at_deepest = np.array([image[deepest_point(deep)] for image, deep in zip(core, inside, strict=True)])
     core_mask = (core > 0) & (core == at_deepest[:, None, None])
     return np.asarray((plane.distance_from(core_mask) < cut[:, None, None]) & filled & occupied(core_mask))
+
+
+def likely_depth(depth_mm: FloatArray, prior: FloatArray) -> FloatArray:
+    """Depth weighted with the prior (z, y, x): where lobes are alike in depth the right one is taken."""
+    return np.asarray(depth_mm * np.where(prior > _PRIOR_CORE, prior, 0))
 
 
 def deepest_point(depth: FloatArray) -> tuple[int, int]:

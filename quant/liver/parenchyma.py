@@ -8,9 +8,9 @@ from scipy import ndimage
 from quant.acquisition import BoolArray, FloatArray
 from quant.liver.border import own_tissue
 from quant.liver.images import Stack, WorkingImages, without_floor
-from quant.liver.organ import Organ, deepest_point, robust_sd
+from quant.liver.organ import Organ, deepest_point, likely_depth, robust_sd
 from quant.liver.parameters import FinderParameters
-from quant.liver.plane import label
+from quant.liver.plane import label, occupied
 from quant.liver.tissue import R2STAR_OFFSET_PER_S, Tissue, fit_at, fit_one, log_r2star_sd
 from quant.liver.torso import Torso, kidney_bed
 from quant.liver.types import RegionNotFoundError
@@ -20,8 +20,14 @@ _MIN_CORE_MM2 = 300.0
 _KIDNEY_R2STAR_PER_S, _BRIGHT_DEPTH, _BRIGHT_WALL = 100.0, 1.35, 1.4
 # Muscle reads 20 to 55 /s at 1.5 to 3 T; the search takes for alike what differs by up to a fifth of R2* + 30 /s.
 _MUSCLE_R2STAR_PER_S = 70.0
-# Where the organ has taken in muscle beside the spine, that of the wall looks alike too: a margin of all its thickness.
+# Where the organ has taken in muscle beside the spine or of the side wall, all of the wall's muscle looks alike: a
+# margin of all its thickness. Liver fills little of what lies within 15 mm of the subcutaneous fat's inner border.
 _FLOODED_WALL, _FLOODED_SHARE, _SPINE_MUSCLE = 1.9, 0.06, 0.80
+_SIDE_WALL_SCALED_MM, _FLOODED_SIDE = 15.0, 0.20
+_SIDE_RIGHT, _SIDE_FRONT_BACK = 0.35, (0.25, 0.70)  # of the torso's width and depth: liver beside the wall
+# Share of the kidney's bed that liver covers above it (kidneys joined with it cover less), and how much deeper than
+# elsewhere the region then lies in it, against kidney that has been taken in.
+_LIVER_IN_KIDNEY_BED, _IN_KIDNEY_BED_DEPTH = 0.4, 2.0
 _TREND_SIGMA_MM = 25.0  # shading and R2* trends across the liver are no structure
 _COARSE_OUTLIER = 2.2  # robust SDs for the vessel-suppressed R2*
 _PART_OF_LARGEST, _PART_OF_DEEPEST = 0.2, 0.6  # smaller and shallower parts of a slice are dropped
@@ -102,22 +108,45 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
     bright = r2star_per_s < _KIDNEY_R2STAR_PER_S
     depth = max(parameters.core_depth_scaled_mm * torso.scale, parameters.min_core_depth_mm)
     depth *= _BRIGHT_DEPTH if bright else 1.0
-    wall = (_FLOODED_WALL if share_behind(organ, torso) > _FLOODED_SHARE else _BRIGHT_WALL) if bright else 1.0
     own = organ.thick
     if parameters.own_border and r2star_per_s < _MUSCLE_R2STAR_PER_S:
         own = own_tissue(organ, tissue, torso, images.plane, parameters)
+    wall = (_FLOODED_WALL if _floods(organ, own, tissue, torso, parameters) else _BRIGHT_WALL) if bright else 1.0
+    inside = images.plane.distance(own)
     core = (
         own
-        & (images.plane.distance(own) > depth)
+        & (inside > depth)
         & (organ.prior > parameters.core_prior)
         & (tissue.wall_mm > parameters.core_wall_scaled_mm * torso.scale * wall)
         & tissue.lean
     )
     if bright:
-        core &= ~kidney_bed(torso)
+        core &= ~_may_be_kidney(own, inside < _IN_KIDNEY_BED_DEPTH * depth, torso)
     if core.sum() * images.plane.pixel_mm2 < _MIN_CORE_MM2:
         raise RegionNotFoundError("roi_too_small", "What looks like liver is too thin or too patchy to hold a region.")
     return core
+
+
+def _floods(organ: Organ, own: BoolArray, tissue: Tissue, torso: Torso, parameters: FinderParameters) -> bool:
+    """Whether the organ has taken in muscle: behind, or (what is left of it as its ``own``) at the right side wall."""
+    wall_mm = tissue.wall_mm / torso.scale
+    front, back = _SIDE_FRONT_BACK
+    side = (wall_mm > parameters.wall_distance_scaled_mm) & (wall_mm < _SIDE_WALL_SCALED_MM) & occupied(own)
+    side &= (torso.right_left < _SIDE_RIGHT) & (torso.front_back > front) & (torso.front_back < back)
+    at_side = float((own & side).sum() / max(side.sum(), 1))
+    return share_behind(organ, torso) > _FLOODED_SHARE or at_side > _FLOODED_SIDE
+
+
+def _may_be_kidney(own: BoolArray, shallow: BoolArray, torso: Torso) -> BoolArray:
+    """Where the right kidney may lie, (z, y, x): all of its bed in slices in which the organ leaves room for it.
+
+    Kidneys fill up to 0.45 of their bed, with their fat between them and the liver. Where the organ covers about as
+    much of it, the slice lies above the kidney or cuts its upper end, of which only what is ``shallow`` in the organ
+    can be.
+    """
+    bed = kidney_bed(torso)
+    covered = (own & bed).sum((1, 2), keepdims=True) / np.maximum(bed.sum((1, 2), keepdims=True), 1)
+    return np.asarray(bed & (shallow | (covered < _LIVER_IN_KIDNEY_BED)))
 
 
 def share_behind(organ: Organ, torso: Torso) -> float:
@@ -156,7 +185,7 @@ def _solid_parts(region: BoolArray, organ: Organ, images: WorkingImages, paramet
     parts, count = label(opened)
     organ_parts, _ = label(organ.filled)
     chosen = np.zeros(region.shape, bool)
-    inside = organ.depth_mm * (organ.prior > 0.2)
+    inside = likely_depth(organ.depth_mm, organ.prior)
     for z in np.flatnonzero(opened.any((1, 2))):
         at_home = organ_parts[z] == organ_parts[z][deepest_point(inside[z])]
         keep = _kept_parts(parts[z], organ.depth_mm[z], count, images.plane.pixel_mm2, parameters.min_part_mm2)

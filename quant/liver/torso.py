@@ -13,6 +13,8 @@ from quant.liver.types import RegionNotFoundError
 
 _FRAME_PERCENTILES = (0.3, 99.7)  # bounds of the torso without stray pixels
 _KIDNEY_RIGHT_LEFT, _KIDNEY_FRONT_BACK = (0.30, 0.13), (0.66, 0.17)  # centre and half axis of an ellipse
+_SPLEEN_RIGHT_LEFT = 0.62
+BEHIND_LEFT_LOBE = 0.42  # of the torso's depth: behind it spleen and spine may be as dark as the liver
 _MAX_ROLL_RAD = np.deg2rad(20.0)
 _LONG = 0.15  # difference of the torso's two second moments over their sum, below which it has no long axis
 _REGROW_MM = 2.0  # beyond the opening radius, so that the torso regains its outline
@@ -157,8 +159,13 @@ def liver_prior(torso: Torso, parameters: FinderParameters, *, mirrored: bool = 
     return np.asarray(prior * torso.mask)
 
 
+def spleen_bed(torso: Torso) -> BoolArray:
+    """Where nothing but the spleen is as dark as the liver, (z, y, x): at the left, behind."""
+    return np.asarray((torso.right_left > _SPLEEN_RIGHT_LEFT) & (torso.front_back > BEHIND_LEFT_LOBE))
+
+
 def kidney_bed(torso: Torso) -> BoolArray:
     """Where the right kidney may lie behind the liver, (z, y, x): with like R2* nothing else parts the two."""
     (right, half_width), (front, half_depth) = _KIDNEY_RIGHT_LEFT, _KIDNEY_FRONT_BACK
     side, back = (torso.right_left - right) / half_width, (torso.front_back - front) / half_depth
-    return np.asarray(side**2 + back**2 < 1)
+    return np.asarray((side**2 + back**2 < 1) & torso.mask)

@@ -16,7 +16,7 @@ from quant.liver.orientation import axial_axes
 from quant.liver.parameters import DEFAULTS
 from quant.liver.tissue import fit_body
 from quant.liver.torso import find_torso
-from quant.phantom import AbdomenAnatomy, Phantom, make_abdomen
+from quant.phantom import AbdomenAnatomy, Label, Phantom, make_abdomen
 from tests.quant.liver.labelled_abdomen import simulate
 from tests.quant.liver.storage import flagged_fit, stored_otherwise
 
@@ -181,3 +181,13 @@ def test_a_liver_that_its_spleen_outweighs_is_reported_where_the_vessels_tell_th
     assert region.checks["right_over_left"] < 1
     assert region.mask is not None
     assert phantom.truth.whole_liver[region.mask].mean() > 0.98
+
+
+def test_a_spleen_far_darker_than_the_liver_is_no_fault_where_the_vessels_tell_the_side() -> None:
+    anatomy = AbdomenAnatomy(liver="small", spleen="large", r2star_overrides={Label.SPLEEN: 700.0})
+    phantom = make_abdomen(anatomy=anatomy, r2star_per_s=70.0, level_mm=0.0, n_slices=1, matrix=128, seed=3)
+    region = find_liver(phantom.acquisition, flagged_fit(phantom.acquisition))
+    assert region.mask is not None, region.refusals
+    assert phantom.truth.whole_liver[region.mask].mean() >= 0.98
+    mirrored = _in_mirrored_pixels(phantom.acquisition)
+    assert find_liver(mirrored, flagged_fit(mirrored)).mask is None

@@ -30,6 +30,7 @@ GOOD = Measures(
     bimodality=0.1,
     structure_share=0.1,
     r2star_per_s=70,
+    region_over_organ=1.0,
     density=1.0,
     first_echo_snr=40,
     dark_share=0.05,
@@ -85,6 +86,8 @@ def test_a_good_region_passes() -> None:
         ({"r2star_sd": 0.3}, "roi_heterogeneous"),
         ({"bimodality": 0.8, "r2star_sd": 0.15}, "roi_heterogeneous"),
         ({"structure_share": 0.6}, "roi_heterogeneous"),
+        ({"region_over_organ": 0.92}, "roi_heterogeneous"),
+        ({"region_over_organ": 1.08}, "roi_heterogeneous"),
         ({"r2star_per_s": 12}, "roi_implausible_r2star"),
         ({"pooled_r2star_per_s": 2600}, "roi_implausible_r2star"),
         ({"density": 0.5}, "roi_low_density"),
@@ -100,6 +103,7 @@ def test_a_good_region_passes() -> None:
         ({"vessel_side": -0.6}, "roi_wrong_side"),
         ({"vessel_side": 0.6, "right_over_left": 0.3}, "roi_wrong_side"),
         ({"vessel_side": 0.6, "right_left": 0.42}, "roi_position"),
+        ({"vessel_side": 0.6, "right_left": 0.11}, "roi_position"),
         ({"vessel_side": 0.6, "front": 0.41, "region_front": 0.43, "darker_in_front": 0}, "roi_wrong_side"),
     ],
 )
@@ -109,6 +113,29 @@ def test_one_bad_measure_refuses_with_one_reason(changes: dict[str, float], code
     assert reasons[0].text.endswith(".")
     assert lines[0].severity == "failure"
     assert lines[0].value is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "limit"),
+    [
+        ({"right_left": 0.39}, 0.37),
+        ({"right_left": 0.14}, 0.15),
+        ({"vessel_side": 0.6, "right_left": 0.42}, 0.40),
+        ({"front_back": 0.2}, 0.27),
+        ({"vessel_side": 0.6, "right_over_left": 0.3}, 0.4),
+        ({"explained": 0.25, "right_left": 0.35}, 0.32),
+        ({"mirror_likeness": 0.8, "r2star_per_s": 200}, 0.75),
+        ({"density": 0.68, "r2star_per_s": 600}, 0.70),
+        ({"first_echo_snr": 4.5, "r2star_per_s": 600}, 5.0),
+    ],
+)
+def test_the_line_prints_the_limit_that_was_applied(changes: dict[str, float], limit: float) -> None:
+    _, lines = refused_by(replace(GOOD, **changes), CHECKS)
+    assert [line.limit for line in lines] == [limit]
+
+
+def test_noise_of_dark_livers_does_not_make_the_region_no_sample() -> None:
+    assert refused_by(replace(GOOD, region_over_organ=1.15, r2star_per_s=400), CHECKS) == ((), ())
 
 
 def test_wide_r2star_is_no_fault_where_noise_explains_it() -> None:
@@ -152,6 +179,7 @@ def test_the_organ_opposite_counts_more_the_further_forward_it_reaches() -> None
         {"right_over_left": 0.5},
         {"right_over_left": 1.8, "right_left": 0.32},
         {"right_left": 0.39},
+        {"right_left": 0.13},
         {"region_front": 0.36, "front": 0.35, "opposite_front": 0.36, "darker_in_front": 0},
         {"region_behind": 0.2, "opposite_front": 0.35},
     ],
