@@ -336,7 +336,7 @@ class StreamingProvider(DULServiceProvider):
 
 
 def _check_request(request: A_ASSOCIATE_RQ) -> None:
-    """Whether an A-ASSOCIATE-RQ can be turned into an indication, and its context IDs are as in PS3.8 9.3.2.
+    """Whether an A-ASSOCIATE-RQ can be turned into an indication, and its contexts are as in PS3.8 9.3.2.
 
     Raises:
         Exception: not so.
@@ -344,4 +344,5 @@ def _check_request(request: A_ASSOCIATE_RQ) -> None:
     ids = [context.context_id for context in request.presentation_context]
     if not ids or len(set(ids)) < len(ids) or not _CONTEXT_IDS.issuperset(ids):
         raise ProtocolError("the presentation context IDs are not odd numbers, each used once")
-    request.to_primitive()
+    if not all(context.transfer_syntax for context in request.to_primitive().presentation_context_definition_list):
+        raise ProtocolError("a presentation context without a transfer syntax")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pynetdicom.acse import ACSE
 
 from node.dimse.command import command_pdu, data_pdu_head, encode_command, encode_store_request, us
 from node.dimse.requestor import Requestor
@@ -67,11 +68,16 @@ MR_CONTEXT = context_item(1, MR_IMAGE, EXPLICIT_LITTLE)
         associate_request(MR_CONTEXT, context_item(1, MR_IMAGE, IMPLICIT_LITTLE)),
         associate_request(),
         associate_request(context_item(1, MR_IMAGE, "1.2.not-a-uid")),
+        associate_request(MR_CONTEXT, context_item(3, MR_IMAGE)),
+        associate_request(MR_CONTEXT, context_item(3, MR_IMAGE, "")),
         associate_request(MR_CONTEXT, called=b""),
         associate_request(MR_CONTEXT[:-3]),
     ],
-    ids=["even-id", "id-0", "one-id-twice", "no-context", "not-a-uid", "called-nobody", "item-cut-off"],
-)
+    ids=[
+        "even-id", "id-0", "one-id-twice", "no-context", "not-a-uid", "no-transfer-syntax", "empty-transfer-syntax",
+        "called-nobody", "item-cut-off",
+    ],
+)  # fmt: skip
 def test_a_request_that_breaks_the_standard_is_aborted_with_the_reason(
     listener: Listener, associate: Associate, request_sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +89,23 @@ def test_a_request_that_breaks_the_standard_is_aborted_with_the_reason(
     assert answer == struct.pack(">BBL", ABORT, 0, 4) + bytes((0, 0, 2, 6))  # provider: invalid parameter (PS3.8 9.3.8)
     eventually(lambda: listener.counts.open == 0)
     assert ended == []
+    still_serves(listener, associate)
+
+
+def test_an_error_in_negotiation_closes_the_connection(
+    listener: Listener, associate: Associate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: ACSE) -> None:
+        raise RuntimeError("a defect")
+
+    ended: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
+    monkeypatch.setattr(ACSE, "_negotiate_as_acceptor", fail)
+    with RawCaller(listener) as caller:
+        caller.send(associate_request(MR_CONTEXT))
+        assert caller.answer() == b""
+    monkeypatch.undo()
+    assert [args.exc_type for args in ended] == [RuntimeError]
     still_serves(listener, associate)
 
 
