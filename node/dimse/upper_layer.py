@@ -161,7 +161,8 @@ class PromptSocket(AssociationSocket):
             os.write(self._wake_write, b"\x00")
 
     def release(self) -> None:
-        """Give the wake-up pipe back; called when no thread uses the socket any more."""
+        """Give the wake-up pipe and the buffer back; called when no thread uses the socket any more."""
+        self.reader.release()
         descriptors, self._wake_read, self._wake_write = (self._wake_read, self._wake_write), -1, -1
         for descriptor in descriptors:
             if descriptor >= 0:
