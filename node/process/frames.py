@@ -87,11 +87,10 @@ def _has_pixel_data(path: Path) -> bool:
     """Whether the element is there with anything in it; asked only when decoding failed."""
     try:
         whole_file = read_dataset(path, with_pixels=True)
-        return len(whole_file["PixelData"].value or b"") > 0
-    except KeyError:
-        return False
     except InputError:
         return True
+    element = whole_file.get_item("PixelData", keep_deferred=True)  # not decoded: its VR may not exist
+    return element is not None and bool(element.value)
 
 
 def _syntax(ds: Dataset) -> UID:
