@@ -1,6 +1,7 @@
 """Callers that break the protocol, say nothing or say too much: they end, the others do not notice."""
 
 import contextlib
+import gc
 import os
 import socket
 import struct
@@ -16,6 +17,7 @@ from node.dimse.command import command_pdu, data_pdu_head, encode_command, encod
 from node.dimse.requestor import Requestor
 from node.dimse.scp import Listener
 from node.dimse.status import Status
+from node.dimse.upper_layer import PromptSocket
 from node.errors import PeerError
 from node.intake.spool import Spool
 from tests.fuzz.targets import associate_request, context_item
@@ -294,6 +296,21 @@ def test_no_descriptors_or_threads_are_left(listener: Listener, associate: Assoc
             associate(listener).release()
     eventually(lambda: descriptors() <= before)
     eventually(lambda: threading.active_count() <= threads)
+
+
+def test_associations_that_ended_hold_no_buffer(listener: Listener, associate: Associate) -> None:
+    def held_bytes() -> int:
+        return sum(len(found.reader._buffer) for found in gc.get_objects() if isinstance(found, PromptSocket))
+
+    gc.disable()  # their parts refer to each other, and are there until garbage is collected
+    try:
+        before = held_bytes()
+        association = associate(listener)
+        assert held_bytes() > before
+        association.release()
+        eventually(lambda: held_bytes() == before)
+    finally:
+        gc.enable()
 
 
 def test_a_stop_does_not_wait_for_those_who_stall(listener: Listener, spool: Spool, associate: Associate) -> None:
