@@ -345,5 +345,6 @@ def _check_request(request: A_ASSOCIATE_RQ) -> None:
     ids = [context.context_id for context in request.presentation_context]
     if not ids or len(set(ids)) < len(ids) or not _CONTEXT_IDS.issuperset(ids):
         raise ProtocolError("the presentation context IDs are not odd numbers, each used once")
-    if not all(context.transfer_syntax for context in request.to_primitive().presentation_context_definition_list):
-        raise ProtocolError("a presentation context without a transfer syntax")
+    contexts = request.to_primitive().presentation_context_definition_list
+    if not all(context.abstract_syntax and context.transfer_syntax for context in contexts):
+        raise ProtocolError("a presentation context without an abstract or a transfer syntax")

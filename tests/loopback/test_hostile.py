@@ -71,13 +71,14 @@ MR_CONTEXT = context_item(1, MR_IMAGE, EXPLICIT_LITTLE)
         associate_request(),
         associate_request(context_item(1, MR_IMAGE, "1.2.not-a-uid")),
         associate_request(MR_CONTEXT, context_item(3, MR_IMAGE)),
+        associate_request(MR_CONTEXT, context_item(3, "", EXPLICIT_LITTLE)),
         associate_request(MR_CONTEXT, context_item(3, MR_IMAGE, "")),
         associate_request(MR_CONTEXT, called=b""),
         associate_request(MR_CONTEXT[:-3]),
     ],
     ids=[
-        "even-id", "id-0", "one-id-twice", "no-context", "not-a-uid", "no-transfer-syntax", "empty-transfer-syntax",
-        "called-nobody", "item-cut-off",
+        "even-id", "id-0", "one-id-twice", "no-context", "not-a-uid", "no-transfer-syntax", "no-abstract-syntax",
+        "empty-transfer-syntax", "called-nobody", "item-cut-off",
     ],
 )  # fmt: skip
 def test_a_request_that_breaks_the_standard_is_aborted_with_the_reason(
