@@ -164,10 +164,32 @@ def test_what_breaks_the_protocol_is_aborted(
     still_serves(listener, associate)
 
 
-def test_an_abort_of_a_source_that_does_not_exist_is_an_abort(listener: Listener, associate: Associate) -> None:
+@pytest.mark.parametrize("body", [bytes((0, 0, 4, 9)), bytes((0, 0, 2, 3)), bytes(2), bytes((7,) * 9)])
+def test_an_abort_of_a_source_or_reason_that_does_not_exist_is_an_abort(
+    listener: Listener, associate: Associate, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
+    abort = struct.pack(">BBL", ABORT, 0, len(body)) + body
     connection = established(associate, listener)
-    connection.sendall(struct.pack(">BBL", ABORT, 0, 4) + bytes((0, 0, 4, 9)))
+    connection.sendall(abort)
     assert connection.recv(1) == b""
+
+    negotiating, go_on = threading.Event(), threading.Event()
+
+    def negotiate(_: ACSE) -> None:
+        negotiating.set()
+        go_on.wait(10)
+
+    monkeypatch.setattr(ACSE, "_negotiate_as_acceptor", negotiate)
+    with RawCaller(listener) as caller:
+        caller.send(associate_request(MR_CONTEXT))
+        assert negotiating.wait(10)
+        caller.send(abort)
+        assert caller.answer() == b""
+    go_on.set()
+    monkeypatch.undo()
+    assert ended == []
     still_serves(listener, associate)
 
 
