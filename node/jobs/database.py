@@ -13,18 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    ColumnOperators,
-    Connection,
-    Engine,
-    Insert,
-    Table,
-    create_engine,
-    event,
-    func,
-    select,
-)
+from sqlalchemy import ColumnElement, Connection, Engine, Insert, Table, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
@@ -149,14 +138,15 @@ class Database:
         self._engine.dispose()
 
 
-def one_of(column: ColumnOperators, values: Iterable[Any]) -> ColumnElement[bool]:
+def one_of(column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:
     """``column IN values``, with the last value repeated up to a power of two.
 
     Each number of values is a statement of its own, of which the SQLite driver keeps 128 prepared for each connection:
     a list that grows from look to look would fill memory with them.
     """
     found = list(values)
-    return column.in_([*found, *found[-1:] * ((1 << max(len(found) - 1, 0).bit_length()) - len(found))])
+    wanted = 1 << (len(found) - 1).bit_length() if found else 0
+    return column.in_([*found, *found[-1:] * (wanted - len(found))])
 
 
 def version_refusal(name: str, found: int) -> str:
