@@ -15,6 +15,7 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSNearLossless,
+    JPEGLSTransferSyntaxes,
 )
 
 from node.errors import InputError, UnreadableError
@@ -68,7 +69,9 @@ def _decoded(path: Path, ds: Dataset, wanted: list[int]) -> Iterator[StoredPlane
     try:
         with quiet_pydicom():
             source = read_dataset(path, with_pixels=True) if in_memory else path
-            yield from iter_pixels(source, indices=wanted, raw=True, correct_unused_bits=False)
+            yield from iter_pixels(
+                source, indices=wanted, raw=True, correct_unused_bits=False, decoding_plugin=decoder_for(syntax)
+            )
     except _BROKEN_PIXELS as error:
         if isinstance(error, OSError) and refused_by_system(error):
             raise storage_error(error, f"{path.name} cannot be read") from error
@@ -99,6 +102,15 @@ def _syntax(ds: Dataset) -> UID:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def decoder_for(syntax: UID) -> str:
+    """The plug-in of pydicom that decodes a transfer syntax; empty: whichever there is.
+
+    GDCM takes the size of a JPEG-LS image from the header: where its codestream states another, it wraps the rows
+    wrongly without a word, or ends the process.
+    """
+    return "pyjpegls" if syntax in JPEGLSTransferSyntaxes else ""
 
 
 def is_lossy(ds: Dataset) -> bool:
