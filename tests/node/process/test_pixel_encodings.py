@@ -51,7 +51,7 @@ def test_compressed_images(tmp_path: Path, syntax: str) -> None:
 
 
 @pytest.mark.parametrize("syntax", ["JPEGLSLossless", "JPEG2000Lossless", "JPEGLosslessProcess14_1"])
-@pytest.mark.parametrize("size", [(16, 16), (64, 64), (32, 4000)])
+@pytest.mark.parametrize("size", [(16, 16), (64, 64), (32, 4000), (24, 32)])
 def test_a_header_that_states_another_size_than_the_codestream(
     tmp_path: Path, syntax: str, size: tuple[int, int]
 ) -> None:
