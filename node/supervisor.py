@@ -57,6 +57,9 @@ _OPTIONAL = frozenset(
 _LOOK_EVERY_S = 0.1
 _RESTART_BASE_S, _RESTART_MAX_S = 0.2, 30.0
 _HEALTHY_AFTER_S = 10.0  # a role that was ready for so long starts its restart waits from the beginning
+# glibc's malloc gives threads arenas of their own (up to 8 for each core), and each grows to the most that a thread in
+# it ever held. Python runs one thread at a time: a single arena is as fast, and memory is flat.
+_ALLOCATOR = {"MALLOC_ARENA_MAX": "1"}
 _GRACE_S = 20.0  # for an orderly end; what is cut off then is repeated at the next start
 
 
@@ -160,6 +163,7 @@ class _Child:
                 *("--run-folder", str(self._run.folder)),
                 *("--parent", str(os.getpid())),
             ],
+            env={**_ALLOCATOR, **os.environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # the node's lines go to standard error; Celery says good-bye on the other
             start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor only, which ends the roles in order

@@ -13,9 +13,11 @@ from sr_templates import coded_values, codes, identity
 from sr_templates.parameters import ECHO_TIMES, SIGNAL, SIGNAL_MODEL, echo_times_of, method_of, parameter_of
 from sr_templates.quantities import LIC, R2STAR, Quantity
 from sr_templates.report import REPORT_CLASSES
-from sr_templates.tree import children, measurement_groups, median_of, same_concept
+from sr_templates.tree import UNDECODABLE, children, measurement_groups, median_of, same_concept
 
 __all__ = ["REPORT_CLASSES", "ReadReport", "UnreadableReportError", "is_ours", "read_report"]
+
+_UNREADABLE = (*UNDECODABLE, AttributeError, IndexError, KeyError)
 
 
 class UnreadableReportError(ValueError):
@@ -32,7 +34,15 @@ class ReadReport:
 
 
 def is_ours(ds: Dataset) -> bool:
-    """Whether an SR is a liver iron report of this software: its equipment, its template and its title."""
+    """Whether an SR is a liver iron report of this software: its equipment, its template and its title. One that says
+    so in values that cannot be decoded is not."""
+    try:
+        return _says_ours(ds)
+    except _UNREADABLE:
+        return False
+
+
+def _says_ours(ds: Dataset) -> bool:
     templates, titles = ds.get("ContentTemplateSequence"), ds.get("ConceptNameCodeSequence")
     return bool(
         ds.get("SOPClassUID") in REPORT_CLASSES
@@ -55,7 +65,7 @@ def read_report(ds: Dataset) -> ReadReport:
         return ReadReport(sop_instance_uid=str(ds.SOPInstanceUID), replaces=_replaced(ds), measurement=_measurement(ds))
     except UnreadableReportError:
         raise
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except _UNREADABLE as error:
         raise UnreadableReportError(f"the report cannot be read: {error}") from error
 
 

@@ -7,7 +7,6 @@ could use become empty. Every such change is listed by attribute name, never by 
 
 import copy
 import re
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +18,10 @@ from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
 
 from sr_templates import identity
 from sr_templates.evidence import SourceSeries
+from sr_templates.tree import UNDECODABLE
 
 # Type 1 and 2 attributes of the Patient (PS3.3 C.7.1.1) and General Study (C.7.2.1) modules
 _REQUIRED = (
@@ -90,10 +89,6 @@ _SEXES = ("M", "F", "O")  # enumerated values of Patient's Sex, PS3.3 C.7.1.1
 _TEXT_VRS = ("SH", "LO", "ST", "LT", "UC", "UT", "PN")  # affected by Specific Character Set, PS3.5 6.1.2.3
 _DATE = re.compile(r"(\d{4})[-./]?(\d{2})[-./]?(\d{2})")
 _TIME = re.compile(r"(\d{2}):?(?:(\d{2}):?(?:(\d{2})(\.\d{1,6})?)?)?")
-_UNDECODABLE = (  # pydicom, of a raw value; the last three of a sequence that ends early
-    *(BytesLengthException, ValueError, TypeError, NotImplementedError),
-    *(OSError, EOFError, struct.error),
-)
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
 
 
@@ -137,7 +132,7 @@ def usable(ds: Dataset, keyword: str) -> DataElement | None:
     assert tag is not None
     try:
         element = ds.get(tag)
-    except _UNDECODABLE:
+    except UNDECODABLE:
         return None
     fits = element is not None and not element.is_empty and str(element.VR) == dictionary_VR(tag)
     return element if fits else None
@@ -204,7 +199,7 @@ def _decode_in_place(ds: Dataset, keyword: str) -> bool:
         for item in element.value if element.VR == "SQ" else ():
             for _ in item.iterall():
                 pass
-    except _UNDECODABLE:
+    except UNDECODABLE:
         return False
     return True
 

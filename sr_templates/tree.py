@@ -1,10 +1,15 @@
 """Finding content items in a report that was read."""
 
+import struct
 from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 
 from sr_templates import codes
+
+UNDECODABLE = (BytesLengthException, ValueError, TypeError, NotImplementedError, OSError, EOFError, struct.error)
+"""What pydicom raises on the first look at a raw value; the last three are of a sequence that ends early."""
 
 
 def same_concept(left: Dataset, right: Dataset) -> bool:

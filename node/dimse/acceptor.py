@@ -191,6 +191,7 @@ class StoringAssociation(Association):
         finally:
             self.dul.kill_dul()
             self.dul.join()
+            self.connection.close()  # an error on the way leaves it open
         if self.connection.spoke_tls and self._tls is None:
             self._tell_tls("it speaks TLS, and this port does not (receive.tls)")
 

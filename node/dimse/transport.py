@@ -83,6 +83,11 @@ class PduReader:
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(wait_s * 1000))
 
+    def release(self) -> None:
+        """Give the buffer back; called when nothing more is read."""
+        self._buffer = bytearray()
+        self._start = self._end = 0
+
     def read_pdu(self, longest_bytes: int) -> Pdu | None:
         """The next PDU; None when the peer closed the connection between two.
 

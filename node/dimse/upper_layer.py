@@ -37,7 +37,8 @@ _MOST_UNANSWERED = 16  # without an asynchronous operations window it is 1 (PS3.
 _IDLE_POLL_MS = 500
 _PDV_COMMAND, _PDV_LAST = 1, 2
 _A_ASSOCIATE_RQ = b"\x01"
-_A_ABORT, _ABORT_SOURCES, _LAST_ABORT_REASON = 0x07, (0, 2), 6  # PS3.8 9.3.8
+_A_ABORT = b"\x07"
+_PROVIDER_ABORTS = frozenset((2, reason) for reason in (0, 1, 2, 4, 5, 6))  # source and reason, PS3.8 9.3.8
 _BY_PROVIDER, _INVALID_PARAMETER = 2, 6  # source and reason of an A-ABORT (PS3.8 9.3.8)
 _CONTEXT_IDS = frozenset(range(1, 256, 2))  # PS3.8 9.3.2.2
 _ESTABLISHED, _AWAITING_CLOSE = "Sta6", "Sta13"
@@ -161,7 +162,8 @@ class PromptSocket(AssociationSocket):
             os.write(self._wake_write, b"\x00")
 
     def release(self) -> None:
-        """Give the wake-up pipe back; called when no thread uses the socket any more."""
+        """Give the wake-up pipe and the buffer back; called when no thread uses the socket any more."""
+        self.reader.release()
         descriptors, self._wake_read, self._wake_write = (self._wake_read, self._wake_write), -1, -1
         for descriptor in descriptors:
             if descriptor >= 0:
@@ -205,7 +207,7 @@ class StreamingProvider(DULServiceProvider):
         finally:
             self._kill_thread = True
             self._store.drop()
-            self.to_user_queue.put(None)
+            self.to_user_queue.put(None)  # type: ignore[arg-type] # no primitive: what a reader that waits gets
 
     def send_pdu(self, primitive: Any) -> None:
         """Queue a primitive and have it sent now."""
@@ -238,11 +240,14 @@ class StreamingProvider(DULServiceProvider):
 
     def _decode_pdu(self, bytestream: bytearray) -> tuple[Any, str]:
         """A PDU and its event. A request that cannot be used is found here, where an exception means an invalid PDU;
-        in the state machine it would end the thread.
+        in the state machine it would end the thread. So would an abort whose source or reason pynetdicom has no name
+        for: it is an abort all the same.
 
         Raises:
             Exception: the bytes are no valid PDU.
         """
+        if bytestream[:1] == _A_ABORT and tuple(bytestream[8:10]) not in _PROVIDER_ABORTS:
+            bytestream[8:10] = bytes(2)  # by the service user, whose reason means nothing
         self._request_is_invalid = bytestream[:1] == _A_ASSOCIATE_RQ
         pdu, event = super()._decode_pdu(bytestream)
         if isinstance(pdu, A_ASSOCIATE_RQ):
@@ -279,10 +284,6 @@ class StreamingProvider(DULServiceProvider):
 
     def _hand_over(self, kind: int, body: memoryview) -> None:
         """Let pynetdicom deal with a PDU that is not P-DATA."""
-        if kind == _A_ABORT and len(body) == 4 and (body[2] not in _ABORT_SOURCES or body[3] > _LAST_ABORT_REASON):
-            body = memoryview(
-                bytes(4)
-            )  # an abort all the same; pynetdicom raises on a source or reason it has no name for
         head = bytes((kind, 0)) + len(body).to_bytes(4, "big")
         try:
             pdu, event = self._decode_pdu(bytearray(head + body))
@@ -336,7 +337,7 @@ class StreamingProvider(DULServiceProvider):
 
 
 def _check_request(request: A_ASSOCIATE_RQ) -> None:
-    """Whether an A-ASSOCIATE-RQ can be turned into an indication, and its context IDs are as in PS3.8 9.3.2.
+    """Whether an A-ASSOCIATE-RQ can be turned into an indication, and its contexts are as in PS3.8 9.3.2.
 
     Raises:
         Exception: not so.
@@ -344,4 +345,6 @@ def _check_request(request: A_ASSOCIATE_RQ) -> None:
     ids = [context.context_id for context in request.presentation_context]
     if not ids or len(set(ids)) < len(ids) or not _CONTEXT_IDS.issuperset(ids):
         raise ProtocolError("the presentation context IDs are not odd numbers, each used once")
-    request.to_primitive()
+    contexts = request.to_primitive().presentation_context_definition_list
+    if not all(context.abstract_syntax and context.transfer_syntax for context in contexts):
+        raise ProtocolError("a presentation context without an abstract or a transfer syntax")

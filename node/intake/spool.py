@@ -231,9 +231,10 @@ class Spool:
                 try:
                     found = self._describe(Path(entry.path)) if number < _SENDERS_LOOKED_UP else None
                     sender = found.calling_ae_title if found else ""
-                    by_sender.setdefault(sender, []).append(entry.stat().st_mtime)
+                    came_s = entry.stat().st_mtime
                 except FileNotFoundError:
                     continue  # it has just been admitted
+                by_sender.setdefault(sender, []).append(came_s)
         lines = [
             Arrivals(calling_ae_title=title, n_instances=len(times), oldest_at=datetime.fromtimestamp(min(times), UTC))
             for title, times in by_sender.items()

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, or_, select, tuple_, update
 
 from node.jobs import schema, trail
-from node.jobs.database import Database
+from node.jobs.database import Database, one_of
 from node.model import CommitmentReport, CommitmentState, DeliveryState, SopReference
 from node.ops.events import Event
 
@@ -256,7 +256,7 @@ def _due_commitment(row: Row[Any]) -> DueCommitment:
 def _are(destination: str, due: Sequence[DueCommitment]) -> ColumnElement[bool]:
     table = schema.commitment.c
     pairs = [(d.job_id, d.reference.sop_instance_uid) for d in due]
-    return and_(table.destination == destination, tuple_(table.job_id, table.sop_instance_uid).in_(pairs))
+    return and_(table.destination == destination, one_of(tuple_(table.job_id, table.sop_instance_uid), pairs))
 
 
 def _reference(row: Row[Any]) -> SopReference:

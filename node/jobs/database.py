@@ -7,13 +7,13 @@ cut off in the middle of one loses its session, and with it the lock, after seco
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Insert, Table, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
@@ -136,6 +136,17 @@ class Database:
     def close(self) -> None:
         """Let go of every connection."""
         self._engine.dispose()
+
+
+def one_of(column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:
+    """``column IN values``, with the last value repeated up to a power of two.
+
+    Each number of values is a statement of its own, of which the SQLite driver keeps 128 prepared for each connection:
+    a list that grows from look to look would fill memory with them.
+    """
+    found = list(values)
+    wanted = 1 << (len(found) - 1).bit_length() if found else 0
+    return column.in_([*found, *found[-1:] * (wanted - len(found))])
 
 
 def version_refusal(name: str, found: int) -> str:

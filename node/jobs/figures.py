@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import String, case, func, select, type_coerce
 
 from node.jobs import schema
-from node.jobs.database import Database
+from node.jobs.database import Database, one_of
 from node.model import AcquisitionState, CommitmentState, DeliveryState
 from quant.result import Reason
 
@@ -139,7 +139,7 @@ class Figures:
                 to_commit.scalar_subquery().label("n_to_commit"),
                 committed.scalar_subquery().label("n_committed"),
             )
-            .where(~job.self_test if job_ids is None else job.job_id.in_(job_ids))
+            .where(~job.self_test if job_ids is None else one_of(job.job_id, job_ids))
             .order_by(job.accepted_at.desc())
         )
         with self._database.reading() as connection:
@@ -187,7 +187,7 @@ class Figures:
         table = schema.instance.c
         query = (
             select(table.study_instance_uid, func.min(table.calling_ae_title).label("peer"))
-            .where(table.study_instance_uid.in_(study_instance_uids))
+            .where(one_of(table.study_instance_uid, study_instance_uids))
             .group_by(table.study_instance_uid)
         )
         with self._database.reading() as connection:

@@ -15,6 +15,7 @@ from enum import Enum, auto
 from sqlalchemy import CTE, ColumnElement, Connection, FromClause, and_, select, update
 
 from node.jobs import schema, trail
+from node.jobs.database import one_of
 from node.model import DeliveryState
 from node.ops.events import Event
 
@@ -75,12 +76,12 @@ def end(
 def turn(connection: Connection, destination: str, job_id: str, rejected: Collection[str]) -> Turn:
     """When a rejection note of a job goes to ``destination``, by what has become there of the objects it names."""
     sent = schema.delivery.c
-    query = select(sent.state).where(sent.destination == destination, sent.sop_instance_uid.in_(rejected))
+    query = select(sent.state).where(sent.destination == destination, one_of(sent.sop_instance_uid, rejected))
     states = [DeliveryState(state) for state in connection.scalars(query)]
     if len(states) == len(rejected) and set(states) == {DeliveryState.SENT}:
         return Turn.NOW
     earlier = list(_before(connection, job_id))
-    waiting = (sent.destination == destination, sent.job_id.in_(earlier), sent.state == DeliveryState.PENDING.value)
+    waiting = (sent.destination == destination, one_of(sent.job_id, earlier), sent.state == DeliveryState.PENDING.value)
     # Also what the note does not name: where a kind is refused, another takes its place.
     return Turn.NEVER if connection.scalar(select(sent.job_id).where(*waiting).limit(1)) is None else Turn.LATER
 

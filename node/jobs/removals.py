@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, or_,
 
 from node.errors import InputError
 from node.jobs import schema, trail
-from node.jobs.database import Database
+from node.jobs.database import Database, one_of
 from node.model import DeliveryState, JobState, RemovalState
 from node.ops.events import Event
 
@@ -236,7 +236,7 @@ class RemovalBook:
         with self._database.writing() as connection:
             for start in range(0, len(sop_instance_uids), _PARAMETERS_AT_ONCE):
                 some = sop_instance_uids[start : start + _PARAMETERS_AT_ONCE]
-                connection.execute(delete(schema.instance).where(column.in_(some)))
+                connection.execute(delete(schema.instance).where(one_of(column, some)))
             trail.append(
                 connection, now, Event.STRAYS_REMOVED, study_instance_uid=study_instance_uid,
                 images=len(sop_instance_uids),
@@ -301,6 +301,6 @@ def note_returned(connection: Connection, sop_instance_uids: Collection[str], no
     uids = sorted(sop_instance_uids)
     values = {"state": RemovalState.RETURNED.value, "changed_at": now}
     for start in range(0, len(uids), _PARAMETERS_AT_ONCE):
-        having = select(member.job_id).where(member.sop_instance_uid.in_(uids[start : start + _PARAMETERS_AT_ONCE]))
+        having = select(member.job_id).where(one_of(member.sop_instance_uid, uids[start : start + _PARAMETERS_AT_ONCE]))
         here = and_(removal.state == RemovalState.REMOVED.value, removal.job_id.in_(having))
         connection.execute(update(schema.removal).where(here).values(**values))

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, select, update
 
 from node.jobs import schema, trail
-from node.jobs.database import Database
+from node.jobs.database import Database, one_of
 from node.jobs.region_refusals import refused_regions
 from node.jobs.removals import note_returned
 from node.model import (
@@ -133,7 +133,7 @@ class StudyBook:
             query = (  # ordered afterwards: by the key, SQLite would go through every instance of the ledger
                 select(table.c.header)
                 .where(table.c.study_instance_uid.in_(near))
-                .where(table.c.header["bare_patient_id_hash"].as_string().in_(sorted(patient_hashes)))
+                .where(one_of(table.c.header["bare_patient_id_hash"].as_string(), sorted(patient_hashes)))
             )
             found = [header_from_record(record) for record in connection.scalars(query)]
             return sorted(found, key=lambda header: header.sop_instance_uid)
@@ -218,7 +218,7 @@ def _known(connection: Connection, sop_instance_uids: Sequence[str]) -> set[str]
     column = schema.instance.c.sop_instance_uid
     known: set[str] = set()
     for start in range(0, len(sop_instance_uids), 500):  # SQL databases bound the number of parameters
-        known.update(connection.scalars(select(column).where(column.in_(sop_instance_uids[start : start + 500]))))
+        known.update(connection.scalars(select(column).where(one_of(column, sop_instance_uids[start : start + 500]))))
     return known
 
 

@@ -22,19 +22,22 @@ def choose_contours(ds: Dataset) -> Candidate:
     """The region of interest that is the liver, among those that have contours.
 
     Raises:
-        DeclinedError: none, or several, could be it.
+        DeclinedError: none, or several, could be it; or contours and names cannot be brought together.
     """
-    drawn = {whole(item, "ReferencedROINumber") for item in items(ds, "ROIContourSequence") if _contours(item)}
+    drawn = [whole(item, "ReferencedROINumber") for item in items(ds, "ROIContourSequence") if _contours(item)]
+    numbered = [whole(item, "ROINumber") for item in items(ds, "StructureSetROISequence")]
+    if None in drawn or any(drawn.count(number) > 1 or numbered.count(number) > 1 for number in drawn):
+        raise _unreadable("its contour sets have no numbers of their own, so that none can be told from another")
     observed = {whole(item, "ReferencedROINumber"): item for item in items(ds, "RTROIObservationsSequence")}
     found = []
     for item in items(ds, "StructureSetROISequence"):
         number = whole(item, "ROINumber")
-        if number in drawn:
+        if number is not None and number in drawn:
             seen = observed.get(number, Dataset())
             code, meaning = _code(seen)
             kind = text(seen, "RTROIInterpretedType").upper()
             label = text(item, "ROIName")
-            found.append(Candidate(number=number or 0, label=label, code=code, meaning=meaning, interpreted_type=kind))
+            found.append(Candidate(number=number, label=label, code=code, meaning=meaning, interpreted_type=kind))
     return choose(found, "contour set")
 
 

@@ -10,6 +10,7 @@ from node.intake.headers import quiet_pydicom
 from node.intake.tags import ODD_DATA, items, number, numbers, text, whole
 from node.process.drawn_choice import Candidate, choose
 from node.process.drawn_planes import FloatArray, Planes, merged, parallel
+from node.process.frames import decoder_for
 from quant.acquisition import BoolArray
 
 _HALF = 0.5  # of the maximum: where a fractional segment counts as inside
@@ -127,6 +128,7 @@ def _masks(ds: Dataset, chosen: Sequence[int], label: int | None) -> BoolArray:
         raise _unreadable("its frames are not as many or not as large as it says")
     try:
         with quiet_pydicom():
+            ds.pixel_array_options(decoding_plugin=decoder_for(ds.file_meta.TransferSyntaxUID))
             stored = np.asarray(ds.pixel_array).reshape(frames, rows, columns)[list(chosen)]
     except (*ODD_DATA, RuntimeError) as error:
         raise _unreadable("its pixels cannot be decoded") from error

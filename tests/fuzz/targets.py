@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from node.config import AllowedPeer, ReceiveConfig
+from node.dimse.acceptor import StoringAssociation
 from node.dimse.data_sets import decode_from
 from node.dimse.requestor import Context
 from node.dimse.scp import Listener
@@ -146,19 +147,28 @@ class _Served:
     def talk(self, pieces: Iterator[bytes]) -> None:
         """Say it, say no more, and wait for the end that must come."""
         address = ("127.0.0.1", self.listener.port)
-        with (
-            socket.create_connection(address, timeout=_ASSOCIATION_ENDS_S) as connection,
-            suppress(ConnectionError),  # it may hang up before everything was said
-        ):
-            for piece in pieces:
-                connection.sendall(piece)
-            connection.shutdown(socket.SHUT_WR)
-            while connection.recv(1 << 16):
-                pass
-        if self.failures:
-            raise self.failures.pop().exc_value or AssertionError("a thread ended")
+        try:
+            with (
+                socket.create_connection(address, timeout=_ASSOCIATION_ENDS_S) as connection,
+                suppress(ConnectionError),  # it may hang up before everything was said
+            ):
+                for piece in pieces:
+                    connection.sendall(piece)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(1 << 16):
+                    pass
+        finally:
+            self._raise_failure()
         for path in self.spool.inbox_folder.iterdir():
             path.unlink()
+
+    def _raise_failure(self) -> None:
+        """What ended a thread that served this input, and no later one."""
+        for thread in threading.enumerate():
+            if isinstance(thread, StoringAssociation):
+                thread.join(_ASSOCIATION_ENDS_S)
+        if self.failures:
+            raise self.failures.pop().exc_value or AssertionError("a thread ended")
 
 
 @cache

@@ -1,6 +1,7 @@
 """Callers that break the protocol, say nothing or say too much: they end, the others do not notice."""
 
 import contextlib
+import gc
 import os
 import socket
 import struct
@@ -10,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pynetdicom.acse import ACSE
 
 from node.dimse.command import command_pdu, data_pdu_head, encode_command, encode_store_request, us
 from node.dimse.requestor import Requestor
 from node.dimse.scp import Listener
 from node.dimse.status import Status
+from node.dimse.upper_layer import PromptSocket
 from node.errors import PeerError
 from node.intake.spool import Spool
 from tests.fuzz.targets import associate_request, context_item
@@ -67,11 +70,17 @@ MR_CONTEXT = context_item(1, MR_IMAGE, EXPLICIT_LITTLE)
         associate_request(MR_CONTEXT, context_item(1, MR_IMAGE, IMPLICIT_LITTLE)),
         associate_request(),
         associate_request(context_item(1, MR_IMAGE, "1.2.not-a-uid")),
+        associate_request(MR_CONTEXT, context_item(3, MR_IMAGE)),
+        associate_request(MR_CONTEXT, context_item(3, "", EXPLICIT_LITTLE)),
+        associate_request(MR_CONTEXT, context_item(3, MR_IMAGE, "")),
         associate_request(MR_CONTEXT, called=b""),
         associate_request(MR_CONTEXT[:-3]),
     ],
-    ids=["even-id", "id-0", "one-id-twice", "no-context", "not-a-uid", "called-nobody", "item-cut-off"],
-)
+    ids=[
+        "even-id", "id-0", "one-id-twice", "no-context", "not-a-uid", "no-transfer-syntax", "no-abstract-syntax",
+        "empty-transfer-syntax", "called-nobody", "item-cut-off",
+    ],
+)  # fmt: skip
 def test_a_request_that_breaks_the_standard_is_aborted_with_the_reason(
     listener: Listener, associate: Associate, request_sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +92,23 @@ def test_a_request_that_breaks_the_standard_is_aborted_with_the_reason(
     assert answer == struct.pack(">BBL", ABORT, 0, 4) + bytes((0, 0, 2, 6))  # provider: invalid parameter (PS3.8 9.3.8)
     eventually(lambda: listener.counts.open == 0)
     assert ended == []
+    still_serves(listener, associate)
+
+
+def test_an_error_in_negotiation_closes_the_connection(
+    listener: Listener, associate: Associate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: ACSE) -> None:
+        raise RuntimeError("a defect")
+
+    ended: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
+    monkeypatch.setattr(ACSE, "_negotiate_as_acceptor", fail)
+    with RawCaller(listener) as caller:
+        caller.send(associate_request(MR_CONTEXT))
+        assert caller.answer() == b""
+    monkeypatch.undo()
+    assert [args.exc_type for args in ended] == [RuntimeError]
     still_serves(listener, associate)
 
 
@@ -138,10 +164,32 @@ def test_what_breaks_the_protocol_is_aborted(
     still_serves(listener, associate)
 
 
-def test_an_abort_of_a_source_that_does_not_exist_is_an_abort(listener: Listener, associate: Associate) -> None:
+@pytest.mark.parametrize("body", [bytes((0, 0, 4, 9)), bytes((0, 0, 2, 3)), bytes(2), bytes((7,) * 9)])
+def test_an_abort_of_a_source_or_reason_that_does_not_exist_is_an_abort(
+    listener: Listener, associate: Associate, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
+    abort = struct.pack(">BBL", ABORT, 0, len(body)) + body
     connection = established(associate, listener)
-    connection.sendall(struct.pack(">BBL", ABORT, 0, 4) + bytes((0, 0, 4, 9)))
+    connection.sendall(abort)
     assert connection.recv(1) == b""
+
+    negotiating, go_on = threading.Event(), threading.Event()
+
+    def negotiate(_: ACSE) -> None:
+        negotiating.set()
+        go_on.wait(10)
+
+    monkeypatch.setattr(ACSE, "_negotiate_as_acceptor", negotiate)
+    with RawCaller(listener) as caller:
+        caller.send(associate_request(MR_CONTEXT))
+        assert negotiating.wait(10)
+        caller.send(abort)
+        assert caller.answer() == b""
+    go_on.set()
+    monkeypatch.undo()
+    assert ended == []
     still_serves(listener, associate)
 
 
@@ -271,6 +319,21 @@ def test_no_descriptors_or_threads_are_left(listener: Listener, associate: Assoc
             associate(listener).release()
     eventually(lambda: descriptors() <= before)
     eventually(lambda: threading.active_count() <= threads)
+
+
+def test_associations_that_ended_hold_no_buffer(listener: Listener, associate: Associate) -> None:
+    def held_bytes() -> int:
+        return sum(len(found.reader._buffer) for found in gc.get_objects() if isinstance(found, PromptSocket))
+
+    gc.disable()  # their parts refer to each other, and are there until garbage is collected
+    try:
+        before = held_bytes()
+        association = associate(listener)
+        assert held_bytes() > before
+        association.release()
+        eventually(lambda: held_bytes() == before)
+    finally:
+        gc.enable()
 
 
 def test_a_stop_does_not_wait_for_those_who_stall(listener: Listener, spool: Spool, associate: Associate) -> None:

@@ -1,4 +1,4 @@
-"""How soon the supervisor starts a role again: at once if it was ready for a while, later and later if it never is."""
+"""How the supervisor starts a role, and how soon again: at once if it was ready for a while, else later and later."""
 
 import threading
 from pathlib import Path
@@ -34,3 +34,17 @@ def test_only_roles_that_were_not_ready_for_a_while_wait_longer_each_time(
     program = RoleProgram(role="role", program=("sh", "-c", script))
     Supervisor([program], RunFolder(tmp_path), tmp_path / "config.json").run(stop, lambda facts: None)
     assert counted == failures_in_a_row
+
+
+@pytest.mark.parametrize(("of_the_site", "given"), [(None, "1"), ("4", "4")])
+def test_a_role_has_one_arena_unless_the_site_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_the_site: str | None, given: str
+) -> None:
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    if of_the_site is not None:
+        monkeypatch.setenv("MALLOC_ARENA_MAX", of_the_site)
+    stop = threading.Event()
+    script = 'echo "$MALLOC_ARENA_MAX" > "$4/arenas"; ' + _READY + "exec sleep 60"
+    program = RoleProgram(role="role", program=("sh", "-c", script))
+    Supervisor([program], RunFolder(tmp_path), tmp_path / "config.json").run(stop, lambda facts: stop.set())
+    assert (tmp_path / "arenas").read_text().strip() == given

@@ -1,10 +1,14 @@
 """What every role does first and last."""
 
+import gc
+
 import pytest
 
+from node.config import Config
 from node.errors import BrokerError
 from node.roles import stage
-from node.roles.stage import EXIT_CANNOT_START, run_role
+from node.roles.stage import EXIT_CANNOT_START, Stage, run_role
+from node.runtime import RunFolder
 
 
 def test_a_role_that_cannot_even_leave_its_reason_ends_as_one_that_can(tmp_path, monkeypatch, caplog) -> None:
@@ -23,3 +27,12 @@ def test_a_role_that_cannot_even_leave_its_reason_ends_as_one_that_can(tmp_path,
         run_role(words, play)
     assert ended.value.code == EXIT_CANNOT_START
     assert [record.fields["error"] for record in caplog.records] == ["the server ended"]
+
+
+def test_no_collection_looks_through_what_a_role_loaded(tmp_path) -> None:
+    before = len(gc.get_objects())
+    try:
+        Stage(role="web", config=Config(), run=RunFolder(tmp_path)).ready()
+        assert len(gc.get_objects()) < before / 10
+    finally:
+        gc.unfreeze()

@@ -82,7 +82,7 @@ def _rest(node: SoakNode) -> None:
 
 def _reckon(node: SoakNode, traffic: Traffic, destinations: list[Destination]) -> tuple[dict[str, object], list[str]]:
     """What is counted at the end, and which promises were not kept."""
-    judged = [one.study_instance_uid for one in traffic.sent if one.judged]
+    judged = {one.study_instance_uid: {1, 2} if one.repeated else {1} for one in traffic.sent if one.judged}
     with closing(sqlite3.connect(node.root / "ledger.sqlite")) as ledger:
         jobs = ledger.execute("select study_instance_uid, state, outcome, self_test from job").fetchall()
         sent = Counter(name for (name,) in ledger.execute("select destination from delivery where state = 'sent'"))
@@ -103,7 +103,7 @@ def _reckon(node: SoakNode, traffic: Traffic, destinations: list[Destination]) -
     counts["jobs whose images and objects retention removed"] = len(removed)
     counts["MiB that it freed"] = round(sum(row[2] for row in removed) / (1 << 20))
     counts["files left in the spool"] = now.files["spool"]
-    broken = [f"study {study}: {per_study[study]} jobs" for study in judged if per_study[study] != 1]
+    broken = [f"study {study}: {per_study[study]} jobs" for study in judged if per_study[study] not in judged[study]]
     broken += [f"a job is {job[1]}" for job in jobs if job[1] != "done"]
     broken += [f"{name} holds {held[name]} of {sent[name]} objects" for name in held if held[name] != sent[name]]
     broken += [f"{other} objects are not delivered"] if other else []

@@ -24,7 +24,7 @@ MOST_GROWTH_COUNT = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """One process after the warm-up; growth in an hour with its 95 % interval, MiB."""
+    """One process after the warm-up; growth in an hour with its 95 % interval, MiB, and that of its own alone."""
 
     role: str
     pid: int
@@ -33,6 +33,7 @@ class Use:
     growth_mib_per_h: float
     growth_from: float
     growth_to: float
+    own_growth_mib_per_h: float
     threads: tuple[float, float]
     descriptors: tuple[float, float]
     cpu_percent: float
@@ -51,6 +52,7 @@ def _judge(samples: Sequence[ProcessSample], warm_s: float, lasted_s: float) -> 
     at_h = np.array([s.at_s for s in judged]) / 3600
     pss_mib = np.array([s.pss_kib for s in judged]) / 1024
     slope, _, low, high = theilslopes(pss_mib, at_h) if len(judged) > 2 else (0.0, 0.0, 0.0, 0.0)
+    own_slope = theilslopes([s.own_kib / 1024 for s in judged], at_h)[0] if len(judged) > 2 else 0.0
     third = max(1, len(judged) // 3)
     threads = [float(np.median([s.threads for s in part])) for part in (judged[:third], judged[-third:])]
     descriptors = [float(np.median([s.descriptors for s in part])) for part in (judged[:third], judged[-third:])]
@@ -72,6 +74,7 @@ def _judge(samples: Sequence[ProcessSample], warm_s: float, lasted_s: float) -> 
         growth_mib_per_h=float(slope),
         growth_from=float(low),
         growth_to=float(high),
+        own_growth_mib_per_h=float(own_slope),
         threads=(threads[0], threads[1]),
         descriptors=(descriptors[0], descriptors[1]),
         cpu_percent=100 * (judged[-1].cpu_s - judged[0].cpu_s) / passed_s if passed_s else 0.0,

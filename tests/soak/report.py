@@ -58,13 +58,14 @@ def tables(
         f"{machine.load_1min:.1f} at the end, Python {machine.python}; {lasted_s / 60:.0f} min, judged from minute "
         f"{WARM_UP_SHARE * lasted_s / 60:.0f} on. {'Flat, and ' if not broken else ''}{len(broken)} criteria broken.",
         "",
-        "| process | PSS, MiB, median (highest) | growth, MiB/h (95 % interval) | threads, first and last third | "
-        "descriptors, first and last third | processor, % of a core |",
-        "|---|---|---|---|---|---|",
+        "| process | PSS, MiB, median (highest) | growth, MiB/h (95 % interval) | of its own alone | "
+        "threads, first and last third | descriptors, first and last third | processor, % of a core |",
+        "|---|---|---|---|---|---|---|",
     ]
     rows += [
         f"| {use.role} | {use.median_mib:.1f} ({use.highest_mib:.1f}) | {use.growth_mib_per_h:+.2f} "
-        f"({use.growth_from:+.2f} to {use.growth_to:+.2f}) | {use.threads[0]:g}, {use.threads[1]:g} | "
+        f"({use.growth_from:+.2f} to {use.growth_to:+.2f}) | {use.own_growth_mib_per_h:+.2f} | "
+        f"{use.threads[0]:g}, {use.threads[1]:g} | "
         f"{use.descriptors[0]:g}, {use.descriptors[1]:g} | {use.cpu_percent:.1f} |"
         for use in uses
     ]

@@ -25,13 +25,15 @@ _PAGES = ("/live", "/ready", "/metrics", "/")
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSample:
-    """One process at one moment; memory in KiB, processor time in seconds since it started."""
+    """One process at one moment; memory in KiB, processor time in seconds since it started. ``own_kib`` is what no
+    other process maps: PSS also moves when others that map the same libraries start or end."""
 
     at_s: float
     role: str
     pid: int
     pss_kib: int
     rss_kib: int
+    own_kib: int
     threads: int
     descriptors: int
     cpu_s: float
@@ -90,6 +92,7 @@ def sample_process(pid: int, role: str, at_s: float) -> ProcessSample | None:
             pid=pid,
             pss_kib=int(sizes["Pss"]),
             rss_kib=int(sizes["Rss"]),
+            own_kib=int(sizes["Private_Clean"]) + int(sizes["Private_Dirty"]),
             threads=int(after_name[17]),
             descriptors=len(list((folder / "fd").iterdir())),
             cpu_s=(int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK"),

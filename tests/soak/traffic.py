@@ -33,13 +33,14 @@ _TOO_SMALL_ROOT = "1.2.826.0.1.3680043.10.999"  # of tests.nodekit.small_study
 
 @dataclass(frozen=True)
 class Sent:
-    """One acquisition that was acknowledged whole; ``judged``: it becomes a job."""
+    """One acquisition that was acknowledged whole; ``judged``: it becomes a job. ``repeated``: after a break, so that
+    its first part may be a job that the whole one revises."""
 
     kind: str
     files: tuple[Path, ...]
     study_instance_uid: str
     judged: bool
-    at_s: float
+    repeated: bool
 
 
 class Traffic:
@@ -76,7 +77,8 @@ class Traffic:
             files = self._make(kind, number)
         with_dcmtk = number % 2 == 0
         whole = self._push(files, with_dcmtk=with_dcmtk)
-        if not whole and not with_dcmtk:  # pynetdicom loses an answer now and then (docs/soak.md)
+        repeated = not whole and not with_dcmtk
+        if repeated:  # pynetdicom loses an answer now and then (docs/soak.md)
             self.counts["sent again, pynetdicom saw no answer"] += 1
             whole = self._push(files, with_dcmtk=False)
         self.counts[kind] += 1
@@ -85,7 +87,7 @@ class Traffic:
             self.troubles.append(f"slot {number}, {kind}: not every image was acknowledged")
         elif not kind.startswith("again"):
             study = str(dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
-            self.sent.append(Sent(kind, tuple(files), study, kind != "declined", time.monotonic()))
+            self.sent.append(Sent(kind, tuple(files), study, kind != "declined", repeated))
         self._forget()
         return f"{kind}{self._attack(number)}"
 

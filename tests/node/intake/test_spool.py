@@ -56,6 +56,21 @@ def test_the_same_again_changes_nothing(spool: Spool, tmp_path: Path) -> None:
     assert everything_under(tmp_path) == [str(spool.find("1.2.3.4").relative_to(tmp_path))]
 
 
+def test_one_that_is_admitted_while_arrivals_are_listed_is_not_among_them(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrive(spool, DATA).keep()
+    describe = spool._describe
+
+    def admitted_meanwhile(path: Path) -> object:
+        found = describe(path)
+        spool.admit("1.2.3.4")
+        return found
+
+    monkeypatch.setattr(spool, "_describe", admitted_meanwhile)
+    assert spool.arrivals() == []
+
+
 @pytest.mark.parametrize("admitted", [False, True])
 def test_another_data_set_under_a_known_uid_is_kept_apart_once(spool: Spool, admitted: bool) -> None:
     arrive(spool, DATA).keep()

@@ -237,6 +237,24 @@ def test_contours_that_cannot_be_used(tmp_path: Path) -> None:
     assert refusal(write_rtstruct(path, {"Liver": [ring(12, 300)]}), where) == "region_outside"
 
 
+@pytest.mark.parametrize(
+    ("names", "contour_sets"),
+    [((None, 2), (None, 2)), ((1, 1), (1, 2)), ((1, 2), (1, 1))],
+    ids=["no number", "one number for two names", "one number for two contour sets"],
+)
+def test_contours_that_cannot_be_brought_together_with_a_name_are_not_guessed(
+    names: tuple[int | None, int], contour_sets: tuple[int | None, int], tmp_path: Path
+) -> None:
+    path = write_rtstruct(tmp_path / "rt.dcm", {"Liver": [ring(12, 0)], "Spleen": [ring(20, 0)]})
+    ds = dcmread(path)
+    for roi, drawn, name, contour_set in zip(
+        ds.StructureSetROISequence, ds.ROIContourSequence, names, contour_sets, strict=True
+    ):
+        roi.ROINumber, drawn.ReferencedROINumber = name, contour_set
+    ds.save_as(path)
+    assert refusal(path, place()) == "region_unreadable"
+
+
 PLANS = {"BODY": "EXTERNAL", "PTV_Liver": "PTV", "Liver-GTV": "ORGAN", "Liver": "ORGAN", "Spleen": "ORGAN"}
 
 

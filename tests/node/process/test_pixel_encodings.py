@@ -50,6 +50,21 @@ def test_compressed_images(tmp_path: Path, syntax: str) -> None:
     assert_array_equal(read_acquisition(packed).acquisition.signal, read_acquisition(plain).acquisition.signal)
 
 
+@pytest.mark.parametrize("syntax", ["JPEGLSLossless", "JPEG2000Lossless", "JPEGLosslessProcess14_1"])
+@pytest.mark.parametrize("size", [(16, 16), (64, 64), (32, 4000), (24, 32)])
+def test_a_header_that_states_another_size_than_the_codestream(
+    tmp_path: Path, syntax: str, size: tuple[int, int]
+) -> None:
+    plain = save_all(classics(Scan(rows=32, columns=24, n_slices=1)), tmp_path)
+    packed = [transcode(path, path.with_suffix(".packed"), syntax) for path in plain]
+    for path in packed:
+        ds = dcmread(path)
+        ds.Rows, ds.Columns = size
+        ds.save_as(path)
+    with pytest.raises(InputError, match="cannot be decoded"):
+        read_acquisition(packed)
+
+
 def test_one_frame_in_many_fragments(tmp_path: Path) -> None:
     """As some archives send it (dcm_qa_frag)."""
     scan = Scan(rows=32, columns=24, n_slices=1)
