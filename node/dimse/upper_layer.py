@@ -207,7 +207,7 @@ class StreamingProvider(DULServiceProvider):
         finally:
             self._kill_thread = True
             self._store.drop()
-            self.to_user_queue.put(None)  # type: ignore[arg-type] # no primitive: what a reader that waits gets
+            self.to_user_queue.put(None)
 
     def send_pdu(self, primitive: Any) -> None:
         """Queue a primitive and have it sent now."""
