@@ -58,7 +58,7 @@ _LOOK_EVERY_S = 0.1
 _RESTART_BASE_S, _RESTART_MAX_S = 0.2, 30.0
 _HEALTHY_AFTER_S = 10.0  # a role that was ready for so long starts its restart waits from the beginning
 # glibc's malloc gives threads arenas of their own (up to 8 for each core), and each grows to the most that a thread in
-# it ever held. Python runs one thread at a time: a single arena is as fast, and memory is flat.
+# it ever held. With a single one memory is flat, and nothing measured is slower (docs/soak.md).
 _ALLOCATOR = {"MALLOC_ARENA_MAX": "1"}
 _GRACE_S = 20.0  # for an orderly end; what is cut off then is repeated at the next start
 

@@ -61,7 +61,7 @@ def _receiving(folder: Path, associations: int) -> dict[str, dict[str, float]]:
     """Prepared messages: instances per second, processor time per instance, memory, and ours over theirs.
 
     ``storescp_durable`` is no program: storescp as it would be if each instance of its one association also waited
-    for the disk.
+    for the disk; processor time and memory are those of storescp as it is.
     """
     seen: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     one_instance = next((folder / "series").iterdir()).read_bytes()

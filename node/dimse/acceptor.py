@@ -169,6 +169,7 @@ class StoringAssociation(Association):
             if self._secure():
                 self._serve_to_the_end()
         finally:
+            self.connection.close()  # an error on the way leaves it open
             self.connection.release()
             for report in self.reports:
                 report.elsewhere()
@@ -191,7 +192,6 @@ class StoringAssociation(Association):
         finally:
             self.dul.kill_dul()
             self.dul.join()
-            self.connection.close()  # an error on the way leaves it open
         if self.connection.spoke_tls and self._tls is None:
             self._tell_tls("it speaks TLS, and this port does not (receive.tls)")
 

@@ -1,6 +1,16 @@
 """The size that a compressed frame states itself: decoders that take it from the header wrap rows wrongly."""
 
 import struct
+from collections.abc import Iterable
+
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
+
+from node.intake.tags import whole
+
+STATE_THEIR_SIZE = frozenset({*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes})
+"""Transfer syntaxes whose frames do."""
 
 _SIZ = b"\xff\x4f\xff\x51"  # the first two markers of JPEG 2000, ISO/IEC 15444-1 A.4.1 and A.5.1
 _HEAD_BYTES = 1 << 12
@@ -9,16 +19,31 @@ _START_OF_IMAGE = b"\xff\xd8"
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 
 
+def check_stated_shapes(ds: Dataset, frames: Iterable[int]) -> None:
+    """That the compressed ``frames`` (from 0) of an object with its pixel data are as large as its header says.
+
+    Raises:
+        ValueError: not so.
+    """
+    shape, number = (whole(ds, "Rows"), whole(ds, "Columns")), whole(ds, "NumberOfFrames") or 1
+    offsets, lengths = (ds.get(name) for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"))
+    extended = (offsets, lengths) if offsets and lengths else None
+    for index in frames:
+        stated = stated_shape(get_frame(ds.PixelData, index, number_of_frames=number, extended_offsets=extended))
+        if stated not in (None, shape):
+            raise ValueError(f"the codestream of frame {index + 1} states {stated} pixels, the header {shape}")
+
+
 def stated_shape(frame: bytes) -> tuple[int, int] | None:
     """(rows, columns) of a JPEG, JPEG-LS or JPEG 2000 codestream; ``None`` where it does not state both."""
-    at = frame.find(_SIZ, 0, _HEAD_BYTES)
     try:
-        if at >= 0:
-            right, bottom, left, top = struct.unpack_from(">4L", frame, at + 8)
-            return bottom - top, right - left
-        if not frame.startswith(_START_OF_IMAGE):
+        if frame.startswith(_START_OF_IMAGE):
+            return _of_jpeg(frame)
+        at = frame.find(_SIZ, 0, _HEAD_BYTES)  # behind the boxes of a JP2 file, where one was taken over whole
+        if at < 0:
             return None
-        return _of_jpeg(frame)
+        right, bottom, left, top = struct.unpack_from(">4L", frame, at + 8)
+        return bottom - top, right - left
     except struct.error:  # cut off
         return None
 

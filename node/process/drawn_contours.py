@@ -1,5 +1,6 @@
 """The liver of an RT Structure Set (PS3.3 A.19): closed planar contours, drawn in any plane."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,9 +25,9 @@ def choose_contours(ds: Dataset) -> Candidate:
     Raises:
         DeclinedError: none, or several, could be it; or contours and names cannot be brought together.
     """
-    drawn = [whole(item, "ReferencedROINumber") for item in items(ds, "ROIContourSequence") if _contours(item)]
-    numbered = [whole(item, "ROINumber") for item in items(ds, "StructureSetROISequence")]
-    if None in drawn or any(drawn.count(number) > 1 or numbered.count(number) > 1 for number in drawn):
+    drawn = Counter(whole(item, "ReferencedROINumber") for item in items(ds, "ROIContourSequence") if _contours(item))
+    numbered = Counter(whole(item, "ROINumber") for item in items(ds, "StructureSetROISequence"))
+    if None in drawn or any(drawn[number] > 1 or numbered[number] > 1 for number in drawn):
         raise _unreadable("its contour sets have no numbers of their own, so that none can be told from another")
     observed = {whole(item, "ReferencedROINumber"): item for item in items(ds, "RTROIObservationsSequence")}
     found = []

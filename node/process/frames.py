@@ -7,32 +7,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import (
     JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
-    JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSNearLossless,
     JPEGLSTransferSyntaxes,
-    JPEGTransferSyntaxes,
 )
 
 from node.errors import InputError, UnreadableError
 from node.intake.durable_io import storage_error
 from node.intake.headers import quiet_pydicom, read_dataset, refused_by_system
 from node.intake.tags import ODD_DATA, text, whole
-from node.process.codestream import stated_shape
+from node.process.codestream import STATE_THEIR_SIZE, check_stated_shapes
 
 StoredPlane = npt.NDArray[np.integer[Any]]
 
 _ALWAYS_LOSSY = frozenset(str(syntax) for syntax in (JPEGBaseline8Bit, JPEGExtended12Bit))
 _PERHAPS_LOSSY = frozenset(str(syntax) for syntax in (JPEGLSNearLossless, JPEG2000))
-
-_STATE_THEIR_SIZE = frozenset({*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes})
 
 _BROKEN_PIXELS = (*ODD_DATA, OSError, RuntimeError, MemoryError, AssertionError)
 """What pydicom's decoders and their plug-ins raise on pixel data that are absent, short or corrupt."""
@@ -74,8 +69,8 @@ def _decoded(path: Path, ds: Dataset, wanted: list[int]) -> Iterator[StoredPlane
     in_memory = syntax == DeflatedExplicitVRLittleEndian  # pydicom 3.0 looks for pixels in the file as it lies there
     try:
         with quiet_pydicom():
-            if syntax in _STATE_THEIR_SIZE:
-                _check_codestreams(path, ds, wanted)
+            if syntax in STATE_THEIR_SIZE:
+                check_stated_shapes(read_dataset(path, with_pixels=True), wanted)
             source = read_dataset(path, with_pixels=True) if in_memory else path
             yield from iter_pixels(
                 source, indices=wanted, raw=True, correct_unused_bits=False, decoding_plugin=decoder_for(syntax)
@@ -84,22 +79,6 @@ def _decoded(path: Path, ds: Dataset, wanted: list[int]) -> Iterator[StoredPlane
         if isinstance(error, OSError) and refused_by_system(error):
             raise storage_error(error, f"{path.name} cannot be read") from error
         raise _undecodable(path, ds, _first_line(error)) from error
-
-
-def _check_codestreams(path: Path, ds: Dataset, wanted: list[int]) -> None:
-    """That the frames are as large as the header says.
-
-    Raises:
-        ValueError: not so.
-    """
-    shape, number = (whole(ds, "Rows"), whole(ds, "Columns")), whole(ds, "NumberOfFrames") or 1
-    packed = read_dataset(path, with_pixels=True)
-    offsets, lengths = (packed.get(name) for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"))
-    extended = (offsets, lengths) if offsets and lengths else None
-    for index in wanted:
-        stated = stated_shape(get_frame(packed.PixelData, index, number_of_frames=number, extended_offsets=extended))
-        if stated not in (None, shape):
-            raise ValueError(f"the codestream of frame {index + 1} states {stated} pixels, the header {shape}")
 
 
 def _undecodable(path: Path, ds: Dataset, detail: str) -> UnreadableError:

@@ -14,8 +14,8 @@ import numpy as np
 from quant.liver.measures import Measures
 from quant.result import QcLine, Reason
 
+_DARK_PER_S = 300.0  # from which tissue may be lung
 # Faint tissue may be lung, whose pooled decay has less signal at echo time zero or is slower than this.
-_DARK_PER_S = 300.0
 _FAINT_SNR, _LUNG_DENSITY, _LUNG_R2STAR_PER_S = 4.0, 0.65, 1200.0
 _CLEAR_SNR = 6.0  # first-echo SNR from which the signal at echo time zero of dark tissue is known well enough
 # A spleen as loaded as the liver is no reason to refuse; thighs, pelvis and bottles have no iron.
@@ -68,24 +68,27 @@ def side_known(m: Measures) -> bool:
 
 def _other_side(m: Measures) -> bool:
     """Whether the organ opposite is rather the liver than the one found."""
+    lobe = m.right_left > _LOBE_MIDDLE and m.front_back < _LOBE_FRONT and not side_known(m)
+    return lobe or m.right_over_left < _least_right_over_left(m)
+
+
+def _least_right_over_left(m: Measures) -> float:
+    """How many times as large as the organ opposite the one found has to be."""
     if side_known(m):
-        return m.right_over_left < _SIDE_KNOWN_LEAST_RIGHT
-    if m.front_back > _BEHIND and m.right_over_left < _BEHIND_CLEARLY_RIGHT:
-        return True
+        return _SIDE_KNOWN_LEAST_RIGHT
     forward = float(np.clip(m.opposite_front - m.front, *_FORWARD))
-    alike_needed = max(_needed(_ALIKE_CLEARLY_RIGHT, max(forward, 0.0)), _ALIKE_LEAST_RIGHT)
-    if m.mirror_likeness > _ALIKE_PAIR and m.right_over_left < alike_needed:
-        return True
-    alike_behind = m.mirror_likeness > _FAIRLY_ALIKE and m.front_back > _BACK_HALF
-    if alike_behind and m.right_over_left < _ALIKE_BEHIND_CLEARLY_RIGHT:
-        return True
-    if m.opposite_within > _ONE_ORGAN and m.right_over_left < _ONE_ORGAN_CLEARLY_RIGHT:
-        return True
-    if m.right_left > _MIDDLE and m.right_over_left < _MIDDLE_CLEARLY_RIGHT:
-        return True
-    if m.right_left > _LOBE_MIDDLE and m.front_back < _LOBE_FRONT:
-        return True
-    return m.right_over_left < _needed(_CLEARLY_RIGHT, forward)
+    needed = [_needed(_CLEARLY_RIGHT, forward)]
+    if m.front_back > _BEHIND:
+        needed.append(_BEHIND_CLEARLY_RIGHT)
+    if m.mirror_likeness > _ALIKE_PAIR:
+        needed.append(max(_needed(_ALIKE_CLEARLY_RIGHT, max(forward, 0.0)), _ALIKE_LEAST_RIGHT))
+    if m.mirror_likeness > _FAIRLY_ALIKE and m.front_back > _BACK_HALF:
+        needed.append(_ALIKE_BEHIND_CLEARLY_RIGHT)
+    if m.opposite_within > _ONE_ORGAN:
+        needed.append(_ONE_ORGAN_CLEARLY_RIGHT)
+    if m.right_left > _MIDDLE:
+        needed.append(_MIDDLE_CLEARLY_RIGHT)
+    return max(needed)
 
 
 def _needed(right_over_left: float, forward: float) -> float:
@@ -138,6 +141,10 @@ def _least_snr(m: Measures) -> float:
 
 def _least_explained(m: Measures) -> float:
     return _MIDDLE_EXPLAINED if m.right_left > _MIDDLE else 0.20
+
+
+def _widest_spread(m: Measures) -> float:
+    return max(0.20, 2 * m.r2star_sd_expected)
 
 
 def _places(m: Measures) -> tuple[float, float]:
@@ -226,7 +233,7 @@ CHECKS: tuple[Check[Measures], ...] = (
     Check(
         code="roi_wrong_side",
         shown="right_over_left",
-        limit=lambda m: _SIDE_KNOWN_LEAST_RIGHT if side_known(m) else _CLEARLY_RIGHT,
+        limit=_least_right_over_left,
         hit=_other_side,
         text="A larger organ of that kind lies on the left: mirrored images, situs inversus or a very large spleen.",
     ),
@@ -291,8 +298,8 @@ CHECKS: tuple[Check[Measures], ...] = (
     Check(
         code="roi_heterogeneous",
         shown="r2star_sd",
-        limit=0.20,
-        hit=lambda m: m.r2star_sd > max(0.20, 2 * m.r2star_sd_expected),
+        limit=_widest_spread,
+        hit=lambda m: m.r2star_sd > _widest_spread(m),
         text="R2* varies more within the organ than noise and liver texture explain.",
         anywhere=True,
     ),
@@ -317,7 +324,7 @@ CHECKS: tuple[Check[Measures], ...] = (
         shown="region_over_organ",
         limit=lambda m: 1 - _NO_SAMPLE if m.region_over_organ < 1 else 1 + _NO_SAMPLE,
         hit=lambda m: m.r2star_per_s < _FAT_KNOWN_PER_S and abs(m.region_over_organ - 1) > _NO_SAMPLE,
-        text="R2* of the region is not that of the organ as a whole: the region is no sample of it.",
+        text="R2* of the region differs from that of the whole organ, for which it may not stand.",
         anywhere=True,
     ),
     Check(

@@ -25,9 +25,6 @@ _MUSCLE_R2STAR_PER_S = 70.0
 _FLOODED_WALL, _FLOODED_SHARE, _SPINE_MUSCLE = 1.9, 0.06, 0.80
 _SIDE_WALL_SCALED_MM, _FLOODED_SIDE = 15.0, 0.20
 _SIDE_RIGHT, _SIDE_FRONT_BACK = 0.35, (0.25, 0.70)  # of the torso's width and depth: liver beside the wall
-# Share of the kidney's bed that liver covers above it (kidneys joined with it cover less), and how much deeper than
-# elsewhere the region then lies in it, against kidney that has been taken in.
-_LIVER_IN_KIDNEY_BED, _IN_KIDNEY_BED_DEPTH = 0.4, 2.0
 _TREND_SIGMA_MM = 25.0  # shading and R2* trends across the liver are no structure
 _COARSE_OUTLIER = 2.2  # robust SDs for the vessel-suppressed R2*
 _PART_OF_LARGEST, _PART_OF_DEEPEST = 0.2, 0.6  # smaller and shallower parts of a slice are dropped
@@ -112,16 +109,15 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
     if parameters.own_border and r2star_per_s < _MUSCLE_R2STAR_PER_S:
         own = own_tissue(organ, tissue, torso, images.plane, parameters)
     wall = (_FLOODED_WALL if _floods(organ, own, tissue, torso, parameters) else _BRIGHT_WALL) if bright else 1.0
-    inside = images.plane.distance(own)
     core = (
         own
-        & (inside > depth)
+        & (images.plane.distance(own) > depth)
         & (organ.prior > parameters.core_prior)
         & (tissue.wall_mm > parameters.core_wall_scaled_mm * torso.scale * wall)
         & tissue.lean
     )
     if bright:
-        core &= ~_may_be_kidney(own, inside < _IN_KIDNEY_BED_DEPTH * depth, torso)
+        core &= ~kidney_bed(torso)
     if core.sum() * images.plane.pixel_mm2 < _MIN_CORE_MM2:
         raise RegionNotFoundError("roi_too_small", "What looks like liver is too thin or too patchy to hold a region.")
     return core
@@ -135,18 +131,6 @@ def _floods(organ: Organ, own: BoolArray, tissue: Tissue, torso: Torso, paramete
     side &= (torso.right_left < _SIDE_RIGHT) & (torso.front_back > front) & (torso.front_back < back)
     at_side = float((own & side).sum() / max(side.sum(), 1))
     return share_behind(organ, torso) > _FLOODED_SHARE or at_side > _FLOODED_SIDE
-
-
-def _may_be_kidney(own: BoolArray, shallow: BoolArray, torso: Torso) -> BoolArray:
-    """Where the right kidney may lie, (z, y, x): all of its bed in slices in which the organ leaves room for it.
-
-    Kidneys fill up to 0.45 of their bed, with their fat between them and the liver. Where the organ covers about as
-    much of it, the slice lies above the kidney or cuts its upper end, of which only what is ``shallow`` in the organ
-    can be.
-    """
-    bed = kidney_bed(torso)
-    covered = (own & bed).sum((1, 2), keepdims=True) / np.maximum(bed.sum((1, 2), keepdims=True), 1)
-    return np.asarray(bed & (shallow | (covered < _LIVER_IN_KIDNEY_BED)))
 
 
 def share_behind(organ: Organ, torso: Torso) -> float:

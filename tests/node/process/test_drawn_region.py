@@ -6,8 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from jpeg_ls import encode_array
+from numpy.testing import assert_array_equal
 from pydicom import dcmread
+from pydicom.encaps import encapsulate
 from pydicom.sr.codedict import codes
+from pydicom.uid import JPEGLSLossless
 from scipy.spatial.transform import Rotation
 
 from node.errors import DeclinedError
@@ -23,6 +27,16 @@ SHAPE = (5, 24, 20)
 SPACING = (8.0, 2.5, 3.0)
 ORIGIN = (-30.0, -25.0, 10.0)
 CENTRE, RADII = np.array([0.0, 4.0, 25.0]), np.array([17.0, 20.0, 14.0])
+
+
+def jpeg_ls(path: Path, rows_of: slice | None = None) -> Path:
+    ds = dcmread(path)
+    frames = [np.ascontiguousarray(frame[rows_of or slice(None)]) for frame in ds.pixel_array]
+    ds.PixelData = encapsulate([bytes(encode_array(frame)) for frame in frames])
+    ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
+    ds.file_meta.TransferSyntaxUID = JPEGLSLossless
+    ds.save_as(path)
+    return path
 
 
 def place(orientation: tuple[float, ...] = AXIAL, *, frame: str = FRAME) -> Place:
@@ -321,3 +335,11 @@ def test_an_issuer_that_a_workstation_dropped_does_not_make_another_patient() ->
     assert same_patient((bare, bare), (full, bare))
     assert not same_patient((full, bare), ("another issuer and id", bare))
     assert not same_patient((full, bare), (other, other))
+
+
+def test_frames_of_another_size_than_the_header_says(tmp_path: Path) -> None:
+    where, drawn = place(), liver_mask().astype(np.float32)
+    images = plane_images(AXIAL, tuple(where.geometry.positions_mm[0]), SPACING, SHAPE)
+    whole, short = (write_seg(tmp_path / name, images, drawn, kind="FRACTIONAL") for name in ("whole.dcm", "short.dcm"))
+    assert_array_equal(read_region(jpeg_ls(whole), where).mask, drawn > 0)
+    assert refusal(jpeg_ls(short, slice(2, None)), where) == "region_unreadable"

@@ -65,6 +65,18 @@ def test_a_header_that_states_another_size_than_the_codestream(
         read_acquisition(packed)
 
 
+def test_a_comment_that_looks_like_the_head_of_another_codestream(tmp_path: Path) -> None:
+    plain = save_all(classics(Scan(rows=32, columns=24, n_slices=1)), tmp_path)
+    packed = [transcode(path, path.with_suffix(".packed"), "JPEGLSLossless") for path in plain]
+    comment = b"\xff\xfe\x00\x1e\xff\x4f\xff\x51" + bytes(24)
+    for path in packed:
+        ds = dcmread(path)
+        frame = next(generate_frames(ds.PixelData, number_of_frames=1))
+        ds.PixelData = encapsulate([frame[:2] + comment + frame[2:]])
+        ds.save_as(path)
+    assert_array_equal(read_acquisition(packed).acquisition.signal, read_acquisition(plain).acquisition.signal)
+
+
 def test_one_frame_in_many_fragments(tmp_path: Path) -> None:
     """As some archives send it (dcm_qa_frag)."""
     scan = Scan(rows=32, columns=24, n_slices=1)

@@ -1,4 +1,4 @@
-"""A right kidney with the liver's R2* stays out of the region; above it the back of the liver is measured too."""
+"""A right kidney with the liver's R2* stays out of the region."""
 
 import numpy as np
 
@@ -18,16 +18,6 @@ def _found(level_mm: float) -> tuple[Phantom, LiverRegion]:
         anatomy=anatomy, r2star_per_s=_R2STAR_PER_S, pdff_percent=1.0, level_mm=level_mm, n_slices=1, matrix=128, seed=5
     )
     return phantom, find_liver(phantom.acquisition, flagged_fit(phantom.acquisition))
-
-
-def test_above_the_kidney_the_region_reaches_into_the_back_of_the_liver() -> None:
-    phantom, region = _found(30.0)
-    assert region.mask is not None, region.refusals
-    assert phantom.truth.whole_liver[region.mask].mean() >= 0.99
-    rows = np.nonzero(phantom.truth.liver)[1]  # of axial images, from the front to the back
-    back = np.arange(phantom.truth.liver.shape[1])[None, :, None] > np.percentile(rows, 70)
-    in_back = (region.mask & back).sum() / region.mask.sum()
-    assert in_back > 0.2
 
 
 def test_beside_the_kidney_none_of_it_is_taken() -> None:
