@@ -324,7 +324,7 @@ CHECKS: tuple[Check[Measures], ...] = (
         shown="region_over_organ",
         limit=lambda m: 1 - _NO_SAMPLE if m.region_over_organ < 1 else 1 + _NO_SAMPLE,
         hit=lambda m: m.r2star_per_s < _FAT_KNOWN_PER_S and abs(m.region_over_organ - 1) > _NO_SAMPLE,
-        text="R2* of the region differs from that of the whole organ, for which it may not stand.",
+        text="R2* of the region is not that of the whole organ, for which it may not stand.",
         anywhere=True,
     ),
     Check(
