@@ -50,7 +50,7 @@ DECODABLE = frozenset(
         JPEG2000,
     )
 )
-"""Transfer syntaxes that pydicom and GDCM decode."""
+"""Transfer syntaxes that pydicom, GDCM and CharLS decode."""
 
 _MR_IMAGES = frozenset({str(MRImageStorage)}) | MULTI_FRAME
 _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"  # Label Map Segmentation Storage (PS3.4 B.5), not in pydicom 3.0

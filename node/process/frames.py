@@ -66,12 +66,15 @@ def _check_range(path: Path, ds: Dataset, plane: StoredPlane) -> None:
 
 def _decoded(path: Path, ds: Dataset, wanted: list[int]) -> Iterator[StoredPlane]:
     syntax = _syntax(ds)
-    in_memory = syntax == DeflatedExplicitVRLittleEndian  # pydicom 3.0 looks for pixels in the file as it lies there
+    states_size = syntax in STATE_THEIR_SIZE
+    source: Path | Dataset = path
     try:
         with quiet_pydicom():
-            if syntax in STATE_THEIR_SIZE:
-                check_stated_shapes(read_dataset(path, with_pixels=True), wanted)
-            source = read_dataset(path, with_pixels=True) if in_memory else path
+            # pydicom 3.0 looks for deflated pixels in the file as it lies there
+            if states_size or syntax == DeflatedExplicitVRLittleEndian:
+                source = read_dataset(path, with_pixels=True)
+                if states_size:
+                    check_stated_shapes(source, wanted)
             yield from iter_pixels(
                 source, indices=wanted, raw=True, correct_unused_bits=False, decoding_plugin=decoder_for(syntax)
             )

@@ -51,6 +51,7 @@ _REGION_BEHIND = 0.15  # of the torso's depth, between these: the region lies in
 # region may lie further to the middle or the side, and the organ opposite outweigh it, though not by as much as without
 # a liver. Correct regions of right lobes reach up to 0.35, a liver with situs inversus to 0.4.
 _PLACES, _PLACES_OF_SIDE_KNOWN = (0.15, 0.37), (0.12, 0.40)
+_DEPTHS = (0.27, 0.64)  # of the torso's depth, between which the region of a right lobe lies
 _SIDE_KNOWN_LEAST_RIGHT = 0.4
 
 
@@ -152,9 +153,8 @@ def _places(m: Measures) -> tuple[float, float]:
     return _PLACES_OF_SIDE_KNOWN if side_known(m) else _PLACES
 
 
-def _place_limit(m: Measures) -> float:
-    low, high = _places(m)
-    return low if m.right_left < (low + high) / 2 else high
+def _nearer(value: float, bounds: tuple[float, float]) -> float:
+    return min(bounds, key=lambda bound: abs(value - bound))
 
 
 MeasuresT = TypeVar("MeasuresT", bound=Measures, contravariant=True)
@@ -196,15 +196,15 @@ CHECKS: tuple[Check[Measures], ...] = (
     Check(
         code="roi_position",
         shown="right_left",
-        limit=_place_limit,
+        limit=lambda m: _nearer(m.right_left, _places(m)),
         hit=lambda m: not _places(m)[0] < m.right_left < _places(m)[1],
         text="The region does not lie in the right part of the body where the liver is.",
     ),
     Check(
         code="roi_position",
         shown="front_back",
-        limit=lambda m: 0.27 if m.front_back < 0.45 else 0.64,
-        hit=lambda m: not 0.27 < m.front_back < 0.64,
+        limit=lambda m: _nearer(m.front_back, _DEPTHS),
+        hit=lambda m: not _DEPTHS[0] < m.front_back < _DEPTHS[1],
         text="The region lies too far to the front or the back for the liver.",
     ),
     Check(
@@ -322,7 +322,7 @@ CHECKS: tuple[Check[Measures], ...] = (
     Check(
         code="roi_heterogeneous",
         shown="region_over_organ",
-        limit=lambda m: 1 - _NO_SAMPLE if m.region_over_organ < 1 else 1 + _NO_SAMPLE,
+        limit=lambda m: _nearer(m.region_over_organ, (1 - _NO_SAMPLE, 1 + _NO_SAMPLE)),
         hit=lambda m: m.r2star_per_s < _FAT_KNOWN_PER_S and abs(m.region_over_organ - 1) > _NO_SAMPLE,
         text="R2* of the region is not that of the whole organ, for which it may not stand.",
         anywhere=True,

@@ -168,4 +168,4 @@ def kidney_bed(torso: Torso) -> BoolArray:
     """Where the right kidney may lie behind the liver, (z, y, x): with like R2* nothing else parts the two."""
     (right, half_width), (front, half_depth) = _KIDNEY_RIGHT_LEFT, _KIDNEY_FRONT_BACK
     side, back = (torso.right_left - right) / half_width, (torso.front_back - front) / half_depth
-    return np.asarray((side**2 + back**2 < 1) & torso.mask)
+    return np.asarray(side**2 + back**2 < 1)
