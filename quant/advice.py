@@ -6,6 +6,10 @@ from quant.result import AcquisitionSummary, FitSummary, LiverIronResult
 
 _BY_HAND = "Draw the liver on these images or their maps and send that region, or repeat the scan."
 _ONE_BREATH = "Repeat in one breath-hold; check the images for motion, artefacts and lesions."
+_ONE_BREATH_OR_MORE_LIVER = (  # R2* scatters, or the region does not stand for its organ
+    "Repeat in one breath-hold with more slices through the right liver lobe, or draw the liver on these images or "
+    "their maps and send that region; check the images for motion, artefacts and lesions."
+)
 _THROUGH_LIVER = "Repeat with axial slices through the middle of the right liver lobe."
 _MORE_ECHOES = (
     "If the scan had more echoes, send them all; else repeat with 6 to 12 echoes, the first as early as possible "
@@ -38,7 +42,7 @@ _ADVICE = {
     "roi_wrong_side": "Check patient position and orientation as entered at the scanner.",
     "roi_field_gradient": "Repeat with thinner slices, below the lung base and away from gas.",
     "roi_ghosts": "Repeat in one breath-hold, without pulsation ghosts over the liver.",
-    "roi_heterogeneous": _ONE_BREATH,
+    "roi_heterogeneous": _ONE_BREATH_OR_MORE_LIVER,
     "roi_too_few_echoes": _MORE_ECHOES,
     "too_few_echoes": _MORE_ECHOES,
     "echo_count": _MORE_ECHOES,

@@ -14,6 +14,8 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
+from pydicom.tag import Tag
 
 from node.errors import InputError, StorageError
 from node.intake.admission import decline_object, decline_plane, decline_planes
@@ -30,6 +32,8 @@ _IDENTITY = {
     "StudyInstanceUID": "Study Instance UID (0020,000D)",
     "SeriesInstanceUID": "Series Instance UID (0020,000E)",
 }
+
+_PIXEL_DATA = Tag("PixelData")
 
 _MIXED_ACQUISITION = (
     "mixed_acquisition",
@@ -68,7 +72,7 @@ def stored_header(path: Path) -> InstanceHeader:
 
 
 def read_dataset(path: Path, *, with_pixels: bool = False) -> Dataset:
-    """The parsed data set of one DICOM file, without pixel data unless asked for.
+    """The parsed data set of one DICOM file up to its pixel data, with them if asked for; what lies behind is not read.
 
     Raises:
         InputError: what the file holds cannot be read; the text names it.
@@ -76,7 +80,10 @@ def read_dataset(path: Path, *, with_pixels: bool = False) -> Dataset:
     """
     try:
         with quiet_pydicom():
-            return dcmread(path, stop_before_pixels=not with_pixels)
+            if not with_pixels:
+                return dcmread(path, stop_before_pixels=True)
+            with path.open("rb") as file:
+                return read_partial(file, lambda tag, _vr, _length: tag > _PIXEL_DATA)
     except InvalidDicomError as error:
         raise InputError(f"{path.name} is not a DICOM file (no Part 10 preamble)") from error
     except OSError as error:

@@ -1,13 +1,8 @@
 """The size that a compressed frame states itself: decoders that take it from the header wrap rows wrongly."""
 
 import struct
-from collections.abc import Iterable
 
-from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
 from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
-
-from node.intake.tags import whole
 
 STATE_THEIR_SIZE = frozenset({*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes})
 """Transfer syntaxes whose frames do."""
@@ -17,21 +12,7 @@ _HEAD_BYTES = 1 << 12
 _START_OF_IMAGE = b"\xff\xd8"
 # ISO/IEC 10918-1 table B.1 without DHT, JPG and DAC, and SOF55 of JPEG-LS (ISO/IEC 14495-1 C.1.1).
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
-
-
-def check_stated_shapes(ds: Dataset, frames: Iterable[int]) -> None:
-    """That the compressed ``frames`` (from 0) of an object with its pixel data are as large as its header says.
-
-    Raises:
-        ValueError: not so.
-    """
-    shape, number = (whole(ds, "Rows"), whole(ds, "Columns")), whole(ds, "NumberOfFrames") or 1
-    offsets, lengths = (ds.get(name) for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"))
-    extended = (offsets, lengths) if offsets and lengths else None
-    for index in frames:
-        stated = stated_shape(get_frame(ds.PixelData, index, number_of_frames=number, extended_offsets=extended))
-        if stated not in (None, shape):
-            raise ValueError(f"the codestream of frame {index + 1} states {stated} pixels, the header {shape}")
+_RLE_NOTHING = 128  # the control byte that stands for no pixel
 
 
 def stated_shape(frame: bytes) -> tuple[int, int] | None:
@@ -61,3 +42,30 @@ def _of_jpeg(frame: bytes) -> tuple[int, int] | None:
             return (rows, columns) if rows and columns else None
         else:
             at += 2 + length
+
+
+def rle_segment_bytes(frame: bytes) -> list[int]:
+    """How many bytes each segment of an RLE frame unpacks to (PS3.5 G.3, G.5).
+
+    Raises:
+        struct.error: the frame's header is cut off, or counts more segments than it can hold.
+    """
+    count, *offsets = struct.unpack_from("<16L", frame)
+    starts = struct.unpack_from(f"<{count}L", struct.pack("<15L", *offsets))
+    return [_rle_bytes(frame[at:end]) for at, end in zip(starts, (*starts[1:], len(frame)), strict=True)]
+
+
+def _rle_bytes(segment: bytes) -> int:
+    """A run that is cut off counts as far as it is there, as decoders take it: so does a padding byte, for nothing."""
+    at = total = 0
+    while at < len(segment):
+        control, left = segment[at], len(segment) - at - 1
+        if control < _RLE_NOTHING:
+            total += min(control + 1, left)
+            at += control + 2
+        elif control == _RLE_NOTHING:
+            at += 1
+        else:
+            total += 257 - control if left else 0
+            at += 2
+    return total

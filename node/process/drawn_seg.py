@@ -8,10 +8,10 @@ from pydicom.dataset import Dataset
 from node.errors import DeclinedError
 from node.intake.headers import quiet_pydicom
 from node.intake.tags import ODD_DATA, items, number, numbers, text, whole
-from node.process.codestream import STATE_THEIR_SIZE, check_stated_shapes
 from node.process.drawn_choice import Candidate, choose
 from node.process.drawn_planes import FloatArray, Planes, merged, parallel
 from node.process.frames import decoder_for
+from node.process.pixel_size import SIZE_TAGS, OtherSizeError, check_size
 from quant.acquisition import BoolArray
 
 _HALF = 0.5  # of the maximum: where a fractional segment counts as inside
@@ -129,10 +129,11 @@ def _masks(ds: Dataset, chosen: Sequence[int], label: int | None) -> BoolArray:
         raise _unreadable("its frames are not as many or not as large as it says")
     try:
         with quiet_pydicom():
-            if ds.file_meta.TransferSyntaxUID in STATE_THEIR_SIZE:
-                check_stated_shapes(ds, chosen)
+            check_size(ds, chosen)
             ds.pixel_array_options(decoding_plugin=decoder_for(ds.file_meta.TransferSyntaxUID))
             stored = np.asarray(ds.pixel_array).reshape(frames, rows, columns)[list(chosen)]
+    except OtherSizeError as error:
+        raise _unreadable(f"its Pixel Data (7FE0,0010) are not of the size that {SIZE_TAGS} say") from error
     except (*ODD_DATA, RuntimeError) as error:
         raise _unreadable("its pixels cannot be decoded") from error
     if label is not None:

@@ -11,7 +11,6 @@ from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import (
     JPEG2000,
     UID,
-    DeflatedExplicitVRLittleEndian,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSNearLossless,
@@ -19,10 +18,9 @@ from pydicom.uid import (
 )
 
 from node.errors import InputError, UnreadableError
-from node.intake.durable_io import storage_error
-from node.intake.headers import quiet_pydicom, read_dataset, refused_by_system
+from node.intake.headers import quiet_pydicom, read_dataset
 from node.intake.tags import ODD_DATA, text, whole
-from node.process.codestream import STATE_THEIR_SIZE, check_stated_shapes
+from node.process.pixel_size import SIZE_TAGS, OtherSizeError, check_size
 
 StoredPlane = npt.NDArray[np.integer[Any]]
 
@@ -30,7 +28,7 @@ _ALWAYS_LOSSY = frozenset(str(syntax) for syntax in (JPEGBaseline8Bit, JPEGExten
 _PERHAPS_LOSSY = frozenset(str(syntax) for syntax in (JPEGLSNearLossless, JPEG2000))
 
 _BROKEN_PIXELS = (*ODD_DATA, OSError, RuntimeError, MemoryError, AssertionError)
-"""What pydicom's decoders and their plug-ins raise on pixel data that are absent, short or corrupt."""
+"""What pydicom's decoders and their plug-ins raise on pixel data that are short or corrupt."""
 
 _TWELVE_BIT_LIMIT = 4095
 _MOST_BITS = 64
@@ -65,41 +63,37 @@ def _check_range(path: Path, ds: Dataset, plane: StoredPlane) -> None:
 
 
 def _decoded(path: Path, ds: Dataset, wanted: list[int]) -> Iterator[StoredPlane]:
-    syntax = _syntax(ds)
-    states_size = syntax in STATE_THEIR_SIZE
-    source: Path | Dataset = path
-    try:
-        with quiet_pydicom():
-            # pydicom 3.0 looks for deflated pixels in the file as it lies there
-            if states_size or syntax == DeflatedExplicitVRLittleEndian:
-                source = read_dataset(path, with_pixels=True)
-                if states_size:
-                    check_stated_shapes(source, wanted)
+    with quiet_pydicom():
+        source = _with_pixels(path, ds)
+        try:
+            check_size(source, wanted)
             yield from iter_pixels(
-                source, indices=wanted, raw=True, correct_unused_bits=False, decoding_plugin=decoder_for(syntax)
+                source, indices=wanted, raw=True, correct_unused_bits=False, decoding_plugin=decoder_for(_syntax(ds))
             )
-    except _BROKEN_PIXELS as error:
-        if isinstance(error, OSError) and refused_by_system(error):
-            raise storage_error(error, f"{path.name} cannot be read") from error
-        raise _undecodable(path, ds, _first_line(error)) from error
+        except OtherSizeError as error:
+            uid = text(ds, "SOPInstanceUID")
+            words = f"The Pixel Data (7FE0,0010) of image {uid} are not of the size that {SIZE_TAGS} say."
+            raise UnreadableError("pixels_unreadable", words, file_name=path.name, detail=str(error)) from error
+        except _BROKEN_PIXELS as error:
+            raise _undecodable(path, ds, _first_line(error)) from error
+
+
+def _with_pixels(path: Path, ds: Dataset) -> Dataset:
+    """The file read whole, once for all its frames."""
+    try:
+        source = read_dataset(path, with_pixels=True)
+    except InputError as error:
+        raise _undecodable(path, ds, str(error)) from error
+    element = source.get_item("PixelData", keep_deferred=True)  # not decoded: its VR may not exist
+    if element is None or not element.value:
+        words = f"Image {text(ds, 'SOPInstanceUID')} has no Pixel Data (7FE0,0010)."
+        raise UnreadableError("no_pixel_data", words, file_name=path.name)
+    return source
 
 
 def _undecodable(path: Path, ds: Dataset, detail: str) -> UnreadableError:
-    uid = text(ds, "SOPInstanceUID")
-    if not _has_pixel_data(path):
-        return UnreadableError("no_pixel_data", f"Image {uid} has no Pixel Data (7FE0,0010).", file_name=path.name)
-    words = f"The pixel data of image {uid} cannot be decoded ({_syntax(ds).name})."
+    words = f"The pixel data of image {text(ds, 'SOPInstanceUID')} cannot be decoded ({_syntax(ds).name})."
     return UnreadableError("pixels_unreadable", words, file_name=path.name, detail=detail)
-
-
-def _has_pixel_data(path: Path) -> bool:
-    """Whether the element is there with anything in it; asked only when decoding failed."""
-    try:
-        whole_file = read_dataset(path, with_pixels=True)
-    except InputError:
-        return True
-    element = whole_file.get_item("PixelData", keep_deferred=True)  # not decoded: its VR may not exist
-    return element is not None and bool(element.value)
 
 
 def _syntax(ds: Dataset) -> UID:

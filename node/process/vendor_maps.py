@@ -4,11 +4,14 @@ Scanners fit other models to the same images (a Siemens R2* map was found 1.35 t
 a difference is a reason to look and proves neither side wrong.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydicom.dataset import Dataset
 
 from node.errors import InputError
 from node.intake.admission import decline_object, decline_plane
@@ -45,19 +48,46 @@ class VendorMap:
 
 @dataclass(frozen=True, kw_only=True)
 class _MapPlane:
+    """One plane of a map: where it lies among our slices, and what makes 1/s, ms or percent of its values; ``None``
+    where it lies elsewhere or its unit is not known."""
+
     source: SourceFile
     plane: Plane
     quantity: str
+    z: int | None
+    scale: float | None
 
 
 def vendor_maps(sources: Iterable[SourceFile], geometry: Geometry, shape: Sequence[int]) -> tuple[VendorMap, ...]:
-    """The maps among the files, on the grid of the acquisition; ``shape`` is (slices, rows, columns)."""
-    found: dict[str, list[_MapPlane]] = {}
+    """The maps among the files, on the grid of the acquisition; ``shape`` is (slices, rows, columns). Each file is
+    decoded once; one that cannot be decoded takes its quantities with it."""
+    found: defaultdict[str, list[_MapPlane]] = defaultdict(list)
     for source in sources:
         for plane in source.planes.values():
             if quantity := _quantity(source, plane):
-                found.setdefault(quantity, []).append(_MapPlane(source=source, plane=plane, quantity=quantity))
-    return tuple(_laid_over(quantity, planes, geometry, shape) for quantity, planes in sorted(found.items()))
+                found[quantity].append(_placed(source, plane, quantity, geometry, shape))
+    why_not = {quantity: why for quantity, planes in found.items() if (why := _why_not(planes))}
+    values = {
+        quantity: np.full(tuple(shape), np.nan, dtype=np.float32) for quantity in found if quantity not in why_not
+    }
+    by_file: defaultdict[Path, list[_MapPlane]] = defaultdict(list)
+    for quantity in values:
+        for entry in found[quantity]:
+            by_file[entry.source.path].append(entry)
+    for entries in by_file.values():
+        try:
+            _lay(entries, values)
+        except InputError:
+            why_not.update({entry.quantity: "it cannot be decoded" for entry in entries})
+    return tuple(
+        VendorMap(
+            quantity=quantity,
+            values=None if quantity in why_not else values[quantity],
+            unit_told=all(_unit(entry.plane) not in ("", "1") for entry in planes),
+            why_not=why_not.get(quantity, ""),
+        )
+        for quantity, planes in sorted(found.items())
+    )
 
 
 def _quantity(source: SourceFile, plane: Plane) -> str:
@@ -65,21 +95,28 @@ def _quantity(source: SourceFile, plane: Plane) -> str:
     return map_quantity(plane.image_type) if declined is not None and declined[0] == "derived_map" else ""
 
 
-def _laid_over(quantity: str, planes: list[_MapPlane], geometry: Geometry, shape: Sequence[int]) -> VendorMap:
-    values = np.full(tuple(shape), np.nan, dtype=np.float32)
-    told = all(_unit(entry.plane) not in ("", "1") for entry in planes)
+def _placed(source: SourceFile, plane: Plane, quantity: str, geometry: Geometry, shape: Sequence[int]) -> _MapPlane:
+    z = _slice_of(plane, source.header, geometry, shape)
+    return _MapPlane(source=source, plane=plane, quantity=quantity, z=z, scale=_scale(plane, quantity))
+
+
+def _why_not(planes: Iterable[_MapPlane]) -> str:
+    """Why the planes of a map cannot be laid over our images; empty when they can."""
     for entry in planes:
-        z = _slice_of(entry, geometry, shape)
-        scale = _scale(entry)
-        if z is None or scale is None:
-            why = "it lies on another grid" if z is None else f"its unit ({_unit(entry.plane) or 'none'}) is not known"
-            return VendorMap(quantity=quantity, values=None, unit_told=told, why_not=why)
-        try:
-            (stored,) = read_planes(entry.source.path, entry.source.header, [entry.plane.frame_number or 0])
-        except InputError:
-            return VendorMap(quantity=quantity, values=None, unit_told=told, why_not="it cannot be decoded")
-        values[z] = _quantities(modality_values(stored, entry.plane) * np.float32(scale), quantity)
-    return VendorMap(quantity=quantity, values=values, unit_told=told)
+        if entry.z is None:
+            return "it lies on another grid"
+        if entry.scale is None:
+            return f"its unit ({_unit(entry.plane) or 'none'}) is not known"
+    return ""
+
+
+def _lay(entries: Sequence[_MapPlane], values: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    """Decode planes of one file into the maps of their quantities."""
+    source = entries[0].source
+    stored = read_planes(source.path, source.header, [entry.plane.frame_number or 0 for entry in entries])
+    for entry, pixels in zip(entries, stored, strict=True):
+        scaled = modality_values(pixels, entry.plane) * np.float32(entry.scale)
+        values[entry.quantity][entry.z] = _quantities(scaled, entry.quantity)
 
 
 def _quantities(scaled: npt.NDArray[np.float32], quantity: str) -> npt.NDArray[np.float32]:
@@ -88,10 +125,10 @@ def _quantities(scaled: npt.NDArray[np.float32], quantity: str) -> npt.NDArray[n
     return np.asarray(1000 / positive if quantity == "t2star" else positive, dtype=np.float32)
 
 
-def _scale(entry: _MapPlane) -> float | None:
+def _scale(plane: Plane, quantity: str) -> float | None:
     """What makes 1/s, ms or percent of the map's modality values; fat fractions without a unit mean anything."""
-    known = {"r2star": _PER_S, "t2star": _MS, "fat_fraction": {"%": 1.0}}[entry.quantity]
-    return known.get(_unit(entry.plane))
+    known = {"r2star": _PER_S, "t2star": _MS, "fat_fraction": {"%": 1.0}}[quantity]
+    return known.get(_unit(plane))
 
 
 def _unit(plane: Plane) -> str:
@@ -99,8 +136,7 @@ def _unit(plane: Plane) -> str:
     return plane.units or next((unit for unit in _UNITS if unit.lower() == plane.rescale_type.lower()), "")
 
 
-def _slice_of(entry: _MapPlane, geometry: Geometry, shape: Sequence[int]) -> int | None:
-    plane, header = entry.plane, entry.source.header
+def _slice_of(plane: Plane, header: Dataset, geometry: Geometry, shape: Sequence[int]) -> int | None:
     if plane.position_mm is None or plane.orientation is None or plane.pixel_spacing_mm is None:
         return None
     same_size = (whole(header, "Rows"), whole(header, "Columns")) == tuple(shape[1:])

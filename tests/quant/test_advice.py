@@ -42,7 +42,17 @@ def test_a_liver_that_was_not_found_may_be_dark() -> None:
 
 
 def test_failed_fits_with_signal_are_not_put_down_to_noise() -> None:
-    assert advice_for("fraction_failed", GOOD, FIT) == advice_for("roi_heterogeneous", GOOD, FIT)
+    assert advice_for("fraction_failed", GOOD, FIT) == (
+        "Repeat in one breath-hold; check the images for motion, artefacts and lesions.",
+    )
+
+
+def test_a_region_unlike_its_organ_asks_for_more_liver_and_a_scattered_one_for_one_breath() -> None:
+    (told,) = advice_for("roi_heterogeneous", GOOD, FIT)
+    assert "one breath-hold" in told
+    assert "motion" in told
+    assert "more slices through the right liver lobe" in told
+    assert "draw the liver" in told
 
 
 @pytest.mark.parametrize(

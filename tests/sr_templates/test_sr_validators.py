@@ -234,7 +234,8 @@ def test_a_refusal_says_what_to_do_at_the_next_scan() -> None:
     assert told == [
         "For more signal at the next scan: a first TE of about 1 ms (now 3.00 ms); an echo spacing below 1.5 ms "
         "(now 3.00 ms); larger voxels or thicker slices.",
-        "Repeat in one breath-hold; check the images for motion, artefacts and lesions.",
+        "Repeat in one breath-hold with more slices through the right liver lobe, or draw the liver on these images or "
+        "their maps and send that region; check the images for motion, artefacts and lesions.",
     ]
 
 

@@ -11,13 +11,14 @@ from numpy.testing import assert_array_equal
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.sr.codedict import codes
-from pydicom.uid import JPEGLSLossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 from scipy.spatial.transform import Rotation
 
 from node.errors import DeclinedError
 from node.intake.headers import read_header
 from node.intake.regions import same_patient
 from node.process.drawn_region import DrawnRegion, Place, read_region
+from node.process.drawn_seg import segment_planes
 from quant.acquisition import Geometry
 from tests.node.drawn_regions import FRAME, STUDY, plane_images, segment, write_rtstruct, write_seg
 from tests.node.mr_images import AXIAL, CORONAL, OBLIQUE, SAGITTAL
@@ -343,3 +344,46 @@ def test_frames_of_another_size_than_the_header_says(tmp_path: Path) -> None:
     whole, short = (write_seg(tmp_path / name, images, drawn, kind="FRACTIONAL") for name in ("whole.dcm", "short.dcm"))
     assert_array_equal(read_region(jpeg_ls(whole), where).mask, drawn > 0)
     assert refusal(jpeg_ls(short, slice(2, None)), where) == "region_unreadable"
+
+
+def resized(path: Path, syntax: str, **elements: int) -> Path:
+    ds = dcmread(path)
+    if syntax == RLELossless:
+        ds.compress(RLELossless)
+    for keyword, change in elements.items():
+        setattr(ds, keyword, ds[keyword].value + change)
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless])
+@pytest.mark.parametrize("change", [{"Rows": -1}, {"Columns": -1}, {"NumberOfFrames": -1}, {"Rows": 1}])
+def test_a_segmentation_of_another_size_than_its_header_says(
+    syntax: str, change: dict[str, int], tmp_path: Path
+) -> None:
+    where, mask = place(), liver_mask()
+    images = plane_images(AXIAL, tuple(where.geometry.positions_mm[0]), SPACING, SHAPE)
+    kind, drawn = ("FRACTIONAL", mask.astype(np.float32)) if syntax == RLELossless else ("BINARY", mask)
+    path = write_seg(tmp_path / "seg.dcm", images, drawn, kind=kind)
+    assert_array_equal(read_region(resized(path, syntax), where).mask, mask)
+    write_seg(path, images, drawn, kind=kind)
+    with pytest.raises(DeclinedError) as caught:
+        read_region(resized(path, syntax, **change), where)
+    assert caught.value.code == "region_unreadable"
+    if "NumberOfFrames" not in change:  # then a frame is asked for that the header does not know
+        assert all(tag in caught.value.text for tag in ("(7FE0,0010)", "(0028,0010)", "(0028,0011)"))
+
+
+def test_bit_packed_frames_that_are_padded_each_to_whole_bytes(tmp_path: Path) -> None:
+    """Against PS3.5 8.1.1 and PS3.3 A.51; every frame after the first would lie shifted."""
+    shape = (8, 13, 12)
+    mask = np.random.default_rng(3).random(shape) < 0.5
+    where = place()
+    images = plane_images(AXIAL, tuple(where.geometry.positions_mm[0]), SPACING, shape)
+    path = write_seg(tmp_path / "seg.dcm", images, mask)
+    ds = dcmread(path)
+    assert segment_planes(ds, 1).masks.sum() == mask.sum()
+    ds.PixelData = b"".join(np.packbits(frame, bitorder="little").tobytes() for frame in mask.reshape(8, -1))
+    with pytest.raises(DeclinedError, match="are not of the size"):
+        segment_planes(ds, 1)

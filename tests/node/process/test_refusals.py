@@ -92,6 +92,14 @@ def _bad_codestream(scan: Scan, folder: Path) -> list[Path]:
     return files
 
 
+def _fewer_columns(scan: Scan, folder: Path) -> list[Path]:
+    return save_all(classics(scan.but(extra={"Columns": scan.columns - 1})), folder)
+
+
+def _fewer_rows_enhanced(scan: Scan, folder: Path) -> list[Path]:
+    return save_all([enhanced(scan.but(extra={"Rows": scan.rows - 1}))], folder)
+
+
 def _cut_off(scan: Scan, folder: Path) -> list[Path]:
     files = save_all([enhanced(scan)], folder)
     files[0].write_bytes(files[0].read_bytes()[:-100])
@@ -155,6 +163,8 @@ CASES: dict[str, tuple[Callable[[Scan, Path], list[Path]], str, str]] = {
     "empty pixel data": (_empty_pixels, "no_pixel_data", "(7FE0,0010)"),
     "no pixel data, enhanced": (_enhanced_without_pixels, "no_pixel_data", "(7FE0,0010)"),
     "undecodable": (_bad_codestream, "pixels_unreadable", "JPEG 2000"),
+    "fewer columns": (_fewer_columns, "pixels_unreadable", "(7FE0,0010)"),
+    "fewer rows, enhanced": (_fewer_rows_enhanced, "pixels_unreadable", "Rows (0028,0010)"),
     "cut off, enhanced": (_cut_off, "pixels_unreadable", "cannot be decoded"),
     "irregular slices": (_irregular, "irregular_slices", "5.00 to 11.00 mm"),
     "irregular slices, enhanced": (_irregular_frames, "irregular_slices", "5.00 to 11.00 mm"),

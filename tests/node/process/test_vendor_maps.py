@@ -1,5 +1,6 @@
 """The scanner's own maps: never an echo, compared inside our region."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,18 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from node.config import load_config
+from node.intake.headers import read_dataset
 from node.process.batch import process_files
 from node.process.pixels import read_acquisition
 from node.simulate import write_phantom
 from quant.phantom import Phantom, make_abdomen
-from tests.node.mr_images import Scan, classic, classics, override, save_all, set_pixels
+from tests.node.mr_images import Scan, classic, classics, enhanced, override, save, save_all, set_pixels
 
 SIEMENS_R2STAR = ["DERIVED", "PRIMARY", "R2", "STAR MAP", "ND", "NORM"]
 
@@ -104,6 +109,59 @@ def test_slices_without_a_map_say_nothing(tmp_path: Path) -> None:
     (found,) = read_acquisition(save_all([*classics(scan), vendor_map(scan, 1, plane(scan, 50))], tmp_path)).vendor_maps
     assert found.values is not None
     assert np.isfinite(found.values).all(axis=(1, 2)).tolist() == [False, True, False]
+
+
+def two_maps_in_one_object(scan: Scan) -> Dataset:
+    """An enhanced object, compressed: R2* (51, 52, ... /s by slice), then T2* (20 ms), a frame for each slice."""
+    ds = enhanced(scan.but(echo_times_ms=(1.2, 2.4), uid_prefix="1.2.9", series="1.2.9"))
+    kinds = [("R2_STAR", "1/s", 51 + z) for z in range(scan.n_slices)] + [("T2_STAR", "ms", 20)] * scan.n_slices
+    for group, (kind, unit, _) in zip(ds.PerFrameFunctionalGroupsSequence, kinds, strict=True):
+        group.MRImageFrameTypeSequence[0].FrameType = ["DERIVED", "PRIMARY", f"{kind}_MAP", kind]
+        group.RealWorldValueMappingSequence[0].MeasurementUnitsCodeSequence[0].CodeValue = unit
+        group.PixelValueTransformationSequence[0].RescaleSlope = "1"
+    set_pixels(ds, np.stack([plane(scan, value) for _, _, value in kinds]).astype(np.uint16))
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.compress(RLELossless, generate_instance_uid=False)
+    return ds
+
+
+def test_an_object_of_several_maps_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = Scan()
+    path = save(two_maps_in_one_object(scan), tmp_path / "maps.dcm", RLELossless)
+    read: list[Path] = []
+    decoded: list[list[int]] = []
+
+    def reading(path: Path, **options: Any) -> Dataset:
+        read.append(path)
+        return read_dataset(path, **options)
+
+    def decoding(source: Any, *, indices: list[int], **options: Any) -> Iterator[np.ndarray]:
+        decoded.append(indices)
+        return iter_pixels(source, indices=indices, **options)
+
+    images = save_all(classics(scan), tmp_path / "images")
+    monkeypatch.setattr("node.process.frames.read_dataset", reading)
+    monkeypatch.setattr("node.process.frames.iter_pixels", decoding)
+    r2star, t2star = read_acquisition([*images, path]).vendor_maps
+    assert read.count(path) == 1
+    assert [indices for indices in decoded if len(indices) > 1] == [[0, 1, 2, 3, 4, 5]]
+    assert (r2star.quantity, t2star.quantity) == ("r2star", "t2star")
+    assert r2star.values is not None
+    assert t2star.values is not None
+    assert_allclose(r2star.values[:, 0, 0], [51, 52, 53])
+    assert_allclose(t2star.values, 50.0)
+
+
+def test_an_object_that_cannot_be_decoded_gives_no_map(tmp_path: Path) -> None:
+    scan = Scan()
+    ds = two_maps_in_one_object(scan)
+    frames = list(generate_frames(ds.PixelData, number_of_frames=2 * scan.n_slices))
+    ds.PixelData = encapsulate([*frames[:-1], frames[-1][:20]])
+    path = save(ds, tmp_path / "maps.dcm", RLELossless)
+    loaded = read_acquisition([*save_all(classics(scan), tmp_path / "images"), path])
+    assert [found.why_not for found in loaded.vendor_maps] == ["it cannot be decoded"] * 2
+    assert [found.values for found in loaded.vendor_maps] == [None, None]
 
 
 @pytest.fixture(scope="module")

@@ -99,5 +99,5 @@ def _left_out(node: ast.AST) -> Iterator[ast.AST]:
         yield node
     if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
         name = ast.unparse(node.exc.func)
-        if name in ("ValueError", "ConfigError", "TypeError", "InputError", "storage_error"):
+        if name in ("ValueError", "OtherSizeError", "ConfigError", "TypeError", "InputError", "storage_error"):
             yield node
