@@ -165,7 +165,7 @@ CASES: dict[str, tuple[Callable[[Scan, Path], list[Path]], str, str]] = {
     "undecodable": (_bad_codestream, "pixels_unreadable", "JPEG 2000"),
     "fewer columns": (_fewer_columns, "pixels_unreadable", "(7FE0,0010)"),
     "fewer rows, enhanced": (_fewer_rows_enhanced, "pixels_unreadable", "Rows (0028,0010)"),
-    "cut off, enhanced": (_cut_off, "pixels_unreadable", "cannot be decoded"),
+    "cut off, enhanced": (_cut_off, "pixels_unreadable", "are not of the size"),
     "irregular slices": (_irregular, "irregular_slices", "5.00 to 11.00 mm"),
     "irregular slices, enhanced": (_irregular_frames, "irregular_slices", "5.00 to 11.00 mm"),
     "no field strength": (_no_field, "no_field_strength", "(0018,0087)"),
