@@ -1,11 +1,11 @@
-"""The size that a compressed frame states itself: decoders that take it from the header wrap rows wrongly."""
+"""How large a compressed frame is by its own bytes: decoders that take it from the header wrap rows wrongly."""
 
 import struct
 
 from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
 
 STATE_THEIR_SIZE = frozenset({*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes})
-"""Transfer syntaxes whose frames do."""
+"""Transfer syntaxes whose frames state rows and columns."""
 
 _SIZ = b"\xff\x4f\xff\x51"  # the first two markers of JPEG 2000, ISO/IEC 15444-1 A.4.1 and A.5.1
 _HEAD_BYTES = 1 << 12

@@ -38,7 +38,7 @@ def read_planes(path: Path, ds: Dataset, frame_numbers: Sequence[int]) -> Iterat
     """Stored values (y, x) of the wanted frames, in the order asked for; 0 is the plane of a classic image.
 
     Raises:
-        UnreadableError: there are no pixel data, or they cannot be decoded.
+        UnreadableError: there are no pixel data, they are not as large as the header says, or cannot be decoded.
         StorageError: the system does not give the file.
     """
     shape = (whole(ds, "Rows"), whole(ds, "Columns"))
