@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from quant.acquisition import BoolArray
-from quant.liver.checks import CHECKS, Check, side_known
+from quant.liver.checks import CHECKS, Check
 from quant.liver.images import WorkingImages
 from quant.liver.measures import Measures, share_elsewhere
 from quant.liver.parameters import DEFAULTS, FinderParameters
 from quant.liver.search import Search
+from quant.liver.side import side_known
 from quant.liver.torso import BEHIND_LEFT_LOBE, Torso, spleen_bed
 from quant.result import QcLine
 

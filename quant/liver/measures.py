@@ -44,6 +44,7 @@ class Measures:
     density: float
     first_echo_snr: float
     dark_share: float  # dark tissue elsewhere, but a spleen where the side is known, over the organ's area
+    faint_opposite: float  # tissue at the left with hardly any signal beside the region's, over the organ's area
     darker_in_front: float  # darker tissue about the middle and the left, in front, over the organ's area
     pooled_r2star_per_s: float  # of the region's decay as a whole, which noise hardly touches
     pooled_density: float
@@ -60,6 +61,8 @@ _RIVAL_RADIUS = 0.6  # of the organ's: thinner rivals do not count
 _DARK_R2STAR_PER_S, _DARK_OVER_REGION, _DARK_DENSITY = 400.0, 2.0, 0.3
 _DARK_CLEARANCE_MM, _DARK_OPENING_SCALED_MM = 6.0, 8.0
 _DARKER_R2STAR_PER_S, _DARKER_OVER_REGION = 120.0, 1.5
+_FAINT = 0.15  # of the region's first echo: receive shading does not do that, lung, gas and a liver beyond 1500 /s do
+_MIDLINE = 0.5  # of the torso's width
 _MIDDLE, _FRONT = 0.35, 0.42  # of the torso's width and depth: the spleen lies behind
 _NOISE_MARGIN, _NATURAL_SD = 1.3, 0.09  # expected SD = margin x noise + spread of healthy texture
 
@@ -114,6 +117,7 @@ def measure(
             above_per_s=max(_DARK_R2STAR_PER_S, _DARK_OVER_REGION * r2star),
             within=~spleen_bed(torso) if vessel_side > 0 else None,
         ),
+        faint_opposite=_faint_opposite(search, torso, images, parameters, below=_FAINT * first_echo),
         darker_in_front=share_elsewhere(
             search,
             torso,
@@ -183,6 +187,18 @@ def share_elsewhere(
         dark &= within[slices]
     dark = plane.open(dark, _DARK_OPENING_SCALED_MM * torso.scale)
     return float(dark.sum() / max(organ.filled[slices].sum(), 1))
+
+
+def _faint_opposite(
+    search: Search, torso: Torso, images: WorkingImages, parameters: FinderParameters, *, below: float
+) -> float:
+    """What lies at the left in the region's slices with a first echo below this, over the organ's area: a liver so dark
+    that noise hides its decay has no R2* by which ``share_elsewhere`` could know it."""
+    slices = np.flatnonzero(search.parenchyma.region.any((1, 2)))
+    faint = torso.mask[slices] & (images.first_echo[slices] < below) & (torso.right_left[slices] > _MIDLINE)
+    faint &= search.tissue.wall_mm[slices] > parameters.wall_distance_scaled_mm * torso.scale
+    faint = images.plane.open(faint, _DARK_OPENING_SCALED_MM * torso.scale)
+    return float(faint.sum() / max(search.organ.filled[slices].sum(), 1))
 
 
 def _mirror_likeness(

@@ -34,6 +34,7 @@ GOOD = Measures(
     density=1.0,
     first_echo_snr=40,
     dark_share=0.05,
+    faint_opposite=0.1,
     darker_in_front=0.2,
     pooled_r2star_per_s=70,
     pooled_density=1.0,
@@ -70,13 +71,13 @@ def test_a_good_region_passes() -> None:
         ({"region_front": 0.36, "front": 0.22, "opposite_front": 0.37}, "roi_wrong_side"),
         ({"region_behind": 0.2, "opposite_front": 0.35}, "roi_wrong_side"),
         ({"front": 0.41, "region_front": 0.43, "right_over_left": 9, "darker_in_front": 0}, "roi_wrong_side"),
-        ({"right_left": 0.34, "front_back": 0.33}, "roi_wrong_side"),
+        ({"right_left": 0.33, "front_back": 0.33}, "roi_wrong_side"),
         (
             {"right_over_left": 1.3, "mirror_likeness": 0.47, "opposite_front": 0.31, "r2star_per_s": 280},
             "roi_wrong_side",
         ),
         ({"explained": 0.15}, "roi_position"),
-        ({"explained": 0.25, "right_left": 0.35}, "roi_position"),
+        ({"explained": 0.25, "right_left": 0.33}, "roi_position"),
         ({"body_share": 0.6}, "roi_position"),
         ({"body_share": 0.04}, "roi_too_small"),
         ({"mirror_likeness": 0.55}, "roi_symmetric"),
@@ -99,12 +100,13 @@ def test_a_good_region_passes() -> None:
         ({"ghosts": 0.35}, "roi_ghosts"),
         ({"dark_share": 0.9}, "roi_dark_organ"),
         ({"front": 0.35, "opposite_front": 0.45}, "roi_dark_organ"),
+        ({"faint_opposite": 0.5}, "roi_dark_organ"),
         ({"rival_score": 0.6}, "roi_rival"),
         ({"vessel_side": -0.6}, "roi_wrong_side"),
         ({"vessel_side": 0.6, "right_over_left": 0.3}, "roi_wrong_side"),
         ({"vessel_side": 0.6, "right_left": 0.42}, "roi_position"),
         ({"vessel_side": 0.6, "right_left": 0.11}, "roi_position"),
-        ({"vessel_side": 0.6, "front": 0.41, "region_front": 0.43, "darker_in_front": 0}, "roi_wrong_side"),
+        ({"vessel_side": 0.6, "front": 0.44, "region_front": 0.45}, "roi_wrong_side"),
     ],
 )
 def test_one_bad_measure_refuses_with_one_reason(changes: dict[str, float], code: str) -> None:
@@ -118,12 +120,16 @@ def test_one_bad_measure_refuses_with_one_reason(changes: dict[str, float], code
 @pytest.mark.parametrize(
     ("changes", "limit"),
     [
-        ({"right_left": 0.39}, 0.37),
+        ({"right_left": 0.39}, 0.34),
         ({"right_left": 0.14}, 0.15),
         ({"vessel_side": 0.6, "right_left": 0.42}, 0.40),
         ({"front_back": 0.2}, 0.27),
         ({"vessel_side": 0.6, "right_over_left": 0.3}, 0.4),
-        ({"explained": 0.25, "right_left": 0.35}, 0.32),
+        ({"vessel_side": 0.6, "front": 0.44, "region_front": 0.45}, 0.43),
+        ({"vessel_side": 0.6, "front": 0.41, "region_front": 0.42, "front_back": 0.6}, 0.39),
+        ({"vessel_side": 0.6, "explained": 0.1, "r2star_per_s": 300, "pooled_r2star_per_s": 300}, 0.12),
+        ({"vessel_side": 0.6, "right_left": 0.44, "opposite_within": 0.9}, 0.43),
+        ({"explained": 0.25, "right_left": 0.33}, 0.32),
         ({"mirror_likeness": 0.8, "r2star_per_s": 200}, 0.75),
         ({"density": 0.68, "r2star_per_s": 600}, 0.70),
         ({"first_echo_snr": 4.5, "r2star_per_s": 600}, 5.0),
@@ -132,6 +138,26 @@ def test_one_bad_measure_refuses_with_one_reason(changes: dict[str, float], code
 def test_the_line_prints_the_limit_that_was_applied(changes: dict[str, float], limit: float) -> None:
     _, lines = refused_by(replace(GOOD, **changes), CHECKS)
     assert [line.limit for line in lines] == [limit]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"right_left": 0.42, "opposite_within": 0.9},
+        {"front": 0.41, "region_front": 0.42, "front_back": 0.5},
+        {"front": 0.35, "darker_in_front": 0.3},
+        {"faint_opposite": 0.7},
+        {"r2star_per_s": 300, "pooled_r2star_per_s": 300, "explained": 0.14, "body_share": 0.045},
+    ],
+)
+def test_the_great_vessels_relieve_what_guards_against_the_wrong_side(changes: dict[str, float]) -> None:
+    assert refused_by(replace(GOOD, vessel_side=0.6, **changes), CHECKS) == ((), ())
+    assert refused_by(replace(GOOD, **changes), CHECKS) != ((), ())
+
+
+def test_a_small_organ_without_iron_may_be_bowel_even_with_the_side_known() -> None:
+    small = replace(GOOD, vessel_side=0.6, explained=0.14, body_share=0.045)
+    assert [reason.code for reason in refused_by(small, CHECKS)[0]] == ["roi_position", "roi_too_small"]
 
 
 def test_noise_of_dark_livers_does_not_make_the_region_no_sample() -> None:

@@ -48,6 +48,20 @@ def test_situs_inversus(r2star: float, seed: int) -> None:
     assert _codes(_find(phantom.acquisition))
 
 
+@pytest.mark.parametrize("seed", [913, 914])
+def test_situs_inversus_of_a_liver_too_dark_to_be_seen(seed: int) -> None:
+    """The spleen at the right looks like a liver, and the liver itself has no R2*. No vessel tells the side."""
+    without_vessels = {label: 300.0 for label in (Label.AORTA, Label.VENA_CAVA)}
+    spleen = {Label.SPLEEN: 79.0}
+    anatomy = AbdomenAnatomy(situs_inversus=True, spleen="large", r2star_overrides=without_vessels | spleen)
+    phantom = make_abdomen(
+        r2star_per_s=2500.0, field_t=3.0, seed=seed, n_slices=2, matrix=128, snr=40, level_mm=-25.0, anatomy=anatomy
+    )
+    region = _find(phantom.acquisition)
+    assert "roi_dark_organ" in _codes(region)
+    assert region.checks["vessel_side"] == 0
+
+
 @pytest.mark.parametrize("seed", [922, 923])
 @pytest.mark.parametrize("r2star", [140.0, 400.0])
 def test_situs_inversus_of_a_cirrhotic_liver(r2star: float, seed: int) -> None:
