@@ -16,7 +16,7 @@ from quant.liver.torso import Torso, kidney_bed
 _CLEARANCE_MM = 3.0  # from the organ: its border mixes both
 _OPENING_SCALED_MM = 10.0  # muscle of the back, bowel wall and vessels in the bed are thinner; kidneys measure 25 mm
 _LEAST_SCALED_MM2 = 900.0  # of a kidney's section of about 25 cm2
-_MOST_ALIKE = 0.05  # share of it that has the liver's features
+_MOST_ALIKE = 0.05  # share of it that has the liver's features; its median differs by more than pieces of one organ do
 
 
 def kidney_apart(organ: Organ, tissue: Tissue, torso: Torso, plane: Plane, parameters: FinderParameters) -> bool:
@@ -28,4 +28,14 @@ def kidney_apart(organ: Organ, tissue: Tissue, torso: Torso, plane: Plane, param
     size = np.bincount(parts.ravel(), minlength=count + 1) * plane.pixel_mm2
     size[0] = 0
     shown = solid & (size > _LEAST_SCALED_MM2 * torso.scale**2)[parts]
-    return bool(shown.any() and alike[shown].mean() < _MOST_ALIKE)
+    if not shown.any() or alike[shown].mean() > _MOST_ALIKE:
+        return False
+    noise = float(np.median(tissue.log_r2star_sd3[shown]))
+    return any(
+        abs(np.median(feature[shown]) - np.median(feature[organ.pieces])) > limit
+        for feature, limit in (
+            (tissue.log_r2star, parameters.join_log_r2star + noise),
+            (tissue.log_density, parameters.join_log_s0 + noise),
+            (tissue.fat_fraction, parameters.join_fat),
+        )
+    )
