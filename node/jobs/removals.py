@@ -230,13 +230,16 @@ class RemovalBook:
                 found.setdefault(row.study_instance_uid, []).append(row.sop_instance_uid)
         return found
 
-    def forget(self, study_instance_uid: str, sop_instance_uids: Sequence[str], now: datetime) -> None:
-        """The files of images that belong to no job are gone; so are their rows."""
-        column = schema.instance.c.sop_instance_uid
+    def forget(
+        self, study_instance_uid: str, sop_instance_uids: Sequence[str], before: datetime, now: datetime
+    ) -> None:
+        """The files of images that belong to no job are gone; so are their rows, but of those that came again after
+        ``before``."""
+        column, came_at = schema.instance.c.sop_instance_uid, schema.instance.c.received_at
         with self._database.writing() as connection:
             for start in range(0, len(sop_instance_uids), _PARAMETERS_AT_ONCE):
                 some = sop_instance_uids[start : start + _PARAMETERS_AT_ONCE]
-                connection.execute(delete(schema.instance).where(one_of(column, some)))
+                connection.execute(delete(schema.instance).where(one_of(column, some), came_at <= before))
             trail.append(
                 connection, now, Event.STRAYS_REMOVED, study_instance_uid=study_instance_uid,
                 images=len(sop_instance_uids),
