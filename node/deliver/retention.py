@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from node.config import DestinationConfig, RetentionConfig
+from node.deliver.clock_watch import ClockWatch
 from node.deliver.outbox import Outbox
 from node.errors import InputError, PeerError
 from node.intake.dataset_walk import walk_file
@@ -46,13 +47,16 @@ class Retention:
     message_receivers: frozenset[str]  # these have the numbers, not the objects, and prove nothing
     find: Find
     clock: Callable[[], datetime]
+    watch: ClockWatch
 
     def step(self) -> int:
-        """Remove what may go now; how many jobs' files went.
+        """Remove what may go now, nothing for a while after the clock jumped; how many jobs' files went.
 
         Raises:
             StorageError: disk or ledger refused; what is left is done in a later step.
         """
+        if self.watch.held_until() is not None:
+            return 0
         self._delete_marked()
         for candidate in self.due():
             self._judge(candidate)

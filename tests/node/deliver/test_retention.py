@@ -414,6 +414,39 @@ def test_images_that_come_again_while_retention_looks_stay(make, tmp_path, monke
     assert all_measured(bench)
 
 
+def jump(bench: Bench, seconds: float) -> None:
+    bench.node.clock.pass_s(seconds)
+    bench.node.jumped_s += seconds
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "with a start in between"])
+def test_a_clock_that_jumps_ahead_removes_nothing(make, tmp_path, caplog, restarted) -> None:
+    bench = make(keep_days=7, keep_declined_days=7, keep_quarantine_days=7)
+    bench.node.dispatcher.deliver_due(PACS)
+    bench.node.receive(write_study(tmp_path / "two echoes", 3, echoes=2))
+    bench.node.settle()
+    path = bench.node.spool.quarantine_folder / "1.2.0123456789abcdef.dcm"
+    path.write_bytes(b"x")
+    os.utime(path, (bench.node.clock().timestamp(),) * 2)
+    assert bench.retention.step() == 0
+    for seconds in (31 * DAY_S, -31 * DAY_S):
+        jump(bench, seconds)
+        if restarted:
+            bench.node.restart()
+        for _ in range(3):
+            bench.retention.step()
+            bench.node.clock.pass_s(600)
+        if restarted:
+            bench.node.restart()  # a second start does not forget
+            bench.retention.step()
+    assert (bench.spooled(), path.exists(), len(bench.left())) == (12, True, 5)
+    assert [r.event for r in caplog.records].count("retention_held") == 2
+    for _ in range(7 * 24):
+        bench.node.clock.pass_s(3600)
+        bench.retention.step()
+    assert (bench.spooled(), path.exists(), len(bench.left())) == (0, False, 2), "its time goes on all the same"
+
+
 def test_what_is_set_apart_goes_after_its_own_time_and_is_counted_first(make, caplog, monkeypatch) -> None:
     caplog.set_level("INFO", "ironnode")
     bench = make(keep_days=None, keep_quarantine_days=30)
