@@ -4,6 +4,7 @@ Together with the entry points in ``node/roles`` the only place that reads the w
 """
 
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from node.config import Config
+from node.deliver.clock_watch import ClockWatch
 from node.deliver.outbox import Outbox, plan_deliveries
 from node.deliver.retention import Find, Retention
 from node.errors import InputError
@@ -180,6 +182,7 @@ class Node:
             message_receivers=frozenset(m.name for m in self.config.messages),
             find=find,
             clock=self.clock,
+            watch=ClockWatch(self.ledger.removals, self.clock, time.monotonic),
         )
 
     # ------------------------------------------------------------ what operators ask

@@ -5,7 +5,8 @@ archive that was cut off or altered is told from a whole one before anything is 
 elsewhere is left out: the broker's data, ready files, files still arriving.
 
 What makes the copy consistent is its order, each thing before what it rests on: the ledger, results, jobs, images. An
-image only ever moves from ``inbox`` to ``instances``, so the inbox comes first.
+image only ever moves out of ``inbox`` to another folder of the spool, so the inbox comes first, and the others are
+listed when all of it is in the archive.
 """
 
 import hashlib
@@ -122,7 +123,7 @@ def _write(config: Config, part: Path) -> BackedUp:
             try:
                 digests[name] = _add(tar, path, name)
             except FileNotFoundError:
-                continue  # retention, or a rename, took it since
+                continue  # retention took it since, or it moved to a folder that is listed later
         manifest = {
             "backup_version": BACKUP_VERSION, "ironnode_version": version("ironnode"),
             "made_at": wall_clock().isoformat(), "ledger_version": ledger_version,
@@ -159,7 +160,8 @@ def _owners_only(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Every file to keep, in the order that makes the copy consistent."""
+    """Every file to keep, in the order that makes the copy consistent; a folder of the spool is listed when whoever
+    iterates is done with the one before."""
 
     def rank(path: Path) -> tuple[int, str]:
         return (_RESTS_ON.index(path.name) if path.name in _RESTS_ON else -1, path.name)
@@ -167,10 +169,11 @@ def _files(root: Path) -> Iterator[Path]:
     for top in sorted(root.iterdir(), key=rank):
         if top.name in _LEFT_OUT or top.name.startswith("ledger"):
             continue
-        for path in [top] if top.is_file() else sorted(top.rglob("*")):
-            unfinished = path.name.startswith(".") or path.suffix in (".part", ".tmp")
-            if not unfinished and not path.is_symlink() and path.is_file():
-                yield path
+        for part in [top] if top.name != "spool" else sorted(top.iterdir(), key=lambda p: (p.name != "inbox", p.name)):
+            for path in [part] if part.is_file() else sorted(part.rglob("*")):
+                unfinished = path.name.startswith(".") or path.suffix in (".part", ".tmp")
+                if not unfinished and not path.is_symlink() and path.is_file():
+                    yield path
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str) -> str:

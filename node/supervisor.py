@@ -245,17 +245,24 @@ def programs_for(config: Config, roles: Sequence[str]) -> list[RoleProgram]:
 
 
 def run_node(
-    config: Config, config_path: Path | None, roles: Sequence[str], programs: Sequence[RoleProgram] | None = None
+    config: Config,
+    config_path: Path | None,
+    roles: Sequence[str],
+    programs: Sequence[RoleProgram] | None = None,
+    *,
+    reload: threading.Event | None = None,
 ) -> int:
     """Run these roles until SIGTERM or SIGINT; a second signal does not wait for an orderly end. Returns 0.
 
-    ``programs`` replaces how the roles are started.
+    ``programs`` replaces how the roles are started; ``reload`` is set where SIGHUP came before this.
 
     Raises:
         ConfigError: another node runs on this storage root (where gateways share it: under this host name).
         StorageError: the ledger or the disk cannot be used just now (also by a role); trying again may help.
         IronnodeError: a role cannot start at all.
     """
+    asked = threading.Event() if reload is None else reload
+    signal.signal(signal.SIGHUP, lambda *_: asked.set())
     root = config.storage.root
     audit_events(root)
     programs = programs_for(config, roles) if programs is None else programs
@@ -277,15 +284,13 @@ def run_node(
         stop = threading.Event()
         _stop_on_signals(stop)
         supervisor = Supervisor(programs, run, _freeze_config(config, run))
-        reload = threading.Event()
-        signal.signal(signal.SIGHUP, lambda *_: reload.set())
         in_force = config
 
         def look() -> None:
             nonlocal in_force
-            if not reload.is_set():
+            if not asked.is_set():
                 return
-            reload.clear()
+            asked.clear()
             changed = reread(in_force, config_path)
             if changed is not None:
                 in_force = changed

@@ -1,6 +1,8 @@
 """Commands that run the node or try its surroundings."""
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import click
@@ -11,6 +13,8 @@ from node.errors import IronnodeError
 
 
 def _run(config_path: Path | None, part: str) -> None:
+    reload = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: reload.set())  # during the start: done when it is over
     from node.ops.events import configure_logging
     from node.process.settings import settings_of
     from node.supervisor import ROLES_OF, run_node
@@ -23,7 +27,7 @@ def _run(config_path: Path | None, part: str) -> None:
         context_of(tls, key)
     configure_logging()
     try:
-        status = run_node(config, config_path, ROLES_OF[part])
+        status = run_node(config, config_path, ROLES_OF[part], reload=reload)
     except IronnodeError as error:
         if not error.retryable:
             raise

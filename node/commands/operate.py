@@ -178,12 +178,18 @@ def retention(config_path: Path | None, as_json: bool) -> None:
         outlooks = [(c.job_id, *looked.outlook(c)) for c in looked.due()]
         strays = {study: len(uids) for study, uids in looked.strays().items()}
         apart = len(looked.set_apart())
+        held_until = node.ledger.removals.clock_note().held_until
+        held = held_until if held_until is not None and node.clock() < held_until else None
         done = node.status().retention
     if as_json:
         due = [{"job_id": job_id, "goes": goes, "detail": detail} for job_id, goes, detail in outlooks]
-        click.echo(_dump({"due": due, "images_of_no_job": strays, "set_apart": apart, **asdict(done)}))
+        click.echo(
+            _dump({"due": due, "images_of_no_job": strays, "set_apart": apart, "held_until": held, **asdict(done)})
+        )
         return
     click.echo(f"removed so far: files of {done.removed} jobs, {done.freed_bytes / 2**20:.0f} MiB")
+    if held is not None:
+        click.echo(f"nothing is removed before {_when(held)}: the clock jumped, or the node was off")
     for job_id, goes, detail in outlooks:
         click.echo(f"{job_id[:12]}  {'goes next' if goes else 'kept'}: {detail}")
     for study, number in strays.items():

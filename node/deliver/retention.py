@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from node.config import DestinationConfig, RetentionConfig
+from node.deliver.clock_watch import ClockWatch
 from node.deliver.outbox import Outbox
 from node.errors import InputError, PeerError
 from node.intake.dataset_walk import walk_file
@@ -46,13 +47,16 @@ class Retention:
     message_receivers: frozenset[str]  # these have the numbers, not the objects, and prove nothing
     find: Find
     clock: Callable[[], datetime]
+    watch: ClockWatch
 
     def step(self) -> int:
-        """Remove what may go now; how many jobs' files went.
+        """Remove what may go now, nothing for a while after the clock jumped; how many jobs' files went.
 
         Raises:
             StorageError: disk or ledger refused; what is left is done in a later step.
         """
+        if self.watch.held_until() is not None:
+            return 0
         self._delete_marked()
         for candidate in self.due():
             self._judge(candidate)
@@ -77,9 +81,12 @@ class Retention:
             return False, str(missing)
 
     def strays(self) -> dict[str, list[str]]:
-        """Images that belong to no job and whose time is over, by study."""
+        """Images that belong to no job and whose time is over, by study; not of a study that is just sent again."""
         before = self._before(self.config.keep_declined_days)
-        return {} if before is None else self.removals.strays(before)
+        if before is None:
+            return {}
+        found = self.removals.strays(before)
+        return {study: uids for study, uids in found.items() if not self.spool.came_after(uids, before)}
 
     def set_apart(self) -> list[SetApart]:
         """Files in quarantine and unreadable whose time is over."""
@@ -172,10 +179,14 @@ class Retention:
         return len(marked)
 
     def _delete_strays(self) -> None:
+        before = self._before(self.config.keep_declined_days)
+        if before is None:
+            return
         for study, uids in self.strays().items():
-            freed = self.spool.remove(uids)
-            self.removals.forget(study, uids, self.clock())
-            emit(Event.STRAYS_REMOVED, study_instance_uid=study, images=len(uids), freed_bytes=freed)
+            freed, gone = self.spool.remove_old(uids, before)
+            if gone:
+                self.removals.forget(study, gone, before, self.clock())
+                emit(Event.STRAYS_REMOVED, study_instance_uid=study, images=len(gone), freed_bytes=freed)
 
     def _delete_set_apart(self) -> None:
         files = self.set_apart()

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from node.errors import DiskFullError, InputError, StorageError
+from node.intake.again import note_again, remove_unless_again
 from node.intake.durable_io import DurableIo, storage_error
 from node.intake.file_meta import FileMeta, decode_file_meta, head_bytes
 from node.intake.group_commit import GroupCommitter
@@ -209,9 +210,11 @@ class Spool:
         return known
 
     def _holds(self, path: Path, incoming: IncomingInstance) -> bool:
-        """Whether a stored file is the same data set; then it is surely durable, whoever stored it."""
+        """Whether a stored file is the same data set; then it is surely durable, whoever stored it, and came now."""
         same = incoming.same_data_set(path)
         if same:
+            if path.parent != self.inbox_folder:
+                note_again(path)
             self._committer.flush(path.parent)
         return same
 
@@ -301,21 +304,48 @@ class Spool:
         Raises:
             StorageError: the disk refused; some may be gone.
         """
-        freed = 0
+        return self.remove_old(sop_instance_uids, datetime.max.replace(tzinfo=UTC))[0]
+
+    def remove_old(self, sop_instance_uids: Iterable[str], before: datetime) -> tuple[int, list[str]]:
+        """Remove admitted instances for ever, but those that came (again) after ``before``; the bytes freed, and which
+        are gone.
+
+        Raises:
+            StorageError: the disk refused; some may be gone.
+        """
+        freed, gone = 0, []
         touched: set[Path] = set()
         try:
             for uid in sop_instance_uids:
                 path = self._instance_path(uid)
+                size: int | None = 0
                 with contextlib.suppress(FileNotFoundError):
-                    size = path.stat().st_size
-                    path.unlink()
-                    freed += size
+                    size = remove_unless_again(path, before)
                     touched.add(path.parent)
+                if size is not None:
+                    freed += size
+                    gone.append(uid)
             for folder in touched:
                 self._disk.flush_folder(folder)
         except OSError as error:
             raise storage_error(error, "an instance cannot be removed") from error
-        return freed
+        return freed, gone
+
+    def came_after(self, sop_instance_uids: Iterable[str], moment: datetime) -> bool:
+        """Whether one of these instances came (again) after a moment.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        try:
+            for uid in sop_instance_uids:
+                for path in (self._inbox_path(uid), self._instance_path(uid)):
+                    with contextlib.suppress(FileNotFoundError):
+                        if path.stat().st_mtime > moment.timestamp():
+                            return True
+        except OSError as error:
+            raise storage_error(error, "an instance cannot be looked at") from error
+        return False
 
     def instances(self) -> Iterator[SpooledInstance]:
         """Every admitted instance, in order of folder and UID; to rebuild an index from the disk."""

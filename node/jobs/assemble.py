@@ -22,6 +22,7 @@ from node.ops.events import Event, emit
 
 _BATCH = 200  # instances in one ledger transaction
 _SISTERS_ARRIVE_WITHIN = timedelta(hours=1)  # studies that one acquisition was split into are sent together
+_SAID_AGAIN_AFTER_S = 300.0  # that a file of the inbox cannot be read
 _AFTER_FAULT_S = 300.0  # a study over which the software failed is looked at again, should the cause be gone
 
 
@@ -48,6 +49,7 @@ class Assembler:
         self._settings_digest = settings_digest
         self._method_version = method_version
         self._clock = clock
+        self._said_at: dict[str, datetime] = {}  # by file of the inbox: when it was last said that it cannot be read
         self._next_look: dict[str, tuple[datetime, datetime]] = {}  # last arrival, and when to look again
 
     def recover(self) -> int:
@@ -76,6 +78,8 @@ class Assembler:
 
     def _index(self, arrivals: Sequence[SpooledInstance]) -> set[str]:
         changed: set[str] = set()
+        here = {arrival.sop_instance_uid for arrival in arrivals}
+        self._said_at = {uid: at for uid, at in self._said_at.items() if uid in here}
         for start in range(0, len(arrivals), _BATCH):
             readable = [i for a in arrivals[start : start + _BATCH] if (i := self._read(a)) is not None]
             changed |= self._ledger.studies.add_instances(readable)
@@ -98,12 +102,19 @@ class Assembler:
             self._set_aside(uid, str(error))
             return None
         except StorageError as error:  # it stays in the inbox, and the others are not kept waiting
-            emit(Event.STORAGE_TROUBLE, sop_instance_uid=uid, error=str(error))
+            self._say_trouble(uid, error)
             return None
         except Exception as error:  # noqa: BLE001 - a fault of ours over one image must not stop all others
             self._set_aside(uid, fault_text(error))
             return None
         return IndexedInstance(header=header, spooled=arrival)
+
+    def _say_trouble(self, sop_instance_uid: str, error: StorageError) -> None:
+        """Once for each file, then at intervals; the clock may be set back between."""
+        now, said_at = self._clock(), self._said_at.get(sop_instance_uid)
+        if said_at is None or abs((now - said_at).total_seconds()) >= _SAID_AGAIN_AFTER_S:
+            self._said_at[sop_instance_uid] = now
+            emit(Event.STORAGE_TROUBLE, sop_instance_uid=sop_instance_uid, error=str(error))
 
     def _set_aside(self, sop_instance_uid: str, error: str) -> None:
         self._spool.reject_unreadable(sop_instance_uid)

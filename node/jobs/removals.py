@@ -9,7 +9,7 @@ history stay.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, or_, select, update
@@ -21,6 +21,7 @@ from node.model import DeliveryState, JobState, RemovalState
 from node.ops.events import Event
 
 _PARAMETERS_AT_ONCE = 500
+_CLOCK = "retention_clock"  # in the table meta
 _GOING = (RemovalState.MARKED.value, RemovalState.REMOVED.value)
 
 
@@ -66,6 +67,14 @@ class RemovalCounts:
     freed_bytes: int
     unproved: int
     last_detail: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockNote:
+    """When retention last looked (before its first look: when the ledger was last written), and until when it waits."""
+
+    seen_at: datetime | None
+    held_until: datetime | None
 
 
 class RemovalBook:
@@ -230,17 +239,37 @@ class RemovalBook:
                 found.setdefault(row.study_instance_uid, []).append(row.sop_instance_uid)
         return found
 
-    def forget(self, study_instance_uid: str, sop_instance_uids: Sequence[str], now: datetime) -> None:
-        """The files of images that belong to no job are gone; so are their rows."""
-        column = schema.instance.c.sop_instance_uid
+    def forget(
+        self, study_instance_uid: str, sop_instance_uids: Sequence[str], before: datetime, now: datetime
+    ) -> None:
+        """The files of images that belong to no job are gone; so are their rows, but of those that came again after
+        ``before``."""
+        column, came_at = schema.instance.c.sop_instance_uid, schema.instance.c.received_at
         with self._database.writing() as connection:
             for start in range(0, len(sop_instance_uids), _PARAMETERS_AT_ONCE):
                 some = sop_instance_uids[start : start + _PARAMETERS_AT_ONCE]
-                connection.execute(delete(schema.instance).where(one_of(column, some)))
+                connection.execute(delete(schema.instance).where(one_of(column, some), came_at <= before))
             trail.append(
                 connection, now, Event.STRAYS_REMOVED, study_instance_uid=study_instance_uid,
                 images=len(sop_instance_uids),
             )  # fmt: skip
+
+    def clock_note(self) -> ClockNote:
+        """What :meth:`note_clock` kept last."""
+        with self._database.reading() as connection:
+            text = connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == _CLOCK))
+            if text is None:
+                return ClockNote(seen_at=connection.scalar(select(func.max(schema.event.c.at))), held_until=None)
+        seen_at, *held_until = (datetime.fromisoformat(part) for part in text.split())
+        return ClockNote(seen_at=seen_at, held_until=held_until[0] if held_until else None)
+
+    def note_clock(self, note: ClockNote) -> None:
+        """Keep for the next process when retention looked, and until when it waits."""
+        moments = [at.astimezone(UTC).replace(tzinfo=None) for at in (note.seen_at, note.held_until) if at is not None]
+        text = " ".join(f"{at.isoformat(timespec='milliseconds')}Z" for at in moments)
+        with self._database.writing() as connection:
+            connection.execute(self._database.insert_new(schema.meta), [{"key": _CLOCK, "value": text}])
+            connection.execute(update(schema.meta).where(schema.meta.c.key == _CLOCK).values(value=text))
 
     def note_set_apart(self, now: datetime, **numbers: Any) -> None:
         """Files that are set apart are about to go: how many, and how many bytes."""

@@ -1,6 +1,6 @@
 """The ledger's part that the assembler writes: instances, studies, and what became of each acquisition."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -60,17 +60,17 @@ class StudyBook:
         self._database = database
 
     def add_instances(self, instances: Sequence[IndexedInstance]) -> set[str]:
-        """Enter what is new; studies that got something new are open again and are returned."""
+        """Enter what is new; studies that got something new, or an image of no job again, are open and returned."""
         if not instances:
             return set()
         with self._database.writing() as connection:
             known = _known(connection, [i.header.sop_instance_uid for i in instances])
-            note_returned(connection, known, max(i.spooled.received_at for i in instances))
+            note_returned(connection, known.keys(), max(i.spooled.received_at for i in instances))
             fresh = {
                 i.header.sop_instance_uid: i for i in reversed(instances) if i.header.sop_instance_uid not in known
             }
             arrivals: dict[str, datetime] = {}
-            for item in fresh.values():
+            for item in [*fresh.values(), *_strays_again(connection, instances, known)]:
                 uid = item.header.study_instance_uid
                 arrivals[uid] = max(arrivals.get(uid, item.spooled.received_at), item.spooled.received_at)
             for uid, arrival in arrivals.items():
@@ -214,12 +214,31 @@ def header_from_record(record: dict[str, Any]) -> InstanceHeader:
     )
 
 
-def _known(connection: Connection, sop_instance_uids: Sequence[str]) -> set[str]:
-    column = schema.instance.c.sop_instance_uid
-    known: set[str] = set()
+def _known(connection: Connection, sop_instance_uids: Sequence[str]) -> dict[str, datetime]:
+    """When each of these instances that are in the ledger came."""
+    table = schema.instance.c
+    known: dict[str, datetime] = {}
     for start in range(0, len(sop_instance_uids), 500):  # SQL databases bound the number of parameters
-        known.update(connection.scalars(select(column).where(one_of(column, sop_instance_uids[start : start + 500]))))
+        some = one_of(table.sop_instance_uid, sop_instance_uids[start : start + 500])
+        rows = connection.execute(select(table.sop_instance_uid, table.received_at).where(some))
+        known.update({row.sop_instance_uid: row.received_at for row in rows})
     return known
+
+
+def _strays_again(
+    connection: Connection, instances: Sequence[IndexedInstance], known: Mapping[str, datetime]
+) -> list[IndexedInstance]:
+    """Images of no job that came later than the ledger says: their files were removed before. It says so now."""
+    table, member = schema.instance, schema.job_instance.c.sop_instance_uid
+    again = []
+    for item in instances:
+        uid, came_at = item.header.sop_instance_uid, item.spooled.received_at
+        if uid not in known or came_at <= known[uid]:
+            continue
+        if connection.execute(select(member).where(member == uid).limit(1)).first() is None:
+            connection.execute(update(table).where(table.c.sop_instance_uid == uid).values(received_at=came_at))
+            again.append(item)
+    return again
 
 
 def _instance_row(item: IndexedInstance) -> dict[str, Any]:

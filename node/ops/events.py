@@ -68,6 +68,7 @@ class Event(StrEnum):
     FILES_REMOVED = "files_removed"  # retention removed images and result objects of a delivered job
     FILES_KEPT = "files_kept"  # retention may not remove a job's files: what is missing to prove its delivery
     STRAYS_REMOVED = "strays_removed"  # retention removed images that belong to no job
+    RETENTION_HELD = "retention_held"  # the clock jumped: nothing is removed until a while after
     SET_APART_REMOVED = "set_apart_removed"  # retention removes files from quarantine/ and unreadable/; the numbers
     DISK_LOW = "disk_low"  # free space fell below a watermark; the text says what follows
     DISK_RECOVERED = "disk_recovered"  # there is enough space again
@@ -131,7 +132,7 @@ _WARNINGS = frozenset(
         Event.DISK_LOW,
         *(Event.COMMITMENT_REFUSED, Event.COMMITMENT_FAILED, Event.REPORT_NOT_TAKEN),
         *(Event.BROKER_AWAY, Event.LEASE_EXPIRED, Event.TLS_FAILED, Event.PRIORS_NOT_CHECKED),
-        Event.AUDIT_SERVER_AWAY,
+        *(Event.AUDIT_SERVER_AWAY, Event.RETENTION_HELD),
     }
 )
 _ERRORS = frozenset(

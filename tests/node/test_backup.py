@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from node import backup as backup_module
 from node.app import open_node
 from node.backup import back_up, restore
 from node.config import Config, DatabaseConfig, DestinationConfig, StorageConfig
@@ -124,6 +125,26 @@ def test_a_node_that_works_meanwhile_loses_nothing(node, elsewhere, tmp_path) ->
     assert all(job.state == JobState.DONE and job.n_sent == 3 for job in second.jobs())
     assert {uid: node.archive.received[uid] for uid in sent} == sent  # nothing that was there before went out again
     second.close()
+
+
+def test_images_that_leave_the_inbox_while_it_is_copied_are_in_the_archive(
+    node, elsewhere, tmp_path, monkeypatch
+) -> None:
+    """The assembler comes back when the inbox is listed and nothing of it is in the archive yet."""
+    acknowledged = {path.name for path in node.spool.inbox_folder.iterdir()}
+    add = backup_module._add
+
+    def add_late(tar: tarfile.TarFile, path: Path, name: str) -> str:
+        if name.startswith("spool/"):
+            node.assembler.step()
+        return add(tar, path, name)
+
+    monkeypatch.setattr(backup_module, "_add", add_late)
+    back_up(node.config, tmp_path / "backup.tar")
+    assert len(acknowledged) == 8
+    assert list(node.spool.inbox_folder.iterdir()) == []
+    restore(elsewhere, tmp_path / "backup.tar")
+    assert acknowledged <= {path.name for path in (elsewhere.storage.root / "spool").rglob("*.dcm")}
 
 
 def test_without_the_ledger_everything_is_known_and_delivered_again(node, archive, elsewhere) -> None:

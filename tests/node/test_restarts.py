@@ -1,11 +1,17 @@
 """How the supervisor starts a role, and how soon again: at once if it was ready for a while, else later and later."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from node import supervisor
+from node import __main__, supervisor
+from node.config import Config, StorageConfig
 from node.runtime import RunFolder
 from node.supervisor import RoleProgram, Supervisor
 
@@ -48,3 +54,54 @@ def test_a_role_has_one_arena_unless_the_site_says_otherwise(
     program = RoleProgram(role="role", program=("sh", "-c", script))
     Supervisor([program], RunFolder(tmp_path), tmp_path / "config.json").run(stop, lambda facts: stop.set())
     assert (tmp_path / "arenas").read_text().strip() == given
+
+
+def test_a_hangup_before_anything_is_imported_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    before = signal.getsignal(signal.SIGHUP)
+    monkeypatch.setitem(
+        sys.modules, "node.cli", SimpleNamespace(main=lambda: seen.append(signal.getsignal(signal.SIGHUP)))
+    )
+    try:
+        for command in ("jobs", "serve"):
+            monkeypatch.setattr(sys, "argv", ["ironnode", command])
+            __main__.main()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert seen == [before, signal.SIG_IGN], "a terminal that closes ends a command of an operator"
+
+
+def test_a_hangup_during_the_start_does_not_end_the_node(tmp_path: Path) -> None:
+    """The process reads its configuration from a pipe, so that it is known to be in its start."""
+    config = tmp_path / "config.yaml"
+    os.mkfifo(config)
+    command = [sys.executable, "-m", "node", "serve", "--config", str(config)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as node:
+        with config.open("w") as pipe:  # returns when the node has opened it
+            node.send_signal(signal.SIGHUP)
+            pipe.write("storage: {rooot: nowhere}")
+        error = node.stderr.read()
+        assert node.wait() == 2, "it goes on to the mistake"
+    assert "rooot" in error
+
+
+def test_a_hangup_during_the_start_is_done_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path | None] = []
+    reload = threading.Event()
+    reload.set()
+    numbers = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+
+    def reread(_now: Config, path: Path | None) -> None:
+        asked.append(path)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(supervisor, "reread", reread)
+    program = RoleProgram(role="web", program=("sh", "-c", _READY + "exec sleep 60"))
+    config = Config(storage=StorageConfig(root=tmp_path / "root"))
+    try:
+        assert supervisor.run_node(config, tmp_path / "c.yaml", ["web"], [program], reload=reload) == 0
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    assert asked == [tmp_path / "c.yaml"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydicom import dcmread
 
 from node.config import Config, DestinationConfig
+from node.deliver.clock_watch import ClockWatch
 from node.deliver.dispatch import Dispatcher, OnOutcome
 from node.deliver.outbox import Outbox
 from node.deliver.retention import Find, Retention
@@ -88,6 +89,7 @@ class QuietNode:
         self.run: Callable[[JobInput], PipelineOutput] = make_result
         self.ask_archive: Callable[[Path, Config], PriorAnswer | None] = lambda image, config: None
         self.owner = 0
+        self.jumped_s = 0.0
         self._wire()
 
     def _wire(self) -> None:
@@ -101,6 +103,8 @@ class QuietNode:
             rules=self.config.rules, settings_digest=self.config.method_digest(), method_version="1",
             clock=self.clock,
         )  # fmt: skip
+        self.watch = ClockWatch(self.ledger.removals, self.clock, self.steady_s)
+        self.watch.held_until()
         self.reconciler = Reconciler(self.ledger, self.bell, self.config, self.clock)
         self.workshop = Workshop(
             ledger=self.ledger, outbox=self.outbox, locate=self.spool.find, run=self._run,
@@ -112,12 +116,17 @@ class QuietNode:
             uniform=lambda low, high: high,
         )  # fmt: skip
 
+    def steady_s(self) -> float:
+        """Monotonic seconds: those that the clock passed, not those that it jumped."""
+        return self.clock.now.timestamp() - self.jumped_s
+
     def retention(self, find: Find) -> Retention:
         """Retention as ``node.app`` wires it, on this node's clock."""
         return Retention(
             removals=self.ledger.removals, deliveries=self.ledger.deliveries, commitments=self.ledger.commitments,
             outbox=self.outbox, spool=self.spool, config=self.config.retention, destinations=self.config.destinations,
             message_receivers=frozenset(m.name for m in self.config.messages), find=find, clock=self.clock,
+            watch=self.watch,
         )  # fmt: skip
 
     def _run(self, job: JobInput) -> PipelineOutput:

@@ -51,8 +51,10 @@ def test_the_same_again_changes_nothing(spool: Spool, tmp_path: Path) -> None:
     before = spool.inbox()
     assert arrive(spool, DATA).keep() is Kept.KNOWN
     assert spool.inbox() == before
-    spool.admit("1.2.3.4")
+    admitted = spool.admit("1.2.3.4")
+    os.utime(admitted, (1000, 1000))
     assert arrive(spool, DATA).keep() is Kept.KNOWN
+    assert admitted.stat().st_mtime > 1000, "retention counts from when it last came"
     assert everything_under(tmp_path) == [str(spool.find("1.2.3.4").relative_to(tmp_path))]
 
 

@@ -286,3 +286,21 @@ def test_an_image_that_the_disk_does_not_give_is_not_set_aside(quiet_node, study
     assert quiet_node.assembler.step() == 1
     assert [line.n_instances for line in quiet_node.jobs()] == [8]
     assert not list(quiet_node.spool.unreadable_folder.iterdir())
+
+
+def test_a_file_that_cannot_be_read_is_said_once_and_then_at_intervals(quiet_node, study, caplog) -> None:
+    caplog.set_level("INFO", logger="ironnode")
+
+    def said() -> list[str]:
+        return [r.fields["sop_instance_uid"] for r in caplog.records if r.event == "storage_trouble"]
+
+    (quiet_node.spool.inbox_folder / "1.2.9.dcm").mkdir()
+    quiet_node.receive(study)
+    quiet_node.steps(10, each_s=1)
+    assert said() == ["1.2.9"]
+    assert len(quiet_node.jobs()) == 1, "the others are not kept waiting"
+    quiet_node.steps(3, each_s=150)
+    assert said() == ["1.2.9"] * 2
+    quiet_node.clock.pass_s(-86400)  # set back
+    quiet_node.assembler.step()
+    assert said() == ["1.2.9"] * 3
