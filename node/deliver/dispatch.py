@@ -67,14 +67,13 @@ class Dispatcher:
 
     def _unfit(self, delivery: Delivery) -> str | None:
         """Why a delivery's file cannot be sent, or ``None``."""
-        if not self._path(delivery).is_file():
-            return "its file is gone from the outbox"
-        if delivery.role == REJECTION_ROLE:
+        damage = self.outbox.damage(delivery.job_id, delivery.file)
+        if damage is None and delivery.role == REJECTION_ROLE:
             try:
                 self._rejected(delivery)
             except (InputError, StorageError, *ODD_DATA):
                 return "its file in the outbox is no rejection note that can be read"
-        return None
+        return damage
 
     def _rejected(self, note: Delivery) -> frozenset[str]:
         return rejected_uids(read_dataset(self._path(note)))
