@@ -66,10 +66,11 @@ class RunFolder:
         return found
 
     def roles_alive(self) -> dict[str, bool]:
-        """Of every role that was announced, whether its process is there."""
+        """Of every role that was announced, whether its process is there and does its work: it announced no faults."""
         announced = {path.stem for path in self.folder.glob("*.json")} - {"config"}
         expected = set((self.facts("node") or {}).get("roles", ()))  # one that died has withdrawn its own file
-        return {role: _alive((self.facts(role) or {}).get("pid")) for role in sorted(announced | expected)}
+        found = {role: self.facts(role) or {} for role in sorted(announced | expected)}
+        return {role: "faults" not in facts and _alive(facts.get("pid")) for role, facts in found.items()}
 
 
 def gateway_name(config: Config) -> str | None:

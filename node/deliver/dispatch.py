@@ -12,8 +12,9 @@ from pathlib import Path
 from node.config import DestinationConfig, Receiver
 from node.deliver.backoff import full_jitter_s
 from node.deliver.outbox import Outbox, plan_alternative
-from node.errors import PeerError
+from node.errors import InputError, PeerError, StorageError
 from node.intake.headers import read_dataset
+from node.intake.tags import ODD_DATA
 from node.jobs.deliveries import Delivery, DeliveryBook, DeliveryTrial
 from node.jobs.order import Turn
 from node.model import StoreOutcome, StoreStatus
@@ -47,14 +48,35 @@ class Dispatcher:
         """
         if not isinstance(destination, DestinationConfig):
             self.book.drop_overtaken(destination.name, self.clock())
-        due = self._in_turn(self.book.due(destination.name, self.clock(), _OBJECTS_AT_ONCE), destination)
-        present = {self.outbox.path(d.job_id) / d.file: d for d in due}
-        gone = [path for path in present if not path.is_file()]
-        if gone:
-            self._postpone([present.pop(path) for path in gone], destination, "its file is gone from the outbox")
-        if not present:
-            return 0
-        return self._send(present, destination)
+        due = self.book.due(destination.name, self.clock(), _OBJECTS_AT_ONCE)
+        present = {self._path(d): d for d in self._in_turn(self._sound(due, destination), destination)}
+        return self._send(present, destination) if present else 0
+
+    def _path(self, delivery: Delivery) -> Path:
+        return self.outbox.path(delivery.job_id) / delivery.file
+
+    def _sound(self, due: Sequence[Delivery], destination: Receiver) -> list[Delivery]:
+        """``due`` without those whose file cannot be sent: one bad file holds nobody else back."""
+        found = [(delivery, self._unfit(delivery)) for delivery in due]
+        for why in sorted({why for _, why in found if why is not None}):
+            unfit = [delivery for delivery, reason in found if reason == why]
+            self._postpone(unfit, destination, why)
+            jobs = sorted({delivery.job_id for delivery in unfit})
+            emit(Event.DELIVERY_FAILED, destination=destination.name, objects=len(unfit), detail=why, job_ids=jobs)
+        return [delivery for delivery, why in found if why is None]
+
+    def _unfit(self, delivery: Delivery) -> str | None:
+        """Why a delivery's file cannot be sent, or ``None``."""
+        damage = self.outbox.damage(delivery.job_id, delivery.file)
+        if damage is None and delivery.role == REJECTION_ROLE:
+            try:
+                self._rejected(delivery)
+            except (InputError, StorageError, *ODD_DATA):
+                return "its file in the outbox is no rejection note that can be read"
+        return damage
+
+    def _rejected(self, note: Delivery) -> frozenset[str]:
+        return rejected_uids(read_dataset(self._path(note)))
 
     def _in_turn(self, due: Sequence[Delivery], destination: Receiver) -> list[Delivery]:
         """``due`` without rejection notes whose turn it is not."""
@@ -67,10 +89,9 @@ class Dispatcher:
         return [delivery for delivery, turn in turns if turn is Turn.NOW]
 
     def _turn(self, delivery: Delivery) -> Turn:
-        path = self.outbox.path(delivery.job_id) / delivery.file
-        if delivery.role != REJECTION_ROLE or not path.is_file():
+        if delivery.role != REJECTION_ROLE:
             return Turn.NOW
-        return self.book.turn(delivery, rejected_uids(read_dataset(path)))
+        return self.book.turn(delivery, self._rejected(delivery))
 
     def _send(self, files: dict[Path, Delivery], destination: Receiver) -> int:
         answered: dict[Path, StoreOutcome] = {}

@@ -1,5 +1,6 @@
 """Result sets on disk: one folder a job, whole or absent, never changed once it stands."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -18,6 +19,8 @@ from node.model import PipelineOutput
 
 RECORD_FILE = "result.json"
 TEXT_FILE = "report.txt"
+DIGESTS_FILE = "SHA256SUMS"
+"""SHA-256 of every other file of a result folder, as ``sha256sum --check`` reads it."""
 _TEMPORARY = ".new-"
 _REMOVED_FILE = "removed.txt"
 _STAYING = frozenset({RECORD_FILE, TEXT_FILE, _REMOVED_FILE})  # small, and no object
@@ -48,6 +51,20 @@ class Outbox:
             raise StorageError(f"{file}: cannot be read: {error}") from error
         return record
 
+    def damage(self, job_id: str, file: str) -> str | None:
+        """Why an object's file is not to be sent, or ``None``: it is gone, or not what was put here."""
+        folder = self.path(job_id)
+        try:
+            with (folder / file).open("rb") as opened:
+                found = hashlib.file_digest(opened, "sha256").hexdigest()
+            digests = (folder / DIGESTS_FILE).read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            # A folder of an earlier version has no digests.
+            return None if error.filename == str(folder / DIGESTS_FILE) else "its file is gone from the outbox"
+        except (OSError, UnicodeDecodeError) as error:
+            return f"its file in the outbox cannot be read: {type(error).__name__}"
+        return None if _line(found, file) in digests.splitlines() else "its file in the outbox is damaged (SHA-256)"
+
     def put(self, job_id: str, output: PipelineOutput) -> bool:
         """Make a result set durable; ``False`` when one with other content stands already, which is kept.
 
@@ -55,17 +72,19 @@ class Outbox:
             StorageError: the disk refused.
         """
         final = self.path(job_id)
+        digests = [_line(hashlib.sha256(data).hexdigest(), name) for name, data in sorted(output.files.items())]
+        files = {**output.files, DIGESTS_FILE: "".join(f"{line}\n" for line in digests).encode()}
         if final.is_dir():
-            return _same(final, output.files)
+            return _same(final, files)
         temporary = self._folder / f"{_TEMPORARY}{job_id}-{uuid.uuid4().hex}"
         try:
-            _write_folder(temporary, output.files)
+            _write_folder(temporary, files)
             temporary.rename(final)
             flush_folder(self._folder)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
             if final.is_dir():  # another worker, whose lease we lost or took, was first
-                return _same(final, output.files)
+                return _same(final, files)
             raise storage_error(error, f"{final} cannot be written") from error
         return True
 
@@ -161,6 +180,10 @@ def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         write_flushed(path, data)
     for made in sorted(folders, reverse=True):
         flush_folder(made)
+
+
+def _line(digest: str, name: str) -> str:
+    return f"{digest}  {name}"
 
 
 def _size(path: Path) -> int:

@@ -38,7 +38,8 @@ def find_troubles(node: Node, now: datetime) -> list[Trouble]:
 def _of_status(status: NodeStatus, storage: StorageConfig, settings: NotifyConfig, now: datetime) -> Iterator[Trouble]:
     for role, alive in status.roles.items():
         if not alive:
-            yield Trouble(kind="role_down", subject=role, text=f"the process {role} is not running")
+            text = f"the process {role} is not running, or a fault keeps it from its work"
+            yield Trouble(kind="role_down", subject=role, text=text)
     level = disk_level(status.free_mib, storage)
     if level is not DiskLevel.OK:
         yield Trouble(kind="disk_low", subject=f"storage {level}", text=disk_words(status.free_mib, storage))

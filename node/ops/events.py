@@ -28,6 +28,8 @@ class Event(StrEnum):
     DUTY_TAKEN = "duty_taken"  # several gateways share the ledger, and this process plays the role now
     DUTY_LOST = "duty_lost"  # it cannot know any more that it alone does; it ends, and waits for its turn again
     ROLE_DIED = "role_died"  # a process ended by itself; it is started again
+    ROLE_FAULT = "role_fault"  # a step of a role fails by a fault of the software; it is tried again
+    ROLE_FAULT_OVER = "role_fault_over"  # it works again
     LISTENER_OPEN = "listener_open"  # the allow-list lets anybody store
     ASSOCIATION_ENDED = "association_ended"  # a sender is gone; what it stored, in numbers
     ASSOCIATION_REJECTED = "association_rejected"  # a caller was not let in; the reason says why
@@ -138,7 +140,7 @@ _WARNINGS = frozenset(
 _ERRORS = frozenset(
     {
         *(Event.JOB_PARKED, Event.STUDY_FAILED, Event.STORAGE_TROUBLE, Event.CERTIFICATE_UNUSABLE),
-        *(Event.AUDIT_FAILED, Event.SELF_TEST_FAILED),
+        *(Event.AUDIT_FAILED, Event.SELF_TEST_FAILED, Event.ROLE_FAULT),
     }
 )
 

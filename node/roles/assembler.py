@@ -1,14 +1,11 @@
 """The assembler role: arrivals to jobs, and (in a thread of its own) the reconciler."""
 
-import logging
 import threading
 from collections.abc import Callable
 
 from node.app import open_node
-from node.errors import StorageError
 from node.jobs.celery_queue import Doorbell
 from node.jobs.reconcile import Reconciler
-from node.ops.events import Event, emit
 from node.roles.stage import Stage
 
 _LOOK_EVERY_S = 0.2
@@ -34,22 +31,22 @@ def play(stage: Stage) -> None:
             reconciler.step()
 
         ringing = threading.Thread(
-            target=repeat, args=(stage, reconcile, made, _RECONCILE_EVERY_S), name="reconciler", daemon=True
+            target=repeat,
+            args=(stage, "reconcile", reconcile, made, _RECONCILE_EVERY_S),
+            name="reconciler",
+            daemon=True,
         )
         ringing.start()
         stage.ready()
-        repeat(stage, assemble, stage.stop, _LOOK_EVERY_S)
+        repeat(stage, "assemble", assemble, stage.stop, _LOOK_EVERY_S)
         made.set()
         ringing.join()
         bell.close()
 
 
-def repeat(stage: Stage, step: Callable[[], object], wake: threading.Event, every_s: float) -> None:
+def repeat(stage: Stage, name: str, step: Callable[[], object], wake: threading.Event, every_s: float) -> None:
     """Do ``step`` until told to stop: every ``every_s`` seconds, or as soon as ``wake`` is set."""
     while not stage.stop.is_set():
-        try:
-            step()
-        except StorageError as error:  # full disk, locked ledger: what is left undone is done in a later step
-            emit(Event.STORAGE_TROUBLE, logging.ERROR, role=stage.role, error=str(error))
+        if not stage.does(name, step):
             stage.stop.wait(_AFTER_TROUBLE_S)
         wake.wait(every_s)

@@ -1,6 +1,5 @@
 """The deliverer role: sends, asks for storage commitment, removes; a thread for each errand, so that none waits."""
 
-import logging
 import random
 import threading
 from collections.abc import Callable, Sequence
@@ -16,12 +15,10 @@ from node.dimse.commitment import REPORT_WAIT_S, KeepReport, ask
 from node.dimse.holdings import Inquiry
 from node.dimse.scu import Peer
 from node.dimse.scu import send as send_files
-from node.errors import StorageError
 from node.jobs.commitment_files import CommitmentFiles
 from node.jobs.deliveries import DeliveryBook
 from node.model import SopReference, StoreOutcome
 from node.ops.disk_watch import DiskWatch
-from node.ops.events import Event, emit
 from node.roles.stage import Stage
 
 _LOOK_EVERY_S = 0.5
@@ -113,18 +110,19 @@ def deliver(stage: Stage, dispatcher: Dispatcher, committer: Committer, retentio
     receivers = {r.name: r for r in stage.config.receivers}
     errands = _Errands(stage)
     watch = DiskWatch(stage.config.storage, partial(free_mib, stage.config.storage.root))
+
+    def look() -> None:
+        committer.take_answers()
+        for name in dispatcher.book.due_destinations(dispatcher.clock()):
+            if name in receivers:
+                errands.run(f"to-{name}", partial(dispatcher.deliver_due, receivers[name]))
+        for name in committer.due_destinations(destinations.values()):
+            errands.run(f"commit-{name}", partial(committer.ask_due, destinations[name]))
+
     while not stage.stop.wait(_LOOK_EVERY_S):
         errands.run("disk", watch.look, _LOOK_AT_DISK_EVERY_S)
         errands.run("retention", retention.step, _RETENTION_EVERY_S)
-        try:
-            committer.take_answers()
-            for name in dispatcher.book.due_destinations(dispatcher.clock()):
-                if name in receivers:
-                    errands.run(f"to-{name}", partial(dispatcher.deliver_due, receivers[name]))
-            for name in committer.due_destinations(destinations.values()):
-                errands.run(f"commit-{name}", partial(committer.ask_due, destinations[name]))
-        except StorageError as error:
-            _tell(stage, error)
+        stage.does("look", look)
 
 
 class _Errands:
@@ -138,18 +136,11 @@ class _Errands:
         """Start an errand, unless the last of its name is still under way, or was a moment ago."""
         running = self._threads.get(name)
         if running is None or not running.is_alive():
-            thread = threading.Thread(target=self._run, args=(errand, then_wait_s), name=name, daemon=True)
+            thread = threading.Thread(target=self._run, args=(name, errand, then_wait_s), name=name, daemon=True)
             self._threads[name] = thread
             thread.start()
 
-    def _run(self, errand: Errand, then_wait_s: float) -> None:
-        try:
-            errand()
-        except StorageError as error:
-            _tell(self._stage, error)
+    def _run(self, name: str, errand: Errand, then_wait_s: float) -> None:
+        if not self._stage.does(name, errand):
             then_wait_s = max(then_wait_s, _AFTER_TROUBLE_S)
         self._stage.stop.wait(then_wait_s)
-
-
-def _tell(stage: Stage, error: StorageError) -> None:
-    emit(Event.STORAGE_TROUBLE, logging.ERROR, role=stage.role, error=str(error))

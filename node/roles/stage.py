@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from node.config import Config, load_config
-from node.errors import IronnodeError, StorageError
+from node.errors import IronnodeError, StorageError, fault_text
 from node.jobs.broker import EmbeddedBroker
 from node.ops.audit import audit_events
 from node.ops.events import Event, configure_logging, emit
@@ -35,6 +35,9 @@ class Stage:
     run: RunFolder
     stop: threading.Event = field(default_factory=threading.Event)
     fence: "Fence | None" = None  # of a role that only one gateway plays at a time
+    _facts: dict[str, Any] = field(default_factory=dict)
+    _faults: dict[str, str] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # steps may run side by side
 
     def ready(self, **facts: Any) -> None:
         """Tell the supervisor (and whoever looks) that the role does its work now.
@@ -45,8 +48,47 @@ class Stage:
         gc.collect()
         gc.freeze()
         gc.collect()  # of what is left: the next one is put off by its number
-        self.run.announce(self.role, **facts)
+        with self._lock:
+            self._facts.clear()
+            self._facts.update(facts)
+            self._announce()
         emit(Event.ROLE_STARTED, role=self.role, **facts)
+
+    def does(self, name: str, step: Callable[[], object]) -> bool:
+        """Do one step of the role's work, of which ``name`` is the kind; whether it came to its end.
+
+        What goes wrong is logged. After a fault of the software the role does not count as working
+        (``RunFolder.roles_alive``) until a step of the same kind comes to its end.
+        """
+        try:
+            step()
+        except StorageError as error:  # full disk, locked ledger: what is left undone is done in a later step
+            emit(Event.STORAGE_TROUBLE, logging.ERROR, role=self.role, error=str(error))
+            return False
+        except Exception as error:  # noqa: BLE001 - the edge of a role: a thread must not end in silence
+            self._note(name, str(error) if isinstance(error, IronnodeError) else fault_text(error))
+            return False
+        self._note(name, None)
+        return True
+
+    def _note(self, name: str, fault: str | None) -> None:
+        with self._lock:
+            if self._faults.get(name) == fault:
+                return
+            if fault is None:
+                self._faults.pop(name)
+                emit(Event.ROLE_FAULT_OVER, role=self.role, step=name)
+            else:
+                self._faults[name] = fault
+                emit(Event.ROLE_FAULT, role=self.role, step=name, error=fault)
+            try:
+                self._announce()
+            except StorageError as error:
+                emit(Event.STORAGE_TROUBLE, logging.ERROR, role=self.role, error=str(error))
+
+    def _announce(self) -> None:
+        faults = {"faults": self._faults} if self._faults else {}
+        self.run.announce(self.role, **self._facts, **faults)
 
     def stop_on_signals(self) -> None:
         """SIGTERM and SIGINT set ``stop``."""

@@ -132,7 +132,9 @@ def _by_peer(name: str, text: str, numbers: dict[str, int]) -> Metric:
 
 def _roles_and_disk(node: Node) -> Iterator[Metric]:
     storage = node.config.storage
-    roles = GaugeMetricFamily("ironnode_role_alive", "1 while the process of a role is there", labels=["role"])
+    roles = GaugeMetricFamily(
+        "ironnode_role_alive", "1 while the process of a role is there and works", labels=["role"]
+    )
     for role, alive in gateway_run(node.config).roles_alive().items():
         roles.add_metric([role], alive)
     yield roles

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,28 @@ def test_a_refused_object_holds_nobody_back_and_is_tried_for_ever(node) -> None:
     node.archive.refuse = lambda path: None
     node.clock.pass_s(900)
     assert node.dispatcher.deliver_due(PACS) == 1
+
+
+def test_a_damaged_object_is_not_sent_until_its_file_is_put_back(node, tmp_path, caplog) -> None:
+    (job,) = node.jobs()
+    page, report = (node.outbox.path(job.job_id) / "dicom" / name for name in ("0.dcm", "2.dcm"))
+    sound = {path: path.read_bytes() for path in (page, report)}
+    page.write_bytes(sound[page][:-20])
+    report.write_bytes(sound[report][:-1] + bytes([sound[report][-1] ^ 1]))
+    with StorePeer(tmp_path / "pacs") as peer, caplog.at_level("INFO", logger="ironnode"):
+        destination = PACS.model_copy(update={"port": peer.port})
+        over_dicom = replace(node.dispatcher, send=sender(node.config, node.ledger.deliveries))
+        assert over_dicom.deliver_due(destination) == 1
+        (backlog,) = node.ledger.deliveries.backlogs()
+        assert (backlog.pending, backlog.last_detail) == (2, "its file in the outbox is damaged (SHA-256)")
+        (told,) = (r.fields for r in caplog.records if r.message == "delivery_failed")
+        assert (told["objects"], told["detail"], told["job_ids"]) == (2, backlog.last_detail, [job.job_id])
+        assert len(peer.files()) == 1
+        for path, content in sound.items():
+            path.write_bytes(content)
+        node.clock.pass_s(PACS.retry_max_s)
+        assert over_dicom.deliver_due(destination) == 2
+        assert len(peer.files()) == 3
 
 
 def test_a_sop_class_that_is_never_taken_is_told_once_and_not_tried_again(node, caplog) -> None:

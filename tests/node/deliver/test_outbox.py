@@ -1,11 +1,12 @@
 """Result folders: whole or absent, and never changed once they stand."""
 
 import json
+import subprocess
 
 import pytest
 
 from node.config import DestinationConfig
-from node.deliver.outbox import Outbox, plan_deliveries
+from node.deliver.outbox import DIGESTS_FILE, Outbox, plan_deliveries
 from node.errors import StorageError
 from node.intake.durable_io import DurableIo
 from node.model import PipelineOutput
@@ -33,6 +34,27 @@ def test_a_result_set_is_read_back_as_written(outbox) -> None:
     assert outbox.record("job") == output().record
     assert (outbox.path("job") / "dicom" / "0.dcm").read_bytes() == b"0"
     assert outbox.job_ids() == ["job"]
+
+
+def test_digests_are_those_that_sha256sum_checks(outbox) -> None:
+    outbox.put("job", output())
+    check = ["sha256sum", "--check", "--strict", DIGESTS_FILE]
+    good = subprocess.run(check, cwd=outbox.path("job"), capture_output=True, text=True, check=True)
+    assert good.stdout.splitlines() == ["dicom/0.dcm: OK", "result.json: OK"]
+    assert outbox.damage("job", "dicom/0.dcm") is None
+
+
+def test_a_file_that_changed_is_gone_or_was_never_put_here_is_damage(outbox) -> None:
+    outbox.put("job", output())
+    file = outbox.path("job") / "dicom" / "0.dcm"
+    file.write_bytes(b"1")
+    assert outbox.damage("job", "dicom/0.dcm") == "its file in the outbox is damaged (SHA-256)"
+    file.with_name("1.dcm").write_bytes(b"0")
+    assert outbox.damage("job", "dicom/1.dcm") == "its file in the outbox is damaged (SHA-256)"
+    file.unlink()
+    assert outbox.damage("job", "dicom/0.dcm") == "its file is gone from the outbox"
+    file.mkdir()
+    assert outbox.damage("job", "dicom/0.dcm") == "its file in the outbox cannot be read: IsADirectoryError"
 
 
 def test_the_first_result_set_stands(outbox) -> None:
@@ -69,7 +91,7 @@ def test_every_file_and_folder_is_flushed_before_the_folder_gets_its_name(outbox
     monkeypatch.setattr(DurableIo, "flush_file", file)
     monkeypatch.setattr(DurableIo, "flush_folder", folder)
     outbox.put("job", output())
-    assert done == ["file", "file", "folder", "folder", "named"]
+    assert done == ["file", "file", "file", "folder", "folder", "named"]
 
 
 def test_leftovers_of_a_killed_worker_are_swept_when_old(outbox, tmp_path) -> None:

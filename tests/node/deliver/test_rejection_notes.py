@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorage
 
 from node.config import Config, DestinationConfig
+from node.deliver.outbox import DIGESTS_FILE
 from node.jobs.overview import Overview
 from node.model import DeliveryState, EarlierResult, JobInput, PipelineOutput, StoreStatus
 from quant.result import ResultObject
@@ -116,3 +117,24 @@ def test_notes_come_after_what_they_name_and_never_for_what_was_not_sent(node: Q
     lines = {line.job_id: line for line in node.jobs()}
     assert (lines[second].n_sent, lines[second].n_deliveries) == (4, 5)  # its own report is of a class that is refused
     assert {d.state for d in node.ledger.deliveries.of_job(first)} == {sent, DeliveryState.UNSUPPORTED}
+
+
+def test_a_note_that_is_cut_off_on_the_disk_holds_nobody_else_back(node: QuietNode, tmp_path: Path, caplog) -> None:
+    first = write_study(tmp_path / "first")
+    node.measured(first[:-1])
+    rounds(node, 1)
+    second = node.measured(first[-1:])
+    rejections = [d for d in node.ledger.deliveries.of_job(second) if d.role == "rejection"]
+    note_file = node.outbox.path(second) / rejections[0].file
+    (node.outbox.path(second) / DIGESTS_FILE).unlink()  # as in a folder of an earlier version
+    note_file.write_bytes(note_file.read_bytes()[:300])
+    other = node.measured(write_study(tmp_path / "second", 2))
+    with caplog.at_level("INFO", logger="ironnode"):
+        rounds(node, 2)
+    states = {d.file: d.state for d in node.ledger.deliveries.of_job(second)}
+    assert [file for file, state in states.items() if state == DeliveryState.PENDING] == [rejections[0].file]
+    assert {d.state for d in node.ledger.deliveries.of_job(other)} == {DeliveryState.SENT}
+    (backlog,) = node.ledger.deliveries.backlogs()
+    assert (backlog.pending, backlog.last_detail) == (1, "its file in the outbox is no rejection note that can be read")
+    told = [r.fields for r in caplog.records if r.message == "delivery_failed"]
+    assert {(line["detail"], *line["job_ids"]) for line in told} == {(backlog.last_detail, second)}

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from node.app import open_node
 from node.config import Config, DestinationConfig, Hl7Receiver, RetentionConfig, StorageConfig
 from node.deliver import retention as retention_module
+from node.deliver.outbox import DIGESTS_FILE
 from node.deliver.retention import Retention
 from node.errors import InputError, PeerError, StorageError
 from node.intake.file_meta import decode_file_meta, head_bytes
@@ -62,7 +63,12 @@ class Bench:
         return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
     def is_whole(self) -> bool:
-        return self.spooled() == 8 and self.left() == {"result.json", "dicom", *(f"dicom/{n}.dcm" for n in range(3))}
+        return self.spooled() == 8 and self.left() == {
+            "result.json",
+            DIGESTS_FILE,
+            "dicom",
+            *(f"dicom/{n}.dcm" for n in range(3)),
+        }
 
 
 @pytest.fixture

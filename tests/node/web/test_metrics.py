@@ -208,7 +208,7 @@ tests:
         alertname: IronnodeRoleDown
         exp_alerts:
           - exp_labels: {{severity: critical, role: worker}}
-            exp_annotations: {{summary: The process worker is not running}}
+            exp_annotations: {{summary: "The process worker is not running, or a fault keeps it from its work"}}
       - {{eval_time: 1m, alertname: IronnodeResultUntold, exp_alerts: []}}
       - eval_time: 5m
         alertname: IronnodeResultUntold
