@@ -108,7 +108,11 @@ def test_each_older_version_is_brought_up_with_a_copy_of_what_it_was(node, versi
     new |= {"destinations": None} if version < 5 else {}
     new |= {"self_test": 0} if version < 4 else {}
     assert [{name: row.pop(name) for name in new} for row in after["job"]] == [new] * len(before["job"])
-    assert after.pop("meta") == [{"key": "ledger_version", "value": str(schema.LEDGER_VERSION)}]
+    facts = {row["key"]: row["value"] for row in before["meta"]}
+    assert {row["key"]: row["value"] for row in after.pop("meta")} == {
+        **facts,
+        "ledger_version": str(schema.LEDGER_VERSION),
+    }
     assert {name: after[name] for name in before if name != "meta"} == {
         name: lines for name, lines in before.items() if name != "meta"
     }
