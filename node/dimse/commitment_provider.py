@@ -99,7 +99,7 @@ def _send(peer: Peer, data: Dataset, event_type: int, calling_ae_title: str) -> 
         )
         response = association.request(association.accepted[context], command, encode_for(context, data))
         if not is_success(response.status):
-            raise PeerError(f"{peer}: answered the report with {describe(response.status, response.comment)}")
+            raise PeerError(f"{peer}: answered the report with {describe(response.status)}")
 
 
 def _request(event: evt.Event) -> tuple[str, list[SopReference]]:
