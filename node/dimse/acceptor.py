@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Protocol
 
-from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.acse import ACSE
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
-from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 
@@ -32,9 +30,10 @@ _IDLE_WAIT_S = 0.5
 
 @dataclass(kw_only=True)
 class Report:
-    """A storage commitment report to send to the caller; ``elsewhere`` is done when it was not taken here."""
+    """A storage commitment report to send to the caller, in the transfer syntax of its context; ``elsewhere`` is done
+    when it was not taken here."""
 
-    data: Dataset
+    encoded: bytes
     event_type: int
     context_id: int
     elsewhere: Callable[[], None]
@@ -229,15 +228,12 @@ class StoringAssociation(Association):
     def _send_reports(self) -> None:
         """Send the reports of requests that were just answered."""
         for report in [r for r in self.reports if r.message_id is None and self.is_established]:
-            syntax = self._accepted_cx[report.context_id].transfer_syntax[0]
-            encoded = encode(report.data, syntax.is_implicit_VR, syntax.is_little_endian)
-            assert encoded is not None, "UIDs that were decoded before"
             report.message_id = self._next_report_id = self._next_report_id % 0xFFFF + 1
             message = N_EVENT_REPORT()
             message.MessageID, message.EventTypeID = report.message_id, report.event_type
             message.AffectedSOPClassUID = COMMITMENT_SOP_CLASS
             message.AffectedSOPInstanceUID = COMMITMENT_SOP_INSTANCE
-            message.EventInformation = BytesIO(encoded)
+            message.EventInformation = BytesIO(report.encoded)
             self.dimse.send_msg(message, report.context_id)
 
     def _note_answer(self, answer: N_EVENT_REPORT) -> None:
