@@ -22,7 +22,6 @@ from node.dimse.contexts import COMMITMENT_SOP_CLASS, COMMITMENT_SOP_INSTANCE
 from node.dimse.status import Status
 from node.dimse.store import Caller, Negotiated, StoreProvider
 from node.dimse.upper_layer import PromptSocket, StreamingProvider
-from node.ops.events import Event, emit
 from node.tls import tls_fault
 
 _IDLE_WAIT_S = 0.5
@@ -59,6 +58,9 @@ class Admission(Protocol):
 
     def enter(self, association: "StoringAssociation", caller: Caller) -> Rejection | None:
         """Why this association is rejected; None admits it."""
+
+    def tls_failed(self, address: str, text: str) -> None:
+        """A caller and this port did not come together over TLS."""
 
     def leave(self, association: "StoringAssociation", caller: Caller | None) -> None:
         """The connection is gone; ``caller`` is None when no association was ever requested on it."""
@@ -195,7 +197,7 @@ class StoringAssociation(Association):
             self._tell_tls("it speaks TLS, and this port does not (receive.tls)")
 
     def _tell_tls(self, text: str) -> None:
-        emit(Event.TLS_FAILED, address=self.address, text=text)
+        self._admission.tls_failed(self.address, text)
 
     def end(self) -> None:
         """Abort, once the TLS handshake is over or cut off."""
