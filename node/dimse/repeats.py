@@ -40,7 +40,7 @@ class Repeats:
             if key not in self._open and len(self._open) >= _MOST_APART:
                 address, fields = _OTHERS, {}
                 key = (event, address, text, "")
-            shown = {**fields, "address": address, "text": text}
+            shown: dict[str, Any] = {**fields, "address": address, "text": text}
             known = self._open.get(key)
             if known is not None:
                 known.count, known.fields = known.count + 1, shown
