@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Protocol
 
-from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.acse import ACSE
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
-from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation
 
@@ -24,7 +22,6 @@ from node.dimse.contexts import COMMITMENT_SOP_CLASS, COMMITMENT_SOP_INSTANCE
 from node.dimse.status import Status
 from node.dimse.store import Caller, Negotiated, StoreProvider
 from node.dimse.upper_layer import PromptSocket, StreamingProvider
-from node.ops.events import Event, emit
 from node.tls import tls_fault
 
 _IDLE_WAIT_S = 0.5
@@ -32,9 +29,10 @@ _IDLE_WAIT_S = 0.5
 
 @dataclass(kw_only=True)
 class Report:
-    """A storage commitment report to send to the caller; ``elsewhere`` is done when it was not taken here."""
+    """A storage commitment report to send to the caller, in the transfer syntax of its context; ``elsewhere`` is done
+    when it was not taken here."""
 
-    data: Dataset
+    encoded: bytes
     event_type: int
     context_id: int
     elsewhere: Callable[[], None]
@@ -60,6 +58,9 @@ class Admission(Protocol):
 
     def enter(self, association: "StoringAssociation", caller: Caller) -> Rejection | None:
         """Why this association is rejected; None admits it."""
+
+    def tls_failed(self, address: str, text: str) -> None:
+        """A caller and this port did not come together over TLS."""
 
     def leave(self, association: "StoringAssociation", caller: Caller | None) -> None:
         """The connection is gone; ``caller`` is None when no association was ever requested on it."""
@@ -196,7 +197,7 @@ class StoringAssociation(Association):
             self._tell_tls("it speaks TLS, and this port does not (receive.tls)")
 
     def _tell_tls(self, text: str) -> None:
-        emit(Event.TLS_FAILED, address=self.address, text=text)
+        self._admission.tls_failed(self.address, text)
 
     def end(self) -> None:
         """Abort, once the TLS handshake is over or cut off."""
@@ -229,15 +230,12 @@ class StoringAssociation(Association):
     def _send_reports(self) -> None:
         """Send the reports of requests that were just answered."""
         for report in [r for r in self.reports if r.message_id is None and self.is_established]:
-            syntax = self._accepted_cx[report.context_id].transfer_syntax[0]
-            encoded = encode(report.data, syntax.is_implicit_VR, syntax.is_little_endian)
-            assert encoded is not None, "UIDs that were decoded before"
             report.message_id = self._next_report_id = self._next_report_id % 0xFFFF + 1
             message = N_EVENT_REPORT()
             message.MessageID, message.EventTypeID = report.message_id, report.event_type
             message.AffectedSOPClassUID = COMMITMENT_SOP_CLASS
             message.AffectedSOPInstanceUID = COMMITMENT_SOP_INSTANCE
-            message.EventInformation = BytesIO(encoded)
+            message.EventInformation = BytesIO(report.encoded)
             self.dimse.send_msg(message, report.context_id)
 
     def _note_answer(self, answer: N_EVENT_REPORT) -> None:

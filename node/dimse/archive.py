@@ -17,7 +17,7 @@ from node.dimse.contexts import STUDY_ROOT_FIND
 from node.dimse.move_listener import MoveListener
 from node.dimse.requestor import Peer
 from node.dimse.scu import accepted_classes
-from node.dimse.status import Status
+from node.dimse.status import Status, describe
 from node.errors import PeerError
 from node.tls import caller_context
 
@@ -267,8 +267,7 @@ class _Visit:
         if status.Status in _PENDING:
             return True
         if status.Status != Status.SUCCESS:
-            why = f": {status.ErrorComment}" if status.get("ErrorComment") else ""
-            raise PeerError(f"{self._peer}: answered {service} with status {status.Status:04X}{why}")
+            raise PeerError(f"{self._peer}: answered {service} with {describe(status.Status)}")
         return False
 
 

@@ -62,7 +62,7 @@ def ask(
         information = encode_for(context, _request(transaction_uid, references))
         response = association.request(association.accepted[context], command, information)
         if not is_success(response.status):
-            raise PeerError(f"{peer}: answered the request with {describe(response.status, response.comment)}")
+            raise PeerError(f"{peer}: answered the request with {describe(response.status)}")
         _wait_for_report(association, keep, report_wait_s)
 
 

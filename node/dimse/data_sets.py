@@ -5,6 +5,7 @@ from io import BytesIO
 from typing import TypeVar
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from pynetdicom.dsutils import decode, encode
 
 from node.dimse.requestor import Context
@@ -25,7 +26,8 @@ def contexts_for(sop_class_uid: str) -> list[Context]:
 
 def encode_for(context: Context, data: Dataset) -> bytes:
     """A data set of ours in the transfer syntax of a context."""
-    encoded = encode(data, context.transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN, True)
+    syntax = UID(context.transfer_syntax_uid)
+    encoded = encode(data, syntax.is_implicit_VR, syntax.is_little_endian)
     assert encoded is not None, "UIDs and codes of our own"
     return encoded
 
@@ -36,9 +38,8 @@ def decode_from(context: Context, data: bytes) -> Dataset:
     Raises:
         InputError: it cannot be decoded.
     """
-    return understood(
-        lambda: decode(BytesIO(data), context.transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN, True), "data set"
-    )
+    syntax = UID(context.transfer_syntax_uid)
+    return understood(lambda: decode(BytesIO(data), syntax.is_implicit_VR, syntax.is_little_endian), "data set")
 
 
 def understood(read: Callable[[], T], what: str) -> T:

@@ -63,9 +63,7 @@ class Inquiry:
             if data:
                 found.append(self._instance(data))
             elif not is_success(response.status):
-                raise PeerError(
-                    f"{association.peer}: answered C-FIND with {describe(response.status, response.comment)}"
-                )
+                raise PeerError(f"{association.peer}: answered C-FIND with {describe(response.status)}")
             if len(found) > _MOST_ANSWERS:
                 raise PeerError(f"{association.peer}: answers C-FIND without end")
         return found

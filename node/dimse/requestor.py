@@ -92,7 +92,7 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """A peer's answer to one request."""
+    """A peer's answer to one request; its comment may quote the patient, so nothing that is kept or shown holds it."""
 
     status: int
     comment: str

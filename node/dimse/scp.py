@@ -19,6 +19,7 @@ from node.dimse.access import AllowList
 from node.dimse.commitment import KeepReport, take_report
 from node.dimse.commitment_provider import CommitmentProvider
 from node.dimse.contexts import supported_contexts
+from node.dimse.repeats import Repeats
 from node.dimse.store import Caller, Received, ReceivedCounter, StoreProvider
 from node.errors import DiskFullError, PeerError
 from node.intake.file_meta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -143,6 +144,7 @@ class _AdmissionDesk:
     def __init__(self, config: ReceiveConfig, spool: Spool) -> None:
         self._spool = spool
         self.allow = AllowList(config.allow)
+        self.repeats = Repeats()
         self._config = config
         self._change = threading.Condition()
         self._coming: Counter[str] = Counter()  # admitted by address, their threads not yet there
@@ -188,15 +190,18 @@ class _AdmissionDesk:
                 self._accepted += 1
                 return None
             self._rejected += 1
-        emit(
+        self.repeats.tell(
             Event.ASSOCIATION_REJECTED,
-            logging.WARNING,
             calling_ae_title=caller.calling_ae_title,
             called_ae_title=caller.called_ae_title,
             address=caller.address,
             text=rejection.text,
+            told_apart="" if rejection is _UNKNOWN_CALLER else caller.calling_ae_title,  # a stranger invents titles
         )
         return rejection
+
+    def tls_failed(self, address: str, text: str) -> None:
+        self.repeats.tell(Event.TLS_FAILED, address=address, text=text)
 
     def _full_for(self, address: str) -> Rejection | None:
         if len(self._open) >= self._config.max_associations:
@@ -256,6 +261,7 @@ class _AdmissionDesk:
         for association in stuck:
             association.connection.cut()
             association.join(timeout_s)
+        self.repeats.tell_due(all_of_them=True)
 
 
 class _Server(ThreadedAssociationServer):
@@ -295,7 +301,8 @@ class _Server(ThreadedAssociationServer):
             raise
 
     def service_actions(self) -> None:
-        """Nothing between two connections; pynetdicom would collect garbage here, at a fixed rate."""
+        """What is due between two connections; pynetdicom would collect garbage here, at a fixed rate."""
+        self.desk.repeats.tell_due()
 
     def shutdown(self) -> None:
         """Stop accepting."""

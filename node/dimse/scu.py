@@ -56,7 +56,7 @@ def echo(peer: Peer, *, calling_ae_title: str, timeout_s: float = 10.0) -> None:
         command = encode_echo_request(association.next_message_id(), VERIFICATION_SOP_CLASS)
         response = association.request(context_id, command, None)
         if not is_success(response.status):
-            raise PeerError(f"{peer}: answered C-ECHO with {describe(response.status, response.comment)}")
+            raise PeerError(f"{peer}: answered C-ECHO with {describe(response.status)}")
 
 
 def accepted_classes(
@@ -212,7 +212,7 @@ def _send_one(association: Requestor, item: _Sendable, journey: _Journey) -> Non
     else:
         status = StoreStatus.WARNING if is_stored(response.status) else StoreStatus.FAILED
         status = StoreStatus.NO_CONTEXT if response.status == Status.SOP_CLASS_NOT_SUPPORTED else status
-        journey.settle(item.index, status, describe(response.status, response.comment))
+        journey.settle(item.index, status, describe(response.status))
 
 
 def _store(association: Requestor, item: _Sendable, context: Context) -> Response:

@@ -64,12 +64,12 @@ def is_stored(status: int) -> bool:
     return is_success(status) or status in _WARNINGS or status >> 12 == _WARNING_CLASS
 
 
-def describe(status: int, comment: str = "") -> str:
-    """A status in words, with the peer's comment."""
+def describe(status: int) -> str:
+    """A status in words of ours: the peer's comment (0000,0902) may quote the patient."""
     if status in _NAMES:
         words = _NAMES[status]
     elif status >> 12 == _CANNOT_UNDERSTAND_CLASS:
         words = "cannot understand"
     else:
         words = _CLASSES.get(status >> 8, "warning" if is_stored(status) else "refused")
-    return f"status {status:04X} ({words})" + (f": {comment}" if comment else "")
+    return f"status {status:04X} ({words})"

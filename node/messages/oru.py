@@ -27,6 +27,7 @@ _IMAGING_STUDY = "18748-4^Diagnostic imaging study^LN"
 _NARRATIVE = "18782-3^Radiology Study observation (narrative)^LN"
 _REPLACES = "REPLACES^Replaces report (SOP Instance UID)^L"
 _STUDY = "110180^Study Instance UID^DCM"
+_CODES = frozenset({"AA", "AE", "AR", "CA", "CE", "CR"})  # HL7 table 0008
 _ERRORS = {  # HL7 table 0357
     "100": "segment sequence error",
     "101": "required field missing",
@@ -46,8 +47,8 @@ _ESCAPES = {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """MSA of an acknowledgement: its code (AA, AE, AR, CA, CE, CR), the control ID it answers, and in ``text`` what its
-    error codes mean. Its own words are left out: they may quote the patient."""
+    """MSA of an acknowledgement: its code (AA, AE, AR, CA, CE, CR, else empty), the control ID it answers, and in
+    ``text`` what its error codes mean. Its own words are left out: they may quote the patient."""
 
     code: str
     control_id: str
@@ -122,7 +123,7 @@ def read_answer(er7: str) -> Answer:
     except (HL7apyException, AttributeError, IndexError, TypeError, ValueError) as error:
         raise PeerError(f"its answer is no HL7 acknowledgement ({type(error).__name__})") from error
     words = [_ERRORS[error] for error in errors if error in _ERRORS]
-    return Answer(code=code, control_id=answered, text="; ".join(words))
+    return Answer(code=code if code in _CODES else "", control_id=answered, text="; ".join(words))
 
 
 def _observations(result: ResultMessage) -> list[tuple[dict[int, str], str]]:

@@ -12,6 +12,14 @@ from node.tls import caller_context, tls_fault
 
 _FHIR_JSON = "application/fhir+json"
 _LONGEST_ANSWER_BYTES = 1 << 20
+# IssueSeverity and IssueType, R4 and R5
+_SEVERITIES = "fatal error warning information success"
+_ISSUES = (
+    "invalid structure required value invariant security login unknown expired forbidden suppressed processing"
+    " not-supported duplicate multiple-matches not-found deleted too-long code-invalid extension too-costly"
+    " business-rule conflict limited-filter transient lock-error no-store exception timeout incomplete throttled"
+    " informational success"
+)
 
 
 class RefusedError(PeerError):
@@ -40,7 +48,8 @@ def _refused_entries(answer: bytes) -> list[str]:
         statuses = [str(entry["response"]["status"]) for entry in json.loads(answer)["entry"]]
     except (ValueError, KeyError, TypeError):
         return []
-    return sorted({status[:3] for status in statuses if not status.startswith("2")})
+    refused = {status[:3] for status in statuses if not status.startswith("2")}
+    return sorted(status if status.isdigit() else "no status" for status in refused)
 
 
 def read_capabilities(receiver: FhirReceiver) -> str:
@@ -80,10 +89,11 @@ def _context(receiver: FhirReceiver) -> ssl.SSLContext:
 
 
 def _diagnostics(error: urllib.error.HTTPError) -> str:
-    """Codes of the OperationOutcome; its free texts may quote the patient."""
+    """Codes of the OperationOutcome; whatever else stands there may quote the patient."""
     try:
         outcome: dict[str, Any] = json.loads(error.read(_LONGEST_ANSWER_BYTES))
-        found = [f"{issue['severity']} {issue['code']}" for issue in outcome["issue"]]
+        issues = [(issue["severity"], issue["code"]) for issue in outcome["issue"]]
+        known = [(s, code) for s, code in issues if s in _SEVERITIES.split() and code in _ISSUES.split()]
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-    return f": {', '.join(found)}" if found else ""
+    return f": {', '.join(f'{severity} {code}' for severity, code in known)}" if known else ""

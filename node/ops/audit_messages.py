@@ -5,8 +5,9 @@ asks for it (instances transferred): it goes to the site's audit record reposito
 """
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from xml.etree import ElementTree
 
 from node.ops.audit import AuditEntry
@@ -48,7 +49,7 @@ def audit_messages(entry: AuditEntry, source_id: str, ae_title: str, subject_of:
         message.participant(source_id)
         yield message.encoded(source_id)
     elif entry.event in (Event.ASSOCIATION_REJECTED, Event.TLS_FAILED):
-        yield _alert(entry, source_id, ("110126", "Node Authentication"), str(fields.get("text", "")))
+        yield _alert(entry, source_id, ("110126", "Node Authentication"), _with_number(fields))
     elif entry.event in (Event.CERTIFICATE_RENEWED, Event.CERTIFICATE_UNUSABLE):
         text = str(fields.get("certificate", fields.get("error", "")))
         yield _alert(entry, source_id, ("110129", "Security Configuration"), text)
@@ -65,6 +66,12 @@ def audit_messages(entry: AuditEntry, source_id: str, ae_title: str, subject_of:
             subject = subject_of(str(job_id))
             if subject is not None:
                 yield _transferred(entry, source_id, "R", ae_title, str(fields["destination"]), subject)
+
+
+def _with_number(fields: Mapping[str, Any]) -> str:
+    """The text of an event, and of how many it stands for."""
+    count = int(fields.get("count", 1))
+    return str(fields.get("text", "")) + (f" ({count} times)" if count > 1 else "")
 
 
 def _transferred(entry: AuditEntry, source_id: str, action: str, sender: str, receiver: str, subject: Subject) -> bytes:

@@ -49,11 +49,12 @@ class EventCounter(logging.Handler):
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Count one log event."""
+        """Count one log event, or as many as it stands for."""
         name = getattr(record, "event", "")
         if name in _COUNTED:
-            title = str(getattr(record, "fields", {}).get("calling_ae_title", ""))
-            self._counts[name, title if title in self._known else UNKNOWN_PEER] += 1
+            fields = getattr(record, "fields", {})
+            title = str(fields.get("calling_ae_title", ""))
+            self._counts[name, title if title in self._known else UNKNOWN_PEER] += int(fields.get("count", 1))
 
     def close(self) -> None:
         """Write what was counted and stop."""

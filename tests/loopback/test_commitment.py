@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian
 from pynetdicom import AE, build_role, evt
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.dsutils import encode
@@ -24,7 +25,7 @@ from node.errors import PeerError
 from node.intake.spool import Spool
 from node.jobs.commitment_files import CommitmentFiles
 from node.model import CommitmentReport, SopReference
-from tests.loopback.callers import EXPLICIT_LITTLE, MR_IMAGE, store
+from tests.loopback.callers import EXPLICIT_LITTLE, MR_IMAGE, eventually, store
 
 TRANSACTION = "2.25.1234567890"
 HELD = SopReference(sop_class_uid="1.2.840.10008.5.1.4.1.1.4", sop_instance_uid="1.2.3.1")
@@ -211,7 +212,7 @@ def test_a_report_that_cannot_be_kept_is_not_acknowledged(reporting) -> None:
     assert send_report(listener.port, "PACS", report) == 0x0110
 
 
-def ask_us(listener: Listener, references: list[SopReference], stay_s: float) -> tuple[int, list]:
+def ask_us(listener: Listener, references: list[SopReference], stay_s: float, *syntaxes: str) -> tuple[int, list]:
     """Ask as a scanner would; the answer, and the reports that come on the same association."""
     reports, answered = [], threading.Event()
 
@@ -224,7 +225,7 @@ def ask_us(listener: Listener, references: list[SopReference], stay_s: float) ->
             answered.set()
 
     entity = AE(ae_title="SCANNER")
-    entity.add_requested_context(PUSH_MODEL)
+    entity.add_requested_context(PUSH_MODEL, syntaxes or None)
     handlers = [(evt.EVT_N_EVENT_REPORT, take), (evt.EVT_PDU_SENT, sent)]
     association = entity.associate("127.0.0.1", listener.port, ae_title="IRONNODE", evt_handlers=handlers)
     request = Dataset()
@@ -263,6 +264,8 @@ def test_a_sender_is_told_on_its_association_what_is_kept(reporting, associate) 
     check_report(event_type, report)
     status, ((event_type, report),) = ask_us(listener, ASKED[:1], stay_s=10)
     assert (event_type, "FailedSOPSequence" in report) == (1, False)
+    _, ((event_type, report),) = ask_us(listener, ASKED, 10, ExplicitVRBigEndian)
+    check_report(event_type, report)
 
 
 def test_a_sender_that_left_is_told_on_a_new_association(tmp_path, associate) -> None:
@@ -290,3 +293,41 @@ def test_a_sender_that_left_is_told_on_a_new_association(tmp_path, associate) ->
     finally:
         listener.stop(timeout_s=2)
         server.shutdown()
+
+
+@contextlib.contextmanager
+def unanswering(listener: Listener) -> Iterator[Callable[[], int]]:
+    """A sender that takes no report: asks for a commitment on one association, and gives the answer's status."""
+    entity = AE(ae_title="SCANNER")
+    entity.add_requested_context(PUSH_MODEL)
+    handlers = [(evt.EVT_N_EVENT_REPORT, lambda event: (0x0110, None))]
+    association = entity.associate("127.0.0.1", listener.port, ae_title="IRONNODE", evt_handlers=handlers)
+    request = Dataset()
+    request.TransactionUID = TRANSACTION
+    request.ReferencedSOPSequence = [_item(reference) for reference in ASKED]
+
+    def ask_once() -> int:
+        status, _ = association.send_n_action(request, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+        return int(status.Status)
+
+    yield ask_once
+    association.abort()
+
+
+def test_reports_that_nobody_takes_are_limited(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
+    """They lie in memory: four of an association, and 32 on the way to callers that have left."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        allow = (AllowedPeer(ae_title="SCANNER", host="127.0.0.1", report_port=silent.getsockname()[1]),)
+        listener = Listener(ReceiveConfig(host="127.0.0.1", port=0, allow=allow), Spool(tmp_path), print)
+        listener.start()
+        try:
+            for _ in range(9):
+                with unanswering(listener) as ask_once:
+                    assert [ask_once() for _ in range(6)] == [0x0000] * 4 + [0x0213] * 2
+            eventually(lambda: listener.counts.open == 0)
+            details = [r.fields["detail"] for r in caplog.records if getattr(r, "event", "") == "report_failed"]
+            assert details == ["32 other reports are on the way"] * 4
+            assert sum(thread.name == "report-SCANNER" for thread in threading.enumerate()) == 32
+        finally:
+            listener.stop(timeout_s=2)
+    eventually(lambda: not any(thread.name == "report-SCANNER" for thread in threading.enumerate()))

@@ -14,9 +14,9 @@ import pytest
 from node.app import wall_clock
 from node.config import AssembleConfig
 from node.dimse.command import command_pdu, data_pdu_head, encode_command, encode_echo_request, uid, us
-from node.dimse.requestor import Requestor
+from node.dimse.requestor import Peer, Requestor
 from node.dimse.scp import Listener
-from node.dimse.scu import Peer, send
+from node.dimse.scu import echo, send
 from node.dimse.status import Status
 from node.errors import PeerError
 from node.intake.spool import Spool
@@ -138,3 +138,18 @@ def test_an_open_association_does_not_hold_back_what_others_sent(
     ledger.close()
     assert listener.counts.open == 2
     assert store(idle).status == Status.SUCCESS
+
+
+def test_a_stranger_who_knocks_often_has_few_lines(
+    start_listener: StartListener, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Log and audit trail lie on the disk of the images: every attempt is counted, none has a line of its own."""
+    listener = start_listener(allow=(("MR1", "127.0.0.1"),))
+    peer = Peer(ae_title="IRONNODE", host="127.0.0.1", port=listener.port)
+    for number in range(30):
+        with pytest.raises(PeerError, match="association rejected"):
+            echo(peer, calling_ae_title=f"STRANGER{number}")
+    listener.stop(timeout_s=2)
+    lines = [r.fields for r in caplog.records if getattr(r, "event", "") == "association_rejected"]
+    assert [(line["calling_ae_title"], line["count"]) for line in lines] == [("STRANGER0", 1), ("STRANGER29", 29)]
+    assert listener.counts.rejected == 30

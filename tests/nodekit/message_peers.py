@@ -62,6 +62,7 @@ class FhirServer:
 
     refuses_with: list[int] = field(default_factory=list)
     entry_status: str = "201 Created"
+    issue_code: str = "invalid"
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -85,7 +86,7 @@ def running_fhir(server: FhirServer, tls: ssl.SSLContext | None = None) -> Itera
             server.requests.append(body)
             server.headers.append(dict(self.headers))
             if server.refuses_with:
-                issue = {"severity": "error", "code": "invalid", "diagnostics": "DOE^JANE"}
+                issue = {"severity": "error", "code": server.issue_code, "diagnostics": "DOE^JANE"}
                 self._answer(server.refuses_with.pop(0), {"resourceType": "OperationOutcome", "issue": [issue]})
             else:
                 server.take(body)

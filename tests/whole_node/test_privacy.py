@@ -10,7 +10,8 @@ import re
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,21 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
+from pynetdicom import AE, AllStoragePresentationContexts, VerificationPresentationContexts, evt
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet
 
 from node.app import open_node, wall_clock
 from node.config import load_config
+from node.dimse.contexts import STUDY_ROOT_FIND
 from node.dimse.requestor import Context, Peer, Requestor, Response
 from node.dimse.scu import send
 from node.dimse.store_peer import StorePeer
 from node.errors import PeerError
 from node.notify.troubles import find_troubles
 from node.ops.audit import AuditTrail
+from node.ops.selfcheck import run_checks
 from node.simulate.writer import write_phantom
 from quant.phantom import make_abdomen
 from tests.loopback.callers import EXPLICIT_LITTLE, MR_IMAGE, store
@@ -130,6 +136,33 @@ WAYS: dict[str, Edit | None] = {
 }
 
 
+@contextmanager
+def quoting_pacs() -> Iterator[tuple[int, list[str]]]:
+    """A PACS that takes nothing and quotes the patient in its Error Comment; its port, and what it has refused."""
+    refused: list[str] = []
+
+    def refuse(event: evt.Event) -> Dataset:
+        refused.append(event.event.name)
+        answer = Dataset()
+        answer.Status, answer.ErrorComment = 0xA700, f"{MARKED['PatientName']} {MARKED['PatientID']}: not known"
+        return answer
+
+    def refuse_query(event: evt.Event) -> Iterator[tuple[Dataset, None]]:
+        yield refuse(event), None
+
+    entity = AE(ae_title="QUOTING")
+    for context in (*AllStoragePresentationContexts, *VerificationPresentationContexts):
+        entity.add_supported_context(context.abstract_syntax)
+    for model in (STUDY_ROOT_FIND, StudyRootQueryRetrieveInformationModelGet):
+        entity.add_supported_context(model)
+    handlers = [(evt.EVT_C_STORE, refuse), (evt.EVT_C_ECHO, refuse), (evt.EVT_C_FIND, refuse_query)]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    try:
+        yield server.server_address[1], refused
+    finally:
+        server.shutdown()
+
+
 def refused_ways(node: RunningNode, good: Path) -> list[str]:
     """What is answered to instances and callers that are not taken, in the answers' own words."""
     peer = Peer(ae_title="IRONNODE", host="127.0.0.1", port=node.port)
@@ -169,6 +202,12 @@ def upload_refused(port: int) -> bytes:
         return bytes(answer.read())
 
 
+def delivery_troubles(node: RunningNode) -> set[str]:
+    """The destinations of which the log has told a failure."""
+    lines = [json.loads(line) for line in node.log.read_text().splitlines() if line.endswith("}")]
+    return {line["destination"] for line in lines if line.get("event") == "delivery_failed"}
+
+
 def fetch(port: int, path: str) -> bytes:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Accept": "text/html, */*"})
     with urllib.request.urlopen(request, timeout=20) as answer:
@@ -177,9 +216,15 @@ def fetch(port: int, path: str) -> bytes:
 
 def test_no_patient_leaves_by_the_side(make_node: Callable[..., RunningNode], tmp_path: Path) -> None:
     local = {"ae_title": "PACS", "host": "127.0.0.1", "retry_base_s": 0.5, "retry_max_s": 1}
-    with StorePeer(tmp_path / "pacs") as pacs:
+    with StorePeer(tmp_path / "pacs") as pacs, quoting_pacs() as (quoting_port, quoted):
+        quoting = {"ae_title": "QUOTING", "host": "127.0.0.1", "port": quoting_port}
         node = make_node(
-            destinations=[{"name": "pacs", "port": pacs.port, **local}, {"name": "gone", "port": free_port(), **local}],
+            destinations=[
+                {"name": "pacs", "port": pacs.port, **local},
+                {"name": "gone", "port": free_port(), **local},
+                {"name": "quoting", **quoting},
+            ],
+            priors={"archive": quoting},
             assemble={"settle_s": 1, "complete_quiet_s": 0.3},
             queue={"max_attempts": 1},
             web={"enabled": True, "port": 0},
@@ -205,6 +250,8 @@ def test_no_patient_leaves_by_the_side(make_node: Callable[..., RunningNode], tm
         status = wait_until(settled, f"every study has an end; see {node.log}")
         pacs.wait_for(1, 30)
         leaves = {f"page {path}": fetch(web, path) for path in OPEN_PAGES}
+        wait_until(lambda: "quoting" in delivery_troubles(node), "the quoting PACS has refused")
+        leaves["check"] = repr(run_checks(load_config(node.config_path))).encode()
         leaves |= {f"answer {n}": text.encode() for n, text in enumerate(answers)}
         leaves["upload"] = upload_refused(web)
         with open_node(load_config(node.config_path)) as opened:  # what the commands print and the channels send
@@ -240,3 +287,4 @@ def test_no_patient_leaves_by_the_side(make_node: Callable[..., RunningNode], tm
     for event in ("delivery_sent", "delivery_failed"):
         assert f'"{event}"' in events, event
     assert status["declined"] >= 2
+    assert {"EVT_C_STORE", "EVT_C_ECHO", "EVT_C_FIND"} <= set(quoted)

@@ -97,7 +97,7 @@ def test_other_groups_do_not_belong_in_a_command() -> None:
 
 def test_statuses_in_words() -> None:
     assert describe(0xA700) == "status A700 (out of resources)"
-    assert describe(0xA7FF, "disk") == "status A7FF (out of resources): disk"
+    assert describe(0xA7FF) == "status A7FF (out of resources)"
     assert describe(0xC123) == "status C123 (cannot understand)"
     assert is_stored(0xB000)
     assert is_stored(0x0107)

@@ -181,6 +181,7 @@ def test_a_later_result_names_what_it_replaces(tmp_path: Path) -> None:
         (Ris(codes=["CA"]), StoreStatus.SUCCESS, ""),
         (Ris(codes=["AE"], error="204^none"), StoreStatus.FAILED, "answered AE: unknown key identifier"),
         (Ris(codes=["AR"]), StoreStatus.FAILED, "answered AR"),
+        (Ris(codes=["DOE JANE"]), StoreStatus.FAILED, "answered without a code"),
     ],
 )
 def test_acknowledgements(measured: Path, ris: Ris, status: StoreStatus, words: str) -> None:
@@ -265,6 +266,14 @@ def test_r5_differs_in_the_study_and_is_valid(measured: Path) -> None:
     reports = [bundle["entry"][0]["resource"] for bundle in (old, new)]
     assert reports[0].pop("imagingStudy") == reports[1].pop("study")
     assert old == new
+
+
+def test_codes_that_are_none_of_fhir_are_not_kept(measured: Path) -> None:
+    """A server may put anything there, the patient too."""
+    with running_fhir(FhirServer(refuses_with=[404], issue_code="DOE^JANE", entry_status="DOE")) as server:
+        refused, in_part = (sent(measured, fhir_at(server.port)) for _ in range(2))
+    assert refused.detail == "store: answered 404"
+    assert in_part.detail == "store: answered no status for parts of the transaction"
 
 
 def test_a_resource_refused_in_a_success_is_a_refusal(measured: Path) -> None:
