@@ -80,6 +80,7 @@ class Event(StrEnum):
     CLOCK_WAS_AHEAD = "clock_was_ahead"  # the clock was set back; what it had put off is done now
     STORAGE_TROUBLE = "storage_trouble"  # disk or ledger refused; the step is repeated
     WEB_REQUEST = "web_request"  # (debug) somebody asked for the status
+    WEB_CROWDED = "web_crowded"  # the page has too many connections; those that keep it waiting are ended
     WEB_LOGIN_FAILED = "web_login_failed"  # somebody gave a wrong name or password
     WEB_LOGIN = "web_login"  # somebody logged in; who
     WEB_LOGOUT = "web_logout"  # somebody logged out; who

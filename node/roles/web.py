@@ -11,6 +11,7 @@ from node.errors import PeerError
 from node.roles.stage import Stage
 from node.tls import WEB_KEY, FollowedContext
 from node.web.application import make_application
+from node.web.connections import MOST_CONNECTIONS, WAIT_S, Connection
 
 
 def play(stage: Stage) -> None:
@@ -31,9 +32,10 @@ def play(stage: Stage) -> None:
             server_header=False,
             proxy_headers=web.behind_proxy,
             ssl_context_factory=None if tls is None else lambda *_: tls.following(),
-            timeout_keep_alive=20,
+            timeout_keep_alive=int(WAIT_S),
             timeout_graceful_shutdown=5,
-            limit_concurrency=200,
+            http=Connection,
+            limit_concurrency=5 * MOST_CONNECTIONS,  # counts also what ended connections leave behind for a moment
         )
         server = uvicorn.Server(settings)
         serving = threading.Thread(target=server.run, args=([listening],), name="web", daemon=True)

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -48,7 +48,7 @@ def make_application(
             Middleware(Guard, web=web, sessions=sessions, rate=RateLimit(_REQUESTS_PER_MINUTE, 60.0, clock_s)),
             Middleware(BaseHTTPMiddleware, dispatch=_local_session),
         ],
-        exception_handlers={HTTPException: _refused, IronnodeError: _troubled},
+        exception_handlers={HTTPException: _refused, IronnodeError: _troubled, ClientDisconnect: _gone},
     )
     application.state.node = node
     application.state.sessions = sessions
@@ -87,7 +87,11 @@ def _troubled(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 503)
 
 
-def _live(_request: Request) -> Response:
+def _gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
+
+
+async def _live(_request: Request) -> Response:  # needs no thread: they may all be busy
     return JSONResponse({"live": True})
 
 
