@@ -33,8 +33,6 @@ _CLEAR_SNR = 6.0  # first-echo SNR from which the signal at echo time zero of da
 _ALIKE_DARK, _DARK_PAIR_PER_S = 0.75, 80.0
 _ALIKE_FORWARD = 0.08  # of the torso's depth: bright organs that reach forward alike on both sides are thighs
 _LEAST_EXPLAINED, _MIDDLE_EXPLAINED = 0.20, 0.32  # towards the middle only an organ that fills the liver's space is one
-# With the side known, what holds more iron than stomach, bowel and muscle is liver, small as it may be.
-_IRON_PER_S, _IRON_EXPLAINED, _IRON_BODY_SHARE = 150.0, 0.12, 0.04
 # R2* of the region against that of the whole organ, which may differ as much as two scans do (6.6 %, Bachtiar et al.
 # 2019); above the second, R2* and fat of single pixels are too uncertain to ask for it.
 _NO_SAMPLE, _SAMPLE_KNOWN_PER_S = 0.065, 300.0
@@ -65,18 +63,8 @@ def _least_snr(m: Measures) -> float:
     return _FAINT_SNR if _denser_than_lung(m) else 5.0
 
 
-def _is_iron(m: Measures) -> bool:
-    return side_known(m) and min(m.r2star_per_s, m.pooled_r2star_per_s) > _IRON_PER_S
-
-
 def _least_explained(m: Measures) -> float:
-    if _is_iron(m):
-        return _IRON_EXPLAINED
     return _MIDDLE_EXPLAINED if m.right_left > MIDDLE else _LEAST_EXPLAINED
-
-
-def _least_body_share(m: Measures) -> float:
-    return _IRON_BODY_SHARE if _is_iron(m) else LEAST_BODY_SHARE
 
 
 def _widest_spread(m: Measures) -> float:
@@ -206,8 +194,8 @@ CHECKS: tuple[Check[Measures], ...] = (
     Check(
         code="roi_too_small",
         shown="body_share",
-        limit=_least_body_share,
-        hit=lambda m: m.body_share < _least_body_share(m),
+        limit=LEAST_BODY_SHARE,
+        hit=lambda m: m.body_share < LEAST_BODY_SHARE,
         text="The organ found is too small a part of the body's cross-section for a liver.",
     ),
     Check(
@@ -318,7 +306,7 @@ CHECKS: tuple[Check[Measures], ...] = (
         code="roi_dark_organ",
         shown="darker_in_front",
         limit=0.10,
-        hit=lambda m: m.front > REACHES_FORWARD and m.darker_in_front > 0.10 and not side_known(m),
+        hit=lambda m: m.front > REACHES_FORWARD and m.darker_in_front > 0.10,
         text="The organ found lies behind as a spleen does, and a darker one lies in front at the left.",
     ),
     Check(

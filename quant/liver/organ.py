@@ -113,7 +113,7 @@ def given_organ(
     if not pieces.any():
         raise RegionNotFoundError("roi_too_small", "The outline given holds no homogeneous tissue.")
     prior_mm3 = float(prior[pieces].sum() * images.voxel_mm3)
-    alike = look_alike(pieces, tissue, torso, parameters)
+    alike = _look_alike(pieces, tissue, torso, parameters)
     best = _described(pieces, filled, alike, prior_mm3, tissue, torso, images, parameters, prior)
     return Organ(
         best=best,
@@ -174,7 +174,7 @@ def _candidate(
     parameters: FinderParameters,
     prior: FloatArray,
 ) -> Candidate:
-    alike = look_alike(pieces, tissue, torso, parameters)
+    alike = _look_alike(pieces, tissue, torso, parameters)
     filled = _refill(pieces, alike, tissue, torso, images.plane, parameters)
     return _described(pieces, filled, alike, prior_mm3, tissue, torso, images, parameters, prior)
 
@@ -215,7 +215,7 @@ def robust_sd(values: FloatArray, least: float) -> float:
     return max(1.4826 * float(np.median(np.abs(values - np.median(values)))), least)
 
 
-def look_alike(pieces: BoolArray, tissue: Tissue, torso: Torso, parameters: FinderParameters) -> BoolArray:
+def _look_alike(pieces: BoolArray, tissue: Tissue, torso: Torso, parameters: FinderParameters) -> BoolArray:
     """All tissue whose features lie near those of ``pieces``."""
 
     def near(feature: FloatArray, within: float, least_sd: float) -> BoolArray:

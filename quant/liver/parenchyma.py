@@ -8,7 +8,6 @@ from scipy import ndimage
 from quant.acquisition import BoolArray, FloatArray
 from quant.liver.border import own_tissue
 from quant.liver.images import Stack, WorkingImages, without_floor
-from quant.liver.kidney import kidney_apart
 from quant.liver.organ import Organ, deepest_point, likely_depth, robust_sd
 from quant.liver.parameters import FinderParameters
 from quant.liver.plane import label, occupied
@@ -117,7 +116,7 @@ def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, par
         & (tissue.wall_mm > parameters.core_wall_scaled_mm * torso.scale * wall)
         & tissue.lean
     )
-    if bright and not kidney_apart(organ, tissue, torso, images.plane, parameters):
+    if bright:
         core &= ~kidney_bed(torso)
     if core.sum() * images.plane.pixel_mm2 < _MIN_CORE_MM2:
         raise RegionNotFoundError("roi_too_small", "What looks like liver is too thin or too patchy to hold a region.")

@@ -1,4 +1,4 @@
-"""A right kidney with the liver's R2* stays out of the region; one of another R2* shows that the region holds none."""
+"""A right kidney with the liver's R2* stays out of the region."""
 
 import numpy as np
 
@@ -10,9 +10,9 @@ _R2STAR_PER_S = 45.0
 _KIDNEY = (Label.KIDNEY_CORTEX, Label.KIDNEY_MEDULLA)
 
 
-def _found(level_mm: float, kidney_per_s: float = _R2STAR_PER_S) -> tuple[Phantom, LiverRegion]:
+def _found(level_mm: float) -> tuple[Phantom, LiverRegion]:
     anatomy = AbdomenAnatomy(
-        r2star_overrides=dict.fromkeys(_KIDNEY, kidney_per_s), s0_overrides=dict.fromkeys(_KIDNEY, 1.0)
+        r2star_overrides=dict.fromkeys(_KIDNEY, _R2STAR_PER_S), s0_overrides=dict.fromkeys(_KIDNEY, 1.0)
     )
     phantom = make_abdomen(
         anatomy=anatomy, r2star_per_s=_R2STAR_PER_S, pdff_percent=1.0, level_mm=level_mm, n_slices=1, matrix=128, seed=5
@@ -27,13 +27,3 @@ def test_beside_the_kidney_none_of_it_is_taken() -> None:
     assert region.candidate is not None
     assert not (region.candidate & kidney).any()
     assert phantom.truth.whole_liver[region.candidate].mean() >= 0.99
-
-
-def test_a_kidney_that_is_seen_and_unlike_leaves_its_bed_to_the_liver() -> None:
-    _, alike = _found(-35.0)
-    phantom, unlike = _found(-35.0, kidney_per_s=20.0)
-    assert unlike.candidate is not None
-    assert alike.candidate is not None
-    assert not (unlike.candidate & np.isin(phantom.truth.labels, _KIDNEY)).any()
-    assert phantom.truth.whole_liver[unlike.candidate].mean() >= 0.99
-    assert unlike.candidate.sum() > 1.2 * alike.candidate.sum()
