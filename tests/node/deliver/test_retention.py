@@ -445,7 +445,7 @@ def test_a_clock_that_jumps_ahead_removes_nothing(make, tmp_path, caplog, restar
         if restarted:
             bench.node.restart()  # a second start does not forget
             bench.retention.step()
-    assert (bench.spooled(), path.exists(), len(bench.left())) == (12, True, 5)
+    assert (bench.spooled(), path.exists(), len(bench.left())) == (12, True, 6)
     assert [r.event for r in caplog.records].count("retention_held") == 2
     for _ in range(7 * 24):
         bench.node.clock.pass_s(3600)
