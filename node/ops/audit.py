@@ -183,6 +183,8 @@ class AuditTrail:
         number, digest = noted
         if number > last:
             return f"{number - last} lines are missing at the end"
+        if number not in hashes:
+            return "audit/head.json is damaged"
         if hashes[number] != digest:  # lines that a crash left ahead of the head are in the chain
             return f"audit/head.json does not name line {number}"
         return None
@@ -202,6 +204,7 @@ class AuditHandler(logging.Handler):
 
     def _begin(self) -> None:
         self._waiting: list[Noted] = []
+        self._lost = 0  # events that were too many to wait, and are not yet told
         self._change = threading.Condition()
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -224,12 +227,14 @@ class AuditHandler(logging.Handler):
         """Write what waits, once."""
         with self._writing:
             with self._change:
+                self._lost += max(len(self._waiting) - _MOST_WAITING, 0)
                 del self._waiting[:-_MOST_WAITING]
-                batch = tuple(self._waiting)
+                batch, lost = tuple(self._waiting), self._lost
             if not batch:
                 return
+            told = (Noted("audit_lost", batch[0].time, {"events": lost}),) if lost else ()
             try:
-                self._trail.append(*batch)
+                self._trail.append(*told, *batch)
             except OSError as error:
                 if not self._away:
                     emit(Event.AUDIT_FAILED, error=str(error), waiting=len(batch))
@@ -237,6 +242,7 @@ class AuditHandler(logging.Handler):
                 return
             self._away = False
             with self._change:
+                self._lost -= lost
                 del self._waiting[: len(batch)]
 
     def close(self) -> None:
@@ -284,7 +290,7 @@ def _line(event: Noted, number: int, previous: str) -> tuple[bytes, int, str]:
     """The line of an event, its number and its hash."""
     body = {"n": number, "time": event.time, "event": event.name, "fields": dict(event.fields), "previous": previous}
     digest = _digest(body)
-    return json.dumps({**body, "hash": digest}, default=str).encode() + b"\n", number, digest
+    return _written({**body, "hash": digest}), number, digest
 
 
 def _fault(line: bytes, number: int, previous: str) -> tuple[str | None, str]:
@@ -295,7 +301,12 @@ def _fault(line: bytes, number: int, previous: str) -> tuple[str | None, str]:
             return "it does not follow the one before: lines were taken out, put in or exchanged", ""
     except (ValueError, KeyError, TypeError, AttributeError):
         return "it is no line of the trail", ""
-    return (None, digest) if _digest(found) == digest else ("its content was changed", "")
+    as_written = _written({**found, "hash": digest}) == line  # not so with blanks, or with a key that stands twice
+    return (None, digest) if as_written and _digest(found) == digest else ("its content was changed", "")
+
+
+def _written(entry: Mapping[str, Any]) -> bytes:
+    return json.dumps(entry, default=str).encode() + b"\n"
 
 
 def _digest(body: Mapping[str, Any]) -> str:

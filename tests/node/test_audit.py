@@ -77,6 +77,14 @@ EDITS: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
     "exchanged": (lambda lines: [lines[0], lines[2], lines[1], *lines[3:]], "line 2: it does not follow"),
     "cut off": (lambda lines: lines[:3], "2 lines are missing at the end"),
     "emptied": (lambda lines: [], "5 lines are missing at the end"),
+    "a key twice": (
+        lambda lines: [lines[0].replace(b'{"n"', b'{"event": "forged", "n"'), *lines[1:]],
+        "line 1: its content was changed",
+    ),
+        lambda lines: [lines[0].replace(b'{"n"', b'{"event": "forged", "n"'), *lines[1:]],
+        "line 1: its content",
+    ),
+    "blanks": (lambda lines: [lines[0].replace(b'": ', b'":  '), *lines[1:]], "line 1: its content was changed"),
     "nonsense": (lambda lines: [b"nonsense\n", *lines[1:]], "line 1: it is no line of the trail"),
 }
 
@@ -94,8 +102,9 @@ def test_a_lost_or_foreign_head_is_found(trail: AuditTrail) -> None:
     head = trail.path.with_name("head.json")
     head.write_text(json.dumps({"n": 5, "hash": "f" * 64}))
     assert "does not name line 5" in str(trail.verify().broken)
-    head.write_text("{")
-    assert "damaged" in str(trail.verify().broken)
+    for damaged in ("{", json.dumps({"n": -5, "hash": "f" * 64})):
+        head.write_text(damaged)
+        assert "damaged" in str(trail.verify().broken)
     head.unlink()
     assert "is gone" in str(trail.verify().broken)
 
@@ -169,6 +178,22 @@ def test_what_the_disk_refuses_is_written_with_the_next(
     emit(Event.JOB_DONE, job_id="a")
     eventually(lambda: [entry.event for entry in audited.after(0)] == ["job_accepted", "job_done"])
     assert [r.event for r in caplog.records].count("audit_failed") == 1
+
+
+def test_what_is_too_much_to_wait_is_counted(
+    audited: AuditTrail, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.ops.audit._MOST_WAITING", 3)
+    (tmp_path / "audit").write_text("a file where the folder should be")
+    for number in range(5):
+        emit(Event.JOB_DONE, job_id=str(number))
+    eventually(lambda: "audit_failed" in {r.event for r in caplog.records})
+    (tmp_path / "audit").unlink()
+    eventually(lambda: len(list(audited.after(0))) == 4)
+    first, *others = audited.after(0)
+    assert (first.event, first.fields) == ("audit_lost", {"events": 2})
+    assert [entry.fields["job_id"] for entry in others] == ["2", "3", "4"]
+    assert audited.verify().broken is None
 
 
 def test_a_forked_process_writes_its_own_events_only(audited: AuditTrail) -> None:
