@@ -81,9 +81,6 @@ EDITS: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
         lambda lines: [lines[0].replace(b'{"n"', b'{"event": "forged", "n"'), *lines[1:]],
         "line 1: its content was changed",
     ),
-        lambda lines: [lines[0].replace(b'{"n"', b'{"event": "forged", "n"'), *lines[1:]],
-        "line 1: its content",
-    ),
     "blanks": (lambda lines: [lines[0].replace(b'": ', b'":  '), *lines[1:]], "line 1: its content was changed"),
     "nonsense": (lambda lines: [b"nonsense\n", *lines[1:]], "line 1: it is no line of the trail"),
 }
