@@ -34,8 +34,8 @@ REGION_BEHIND = 0.15  # of the torso's depth, between these: the region lies in 
 # Where the great vessels tell the side, nothing at the right is a spleen and nothing at the left the liver: then the
 # region may lie further to the middle or the side, and the organ opposite outweigh it, though not by as much as without
 # a liver. Correct regions of right lobes reach up to 0.33, left lobes alone in mirrored images from 0.35, a liver with
-# situs inversus to 0.4. A liver across the midline, as a small right lobe leaves it, may have its region in the middle.
-_PLACES, _PLACES_OF_SIDE_KNOWN, _MOST_ACROSS_MIDLINE = (0.15, 0.34), (0.12, 0.40), 0.43
+# situs inversus to 0.4.
+_PLACES, _PLACES_OF_SIDE_KNOWN = (0.15, 0.34), (0.12, 0.40)
 _SIDE_KNOWN_LEAST_RIGHT = 0.4
 
 
@@ -108,7 +108,4 @@ def most_in_front(m: Measures) -> float:
 
 def places(m: Measures) -> tuple[float, float]:
     """Between which the region of a right lobe lies, in units of the torso's width from the right."""
-    if not side_known(m):
-        return _PLACES
-    least, most = _PLACES_OF_SIDE_KNOWN
-    return least, _MOST_ACROSS_MIDLINE if m.opposite_within > _ONE_ORGAN else most
+    return _PLACES_OF_SIDE_KNOWN if side_known(m) else _PLACES

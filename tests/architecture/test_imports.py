@@ -38,7 +38,7 @@ KNOWN_TO = {
     "matplotlib": ("node/report/",),
     "jinja2": ("node/report/", "node/web/"),
     "starlette": ("node/web/",),
-    "uvicorn": ("node/roles/web.py",),
+    "uvicorn": ("node/roles/web.py", "node/web/connections.py"),
     "argon2": ("node/web/passwords.py",),
     "prometheus_client": ("node/web/metrics.py",),
     "numba": ("quant/",),

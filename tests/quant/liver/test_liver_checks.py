@@ -127,7 +127,6 @@ def test_one_bad_measure_refuses_with_one_reason(changes: dict[str, float], code
         ({"vessel_side": 0.6, "right_over_left": 0.3}, 0.4),
         ({"vessel_side": 0.6, "front": 0.44, "region_front": 0.45, "darker_in_front": 0}, 0.43),
         ({"vessel_side": 0.6, "front": 0.41, "region_front": 0.42, "front_back": 0.6, "darker_in_front": 0}, 0.39),
-        ({"vessel_side": 0.6, "right_left": 0.44, "opposite_within": 0.9}, 0.43),
         ({"explained": 0.25, "right_left": 0.33}, 0.32),
         ({"mirror_likeness": 0.8, "r2star_per_s": 200}, 0.75),
         ({"density": 0.68, "r2star_per_s": 600}, 0.70),
@@ -142,7 +141,7 @@ def test_the_line_prints_the_limit_that_was_applied(changes: dict[str, float], l
 @pytest.mark.parametrize(
     "changes",
     [
-        {"right_left": 0.42, "opposite_within": 0.9},
+        {"right_left": 0.38},
         {"front": 0.41, "region_front": 0.42, "front_back": 0.5, "darker_in_front": 0},
         {"faint_opposite": 0.7},
     ],
