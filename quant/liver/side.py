@@ -34,8 +34,9 @@ REGION_BEHIND = 0.15  # of the torso's depth, between these: the region lies in 
 # Where the great vessels tell the side, nothing at the right is a spleen and nothing at the left the liver: then the
 # region may lie further to the middle or the side, and the organ opposite outweigh it, though not by as much as without
 # a liver. Correct regions of right lobes reach up to 0.33, left lobes alone in mirrored images from 0.35, a liver with
-# situs inversus to 0.4.
+# situs inversus to 0.4. The wider margin to the wall moves regions of bright livers to the middle.
 _PLACES, _PLACES_OF_SIDE_KNOWN = (0.15, 0.34), (0.12, 0.40)
+_WIDE_MARGIN_PER_S, _MOST_OF_BRIGHT = 100.0, 0.37
 _SIDE_KNOWN_LEAST_RIGHT = 0.4
 
 
@@ -108,4 +109,7 @@ def most_in_front(m: Measures) -> float:
 
 def places(m: Measures) -> tuple[float, float]:
     """Between which the region of a right lobe lies, in units of the torso's width from the right."""
-    return _PLACES_OF_SIDE_KNOWN if side_known(m) else _PLACES
+    if side_known(m):
+        return _PLACES_OF_SIDE_KNOWN
+    least, most = _PLACES
+    return least, _MOST_OF_BRIGHT if m.r2star_per_s < _WIDE_MARGIN_PER_S else most

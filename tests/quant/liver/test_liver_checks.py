@@ -120,7 +120,17 @@ def test_one_bad_measure_refuses_with_one_reason(changes: dict[str, float], code
 @pytest.mark.parametrize(
     ("changes", "limit"),
     [
-        ({"right_left": 0.39}, 0.34),
+        ({"right_left": 0.39}, 0.37),
+        (
+            {
+                "right_left": 0.36,
+                "r2star_per_s": 280,
+                "pooled_r2star_per_s": 280,
+                "explained": 0.4,
+                "right_over_left": 3,
+            },
+            0.34,
+        ),
         ({"right_left": 0.14}, 0.15),
         ({"vessel_side": 0.6, "right_left": 0.42}, 0.40),
         ({"front_back": 0.2}, 0.27),
