@@ -16,10 +16,12 @@ from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.dsutils import encode
 
 from node.config import AllowedPeer, ReceiveConfig
+from node.dimse.command import encode_action_request
 from node.dimse.commitment import ask
 from node.dimse.contexts import COMMITMENT_SOP_CLASS as PUSH_MODEL
 from node.dimse.contexts import COMMITMENT_SOP_INSTANCE as PUSH_MODEL_INSTANCE
-from node.dimse.requestor import Peer
+from node.dimse.data_sets import contexts_for, encode_for
+from node.dimse.requestor import Peer, Requestor
 from node.dimse.scp import Listener
 from node.errors import PeerError
 from node.intake.spool import Spool
@@ -297,18 +299,18 @@ def test_a_sender_that_left_is_told_on_a_new_association(tmp_path, associate) ->
 
 @contextlib.contextmanager
 def unanswering(listener: Listener) -> Iterator[Callable[[], int]]:
-    """A sender that takes no report: asks for a commitment on one association, and gives the answer's status."""
-    entity = AE(ae_title="SCANNER")
-    entity.add_requested_context(PUSH_MODEL)
-    handlers = [(evt.EVT_N_EVENT_REPORT, lambda event: (0x0110, None))]
-    association = entity.associate("127.0.0.1", listener.port, ae_title="IRONNODE", evt_handlers=handlers)
+    """A sender that answers no report: asks for a commitment on one association, and gives the answer's status."""
+    contexts = contexts_for(PUSH_MODEL)
+    peer = Peer(ae_title="IRONNODE", host="127.0.0.1", port=listener.port)
+    association = Requestor(peer, contexts, calling_ae_title="SCANNER", timeout_s=10)
     request = Dataset()
     request.TransactionUID = TRANSACTION
     request.ReferencedSOPSequence = [_item(reference) for reference in ASKED]
+    context = next(c for c in contexts if c in association.accepted)
 
     def ask_once() -> int:
-        status, _ = association.send_n_action(request, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
-        return int(status.Status)
+        command = encode_action_request(association.next_message_id(), PUSH_MODEL, PUSH_MODEL_INSTANCE, 1)
+        return association.request(association.accepted[context], command, encode_for(context, request)).status
 
     yield ask_once
     association.abort()
