@@ -40,14 +40,17 @@ async def log_in(request: Request) -> Response:
     name, password = str(form.get("name", ""))[:64], str(form.get("password", ""))[:_LONGEST_PASSWORD]
     failures: RateLimit = request.app.state.failures
     keys = (f"from {request.client.host if request.client else ''}", f"as {name}")
-    if any(failures.exceeded(key) for key in keys):
-        return page(request, "login.html", 429, error="Too many failures. Wait five minutes.")
+    if failures.exceeded(*keys):  # does not stand in line
+        return _wait(request)
     node = node_of(request)
     user = next((u for u in node.config.web.users if u.name == name), None)
-    fits = await run_in_threadpool(password_fits, None if user is None else user.password_hash, password)
+    async with request.app.state.password_checks:
+        if not failures.reserve(*keys):  # a failure until it is none: others are checked at the same time
+            return _wait(request)
+        fits = await run_in_threadpool(password_fits, None if user is None else user.password_hash, password)
+        if fits:
+            failures.give_back(*keys)
     if user is None or not fits:
-        for key in keys:
-            failures.count(key)
         emit(Event.WEB_LOGIN_FAILED, logging.WARNING, address=request.client.host if request.client else "")
         return page(request, "login.html", 401, error="Name or password is wrong.")
     sessions: Sessions = request.app.state.sessions
@@ -56,6 +59,10 @@ async def log_in(request: Request) -> Response:
     response = RedirectResponse("/", 303)
     set_cookie(response, node.config.web, session)
     return response
+
+
+def _wait(request: Request) -> Response:
+    return page(request, "login.html", 429, error="Too many failures. Wait five minutes.")
 
 
 async def log_out(request: Request) -> Response:

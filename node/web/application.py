@@ -1,5 +1,6 @@
 """The application: every route, behind the guard."""
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,7 @@ from node.web.trial import Trials
 
 _REQUESTS_PER_MINUTE = 600
 _FAILURES, _FAILURES_WINDOW_S = 5, 300.0
+_PASSWORD_CHECKS = 2  # at a time; argon2id takes 64 MiB for each
 _STATIC = Path(__file__).with_name("static")
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -53,6 +55,7 @@ def make_application(
     application.state.node = node
     application.state.sessions = sessions
     application.state.failures = RateLimit(_FAILURES, _FAILURES_WINDOW_S, clock_s)
+    application.state.password_checks = asyncio.Semaphore(_PASSWORD_CHECKS)
     application.state.trials = Trials(
         node.config.storage.root / "try" / (gateway_name(node.config) or "local"),  # emptied by its own gateway only
         config_file,

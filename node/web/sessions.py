@@ -3,7 +3,7 @@
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -87,18 +87,40 @@ class RateLimit:
         self._lock = threading.Lock()
         self._seen: dict[str, deque[float]] = {}
 
-    def exceeded(self, key: str) -> bool:
-        """Whether there were too many already; this one is not counted."""
+    def exceeded(self, *keys: str) -> bool:
+        """Whether there were too many already for one of them; this one is not counted."""
         with self._lock:
-            return len(self._recent(key)) >= self._number
+            return self._is_full(keys)
+
+    def reserve(self, *keys: str) -> bool:
+        """Count one for each of them; ``False``, and none is counted, when one of them had too many already."""
+        with self._lock:
+            if self._is_full(keys):
+                return False
+            for key in keys:
+                self._add(key)
+            return True
+
+    def give_back(self, *keys: str) -> None:
+        """Forget one that was reserved."""
+        with self._lock:
+            for key in keys:
+                if recent := self._recent(key):
+                    recent.pop()
 
     def count(self, key: str) -> bool:
         """Count one; ``False`` when that is one too many."""
         with self._lock:
-            recent = self._recent(key)
-            recent.append(self._clock_s())
-            self._seen[key] = recent
-            return len(recent) <= self._number
+            return self._add(key) <= self._number
+
+    def _is_full(self, keys: Iterable[str]) -> bool:
+        return any(len(self._recent(key)) >= self._number for key in keys)
+
+    def _add(self, key: str) -> int:
+        recent = self._recent(key)
+        recent.append(self._clock_s())
+        self._seen[key] = recent
+        return len(recent)
 
     def _recent(self, key: str) -> deque[float]:
         start = self._clock_s() - self._window_s
