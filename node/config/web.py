@@ -49,6 +49,10 @@ class WebConfig(Section):
     tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain")
     tls_key: Path | None = Field(None, description="PEM file with its key")
     behind_proxy: bool = Field(False, description="a proxy on this machine or network ends TLS and passes to this port")
+    trusted_proxies: tuple[str, ...] = Field(
+        ("127.0.0.1", "::1"),
+        description="behind_proxy: addresses or networks of proxies whose X-Forwarded-For is believed",
+    )
     session_s: Seconds = Field(28800, description="a log-in ends after this time")
     metrics_without_login: bool = Field(True, description="/metrics (no patient data) can be read without log-in")
     max_upload_mib: int = Field(
@@ -81,6 +85,11 @@ class WebConfig(Section):
         if (self.tls_certificate is None) != (self.tls_key is None):
             given = "tls_certificate" if self.tls_key is None else "tls_key"
             raise PlacedError((given,), "tls_certificate and tls_key go together")
+        for index, proxy in enumerate(self.trusted_proxies):
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError as error:
+                raise PlacedError(("trusted_proxies", index), f"no IP address or network: {error}") from error
         refuse_twice("users", [user.name for user in self.users])
         if not self.on_loopback and not self.users:
             raise PlacedError(

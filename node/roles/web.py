@@ -31,6 +31,7 @@ def play(stage: Stage) -> None:
             access_log=False,  # addresses hold job ids, and nobody needs them twice
             server_header=False,
             proxy_headers=web.behind_proxy,
+            forwarded_allow_ips=list(web.trusted_proxies),
             ssl_context_factory=None if tls is None else lambda *_: tls.following(),
             timeout_keep_alive=int(WAIT_S),
             timeout_graceful_shutdown=5,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_what_the_compose_file_names_exists(compose: dict[str, Any]) -> None:
     assert [item["file"] for item in compose["secrets"].values() if item["file"] not in readme] == []
 
 
-def test_the_configuration_of_the_containers_is_taken(tmp_path: Path) -> None:
+def test_the_configuration_of_the_containers_is_taken(tmp_path: Path, compose: dict[str, Any]) -> None:
     secret = tmp_path / "database-url"
     secret.write_text("postgresql+psycopg://ironnode:pw@postgres/ironnode\n")
     text = (COMPOSE / "config.yaml").read_text()
@@ -81,3 +82,22 @@ def test_the_configuration_of_the_containers_is_taken(tmp_path: Path) -> None:
         assert config.broker.url is not None
         assert config.database.url == secret.read_text().strip()
         assert config.web.on_loopback is (more == "")
+    assert config.web.trusted_proxies == (compose["services"]["proxy"]["networks"]["page"]["ipv4_address"],)
+
+
+def test_the_proxy_reaches_the_page_from_the_address_that_is_believed(compose: dict[str, Any]) -> None:
+    page, proxy, gateway = (
+        compose["networks"]["page"],
+        compose["services"]["proxy"]["networks"],
+        compose["services"]["gateway"]["networks"],
+    )
+    assert page["internal"]
+    (pool,) = page["ipam"]["config"]
+    assert ip_address(proxy["page"]["ipv4_address"]) in ip_network(pool["subnet"])
+    assert ip_address(proxy["page"]["ipv4_address"]) not in ip_network(pool["ip_range"])  # nobody else is given it
+    (alias,) = gateway["page"]["aliases"]  # a name on that network alone
+    assert f"proxy_pass http://{alias}:8080;" in (COMPOSE / "proxy.conf").read_text()
+    assert [name for name, service in compose["services"].items() if "page" in service.get("networks", ())] == [
+        "gateway",
+        "proxy",
+    ]

@@ -65,6 +65,11 @@ def test_commented_destination_in_the_example_is_valid_and_complete() -> None:
         ("follow_up:\n  policy_file: /nowhere/policy.yaml\n", "line 2: follow_up.policy_file: /nowhere/policy.yaml is"),
         ("web:\n  tls_key: a.pem\n  tls_certificate: b.pem\n", "line 3: web.tls_certificate"),
         ("segmenter:\n  kind: onnx\n  model: nowhere\n", "line 3: segmenter.model"),
+        (
+            "web:\n  trusted_proxies:\n    - ::1\n    - 10.0.0.1/8\n",
+            "line 4: web.trusted_proxies.1: no IP address or n",
+        ),
+        ("web: {trusted_proxies: [proxy]}\n", "line 1: web.trusted_proxies.0: no IP address or network: 'proxy'"),
         ("web: {host: 0.0.0.0}\n", "line 1: web.host: users: somebody must be able to log in"),
         (f"destinations:\n  - {PACS}\n  - {PACS}\n", "line 3: destinations.1.name: pacs: every name may stand once"),
         ("broker:\n  url: redis://a\n  url_file: b\n", "line 3: broker.url_file: url stands there too"),
