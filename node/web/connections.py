@@ -5,27 +5,26 @@ reaches the port, would have everybody answered 503, with the health checks.
 """
 
 import asyncio
-import logging
 from collections import Counter
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from node.ops.events import Event, emit
+from node.web.entrance import Entrance
 
 MOST_CONNECTIONS = 200
 WAIT_S = 20.0
 """For a whole request head, counted from the connection or the last answer; for the next piece of a body; and for an
 answer to be read on."""
-_TOLD_EVERY_S = 60.0
 
 
 class Connection(H11Protocol):
     """One connection; knows since when it waits for the other side."""
 
-    def __init__(self, *words: Any, **settings: Any) -> None:
+    def __init__(self, *words: Any, entrance: Entrance, **settings: Any) -> None:
         super().__init__(*words, **settings)
+        self._entrance = entrance
         self._waits_since_s: float | None = None  # of the loop's clock; None: the other side waits for us
         self._owes_head = False
         self._unsent = 0
@@ -33,6 +32,7 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower than asyncio's, as uvicorn's is
         """Make room, and wait for a request."""
+        self._entrance.passed(transport.get_extra_info("peername"))
         self._make_room()
         super().connection_made(transport)
         self._look()
@@ -105,9 +105,7 @@ class Connection(H11Protocol):
         if not waiting:
             return  # all are being answered; far more of them get 503 of the server
         _, _, longest = max(waiting, key=lambda found: found[:2])
-        if self.loop.time() >= self.app_state.get("tells_next_s", 0.0):
-            self.app_state["tells_next_s"] = self.loop.time() + _TOLD_EVERY_S
-            emit(Event.WEB_CROWDED, logging.WARNING, address=longest.address, connections=number[longest.address])
+        self._entrance.tell_crowded(longest.address, number[longest.address])
         longest._end()
 
     @property

@@ -5,6 +5,7 @@ import http.client
 import logging
 import queue
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from node.roles import web
 from node.roles.stage import Stage
 from node.runtime import RunFolder
 from node.web import connections
+from tests.certificates import Site
 
 PATIENCE_S = 60.0
 HALF = b"GET / HTTP/1.1\r\nHost: local"
@@ -95,6 +97,29 @@ def test_silent_connections_hide_the_page_from_nobody(port: int, said: bytes, ot
     told = [record.fields for record in caplog.records if record.event == Event.WEB_CROWDED]
     assert len(told) == 1
     assert told[0]["address"] in others
+
+
+def test_handshakes_that_are_not_finished_hide_the_page_from_nobody(tmp_path: Path, caplog) -> None:
+    caplog.set_level(logging.WARNING, "ironnode")
+    site = Site(tmp_path / "tls")
+    own, trusting = site.issue(), ssl.create_default_context(cafile=site.ca)
+    settings = WebConfig(port=0, tls_certificate=own.certificate, tls_key=own.key)
+    with (
+        web_role(tmp_path, settings) as port,
+        holding(port, 1, b"", "127.0.0.9") as (slow,),
+        holding(port, 300, b"") as held,
+    ):
+        for caller in held[:100]:
+            caller.settimeout(5.0)
+            assert ended(caller)
+        for caller in (slow, held[-1]):  # the only one of its address, and the latest of the other
+            browser = http.client.HTTPSConnection("localhost", port)
+            browser.sock = trusting.wrap_socket(caller, server_hostname="localhost")
+            with contextlib.closing(browser):
+                browser.request("GET", "/live")
+                assert browser.getresponse().read() == b'{"live":true}'
+    told = [record.fields for record in caplog.records if record.event == Event.WEB_CROWDED]
+    assert [fields["address"] for fields in told] == ["127.0.0.1"]
 
 
 def test_the_connections_of_whoever_has_most_go_first(port: int) -> None:
