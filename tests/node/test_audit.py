@@ -132,7 +132,8 @@ def test_the_command_tells_a_trail_that_begins_after_the_first_job(trail: AuditT
     accepted_at = datetime.fromisoformat(TIME) + timedelta(minutes=1)
     manifest = JobManifest(
         job_id="a" * 32, acquisition_key="k", study_instance_uid="1.2", sop_instance_uids=("1.2.3",),
-        accepted_at=accepted_at, revision=1, predecessor_job_id=None, missing=(), method_version="1", settings_digest="d",
+        accepted_at=accepted_at, revision=1, predecessor_job_id=None, missing=(), method_version="1",
+        settings_digest="d",
     )  # fmt: skip
     ManifestStore(tmp_path / "jobs").keep(manifest)
     words = ["audit", "verify", "--config", str(config)]
