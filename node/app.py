@@ -5,7 +5,6 @@ Together with the entry points in ``node/roles`` the only place that reads the w
 
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ from node.jobs.removals import Removal, RemovalCounts
 from node.jobs.self_tests import SelfTest, SelfTests
 from node.jobs.sessions import LogInBook
 from node.jobs.studies import region_of_key
-from node.model import Job, JobState
+from node.model import AcquisitionState, Job, JobState
 from node.policy import load_policy
 from node.runtime import exclusive, gateway_run
 from quant import METHOD_VERSION
@@ -190,12 +189,12 @@ class Node:
     def status(self) -> NodeStatus:
         """The node at a glance; works whether the node runs or not."""
         root = self.config.storage.root
-        acquisitions = Counter(line.state for line in self.overview.acquisitions())
+        acquisitions = self.overview.acquisition_counts()
         return NodeStatus(
             roles=gateway_run(self.config).roles_alive(),
             inbox=sum(1 for _ in self.spool.inbox_folder.glob("*.dcm")),
-            receiving=acquisitions["receiving"],
-            declined=acquisitions["declined"],
+            receiving=acquisitions.get(AcquisitionState.RECEIVING, 0),
+            declined=acquisitions.get(AcquisitionState.DECLINED, 0),
             jobs=self.overview.job_counts(),
             destinations=tuple(self._destinations()),
             retention=self.ledger.removals.counts(),
@@ -227,9 +226,9 @@ class Node:
         """One line for each job, the latest first."""
         return self.overview.jobs(state)
 
-    def acquisitions(self) -> list[AcquisitionLine]:
-        """What became of each group of images, declined ones with their reason."""
-        return self.overview.acquisitions()
+    def acquisitions(self, state: AcquisitionState | None = None, limit: int | None = None) -> list[AcquisitionLine]:
+        """What became of each group of images (in one state), declined ones with their reason; the latest first."""
+        return self.overview.acquisitions(state=state, limit=limit)
 
     def show(self, job_id: str) -> JobDetails:
         """Everything about one job; the first characters of its id are enough.

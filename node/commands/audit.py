@@ -1,12 +1,18 @@
 """Commands for the audit trail."""
 
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from node.config import load_config
 
+if TYPE_CHECKING:
+    from node.ops.audit import AuditTrail
+
 _BROKEN = 3
+_CLOCKS_APART = timedelta(hours=1)  # of this machine and a database server, at most
 
 
 @click.group("audit")
@@ -22,15 +28,32 @@ def verify(context: click.Context, config_path: Path | None, head: str | None) -
     """Check that the trail is as it was written: no line changed, taken out, put in, exchanged, or cut off at the end.
 
     Prints the number of entries and the hash of the last one. Keep that elsewhere and give it with --head next time:
-    it tells a trail that was made anew from the one that was there. Exit 0 as written, 3 not.
+    it tells a trail that was made anew from the one that was there. Without, a trail that begins after the oldest job
+    is told (or the clock was set back). Exit 0 as written, 3 not.
     """
     from node.ops.audit import AuditTrail
 
-    trail = AuditTrail(load_config(config_path).storage.root)
+    root = load_config(config_path).storage.root
+    trail = AuditTrail(root)
     found = trail.verify()
-    broken = found.broken
+    broken = found.broken or _begun_late(trail, root)
     if broken is None and head is not None and not trail.holds(head):
         broken = f"no line has the hash {head}: the trail was made anew"
     click.echo(f"{trail.path}: {found.entries} entries, head {found.head}")
     click.echo("as it was written" if broken is None else f"NOT as it was written: {broken}")
     context.exit(0 if broken is None else _BROKEN)
+
+
+def _begun_late(trail: "AuditTrail", root: Path) -> str | None:
+    """What is wrong with a trail that begins after the first of the jobs whose manifests are on the disk."""
+    from node.jobs.manifest import ManifestStore
+
+    oldest = next(ManifestStore(root / "jobs").all(), None)
+    if oldest is None:
+        return None
+    first = next(trail.after(0), None)
+    if first is not None and datetime.fromisoformat(first.time) <= oldest.accepted_at + _CLOCKS_APART:
+        return None
+    begins = "is gone" if first is None else f"begins at {first.time}"
+    accepted = f"job {oldest.job_id} was accepted at {oldest.accepted_at:%Y-%m-%dT%H:%M:%SZ}"
+    return f"the trail {begins}, and {accepted}: lines before were taken out, or the clock was set back"

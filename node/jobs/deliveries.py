@@ -287,7 +287,11 @@ def _untold(connection: Connection, destination: str) -> int:
         _tells(other.role),
     )
     job, later = schema.job.c, schema.job.alias("later").c
-    followed = exists().where(later.acquisition_key == job.acquisition_key, later.revision > job.revision)
+    followed = exists().where(
+        later.study_instance_uid == job.study_instance_uid,  # which has an index
+        later.acquisition_key == job.acquisition_key,
+        later.revision > job.revision,
+    )
     here = and_(refused.destination == destination, refused.state == DeliveryState.UNSUPPORTED.value)
     query = (
         select(func.count(refused.job_id.distinct()))

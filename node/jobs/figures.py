@@ -1,18 +1,20 @@
 """Numbers about what came in and what became of it: for metrics and delivery statistics. Nothing is changed here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import String, case, func, select, type_coerce
+from sqlalchemy import ColumnElement, Select, String, Subquery, case, func, or_, select, true, type_coerce
 
 from node.jobs import schema
 from node.jobs.database import Database, one_of
-from node.model import AcquisitionState, CommitmentState, DeliveryState
+from node.model import AcquisitionState, CommitmentState, DeliveryState, JobState
 from quant.result import Reason
 
 NO_PEER = "?"
 """Stands for the sender of images that came without a calling AE title."""
+_Chosen = Callable[[ColumnElement[Any]], ColumnElement[bool]]  # from a column of job ids: whether a job is wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,26 +102,21 @@ class Figures:
 
         ``committing`` are the destinations that are asked for storage commitment.
         """
-        job, delivery, commitment = schema.job.c, schema.delivery.c, schema.commitment.c
-        to_commit = select(func.count()).where(
-            delivery.job_id == job.job_id,
-            delivery.destination.in_(committing),
-            delivery.state.not_in((DeliveryState.UNSUPPORTED.value, DeliveryState.SUPERSEDED.value)),
+        if job_ids is None:
+            return self._jobs(~schema.job.c.self_test, lambda _: true(), committing)
+        return self._jobs(true(), lambda job_id: one_of(job_id, job_ids), committing)
+
+    def jobs_to_watch(self, since: datetime) -> list[JobFigures]:
+        """The jobs but the node's own tests that are not done, or were done after ``since``; the latest first."""
+        job = schema.job.c
+        wanted = select(job.job_id).where(
+            ~job.self_test, or_(job.state != JobState.DONE.value, job.finished_at > since)
         )
-        committed = select(func.count()).where(
-            commitment.job_id == job.job_id,
-            commitment.destination.in_(committing),
-            commitment.state == CommitmentState.COMMITTED.value,
-        )
-        of_job = delivery.job_id == job.job_id
-        wanted = delivery.state != DeliveryState.SUPERSEDED.value
-        images = (
-            select(func.min(schema.instance.c.calling_ae_title), func.max(schema.instance.c.received_at))
-            .join(schema.job_instance, schema.job_instance.c.sop_instance_uid == schema.instance.c.sop_instance_uid)
-            .where(schema.job_instance.c.job_id == job.job_id)
-            .where(schema.job_instance.c.sop_instance_uid != func.coalesce(job.region_uid, ""))
-        )
-        sent = func.coalesce(func.sum(case((delivery.state == DeliveryState.SENT.value, 1), else_=0)), 0)
+        return self._jobs(true(), lambda job_id: job_id.in_(wanted), ())
+
+    def _jobs(self, condition: ColumnElement[bool], chosen: _Chosen, committing: Sequence[str]) -> list[JobFigures]:
+        job = schema.job.c
+        images, objects, kept = _images(chosen), _objects(chosen, committing), _committed(chosen, committing)
         query = (
             select(
                 job.job_id,
@@ -129,17 +126,17 @@ class Figures:
                 job.finished_at,
                 job.record["reasons"].label("reasons"),
                 job.record["lic_mg_per_g"]["median"].as_float().label("lic_mg_per_g"),
-                images.with_only_columns(func.min(schema.instance.c.calling_ae_title)).scalar_subquery().label("peer"),
-                images.with_only_columns(func.max(schema.instance.c.received_at))
-                .scalar_subquery()
-                .label("received_at"),
-                select(func.max(delivery.sent_at)).where(of_job).scalar_subquery().label("last_sent_at"),
-                select(func.count()).where(of_job, wanted).scalar_subquery().label("n_deliveries"),
-                select(sent).where(of_job).scalar_subquery().label("n_sent"),
-                to_commit.scalar_subquery().label("n_to_commit"),
-                committed.scalar_subquery().label("n_committed"),
+                images.c.peer,
+                images.c.received_at,
+                objects.c.last_sent_at,
+                *(func.coalesce(c, 0).label(c.name) for c in (objects.c.n_deliveries, objects.c.n_sent)),
+                *(func.coalesce(c, 0).label(c.name) for c in (objects.c.n_to_commit, kept.c.n_committed)),
             )
-            .where(~job.self_test if job_ids is None else one_of(job.job_id, job_ids))
+            .select_from(schema.job)
+            .outerjoin(images, images.c.job_id == job.job_id)
+            .outerjoin(objects, objects.c.job_id == job.job_id)
+            .outerjoin(kept, kept.c.job_id == job.job_id)
+            .where(condition, chosen(job.job_id))
             .order_by(job.accepted_at.desc())
         )
         with self._database.reading() as connection:
@@ -198,3 +195,55 @@ class Figures:
         query = select(schema.event.c.name, func.count()).group_by(schema.event.c.name)
         with self._database.reading() as connection:
             return {name: int(number) for name, number in connection.execute(query)}
+
+
+def _images(chosen: _Chosen) -> Subquery:
+    """The sender of each job's images, and when the last one came; a drawn region is none of them."""
+    member, instance, job = schema.job_instance.c, schema.instance.c, schema.job.c
+    query = (
+        select(
+            member.job_id,
+            func.min(instance.calling_ae_title).label("peer"),
+            func.max(instance.received_at).label("received_at"),
+        )
+        .select_from(schema.job_instance)
+        .join(schema.instance, instance.sop_instance_uid == member.sop_instance_uid)
+        .join(schema.job, job.job_id == member.job_id)
+        .where(member.sop_instance_uid != func.coalesce(job.region_uid, ""))
+    )
+    return _each_job(query, member.job_id, chosen)
+
+
+def _objects(chosen: _Chosen, committing: Sequence[str]) -> Subquery:
+    """How many objects of each job there are to send, how many were sent and when the last one, and of how many
+    storage commitment is asked."""
+    delivery = schema.delivery.c
+    to_commit = delivery.destination.in_(committing) & delivery.state.not_in(
+        (DeliveryState.UNSUPPORTED.value, DeliveryState.SUPERSEDED.value)
+    )
+    query = select(
+        delivery.job_id,
+        func.max(delivery.sent_at).label("last_sent_at"),
+        _number(delivery.state != DeliveryState.SUPERSEDED.value).label("n_deliveries"),
+        _number(delivery.state == DeliveryState.SENT.value).label("n_sent"),
+        _number(to_commit).label("n_to_commit"),
+    )
+    return _each_job(query, delivery.job_id, chosen)
+
+
+def _committed(chosen: _Chosen, committing: Sequence[str]) -> Subquery:
+    """How many objects of each job are committed."""
+    commitment = schema.commitment.c
+    query = select(commitment.job_id, func.count().label("n_committed")).where(
+        commitment.destination.in_(committing), commitment.state == CommitmentState.COMMITTED.value
+    )
+    return _each_job(query, commitment.job_id, chosen)
+
+
+def _each_job(query: Select[Any], job_id: ColumnElement[Any], chosen: _Chosen) -> Subquery:
+    return query.where(chosen(job_id)).group_by(job_id).subquery()
+
+
+def _number(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+    """In how many rows a condition holds."""
+    return func.sum(case((condition, 1), else_=0))

@@ -138,7 +138,8 @@ class Ledger:
     def outdated(self, method_version: str, settings_digest: str) -> list[Job]:
         """Jobs that are done, of another method version or other settings, and the latest of their acquisition."""
         job, later = schema.job.c, schema.job.alias("later")
-        newest = ~select(later.c.job_id).where(later.c.predecessor_job_id == job.job_id).exists()
+        follows = (later.c.study_instance_uid == job.study_instance_uid, later.c.predecessor_job_id == job.job_id)
+        newest = ~select(later.c.job_id).where(*follows).exists()  # the study, because it has an index
         other = or_(job.method_version != method_version, job.settings_digest != settings_digest)
         query = select(schema.job).where(job.state == JobState.DONE.value, newest, other).order_by(job.accepted_at)
         with self.database.reading() as connection:

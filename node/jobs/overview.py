@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, ScalarSelect, Select, func, select
+from sqlalchemy import Row, ScalarSelect, Select, case, func, select
 
 from node.errors import InputError
 from node.jobs import schema
 from node.jobs.database import Database
-from node.model import DeliveryState, JobState
+from node.model import AcquisitionState, DeliveryState, JobState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,15 +76,16 @@ class Overview:
     ) -> list[JobLine]:
         """One line for each job, the latest first; at most ``limit``; ``undelivered``: only those of which something
         waits to be sent, or (``False``) of which nothing does."""
-        query = _job_lines()
+        job, delivery = schema.job.c, schema.delivery.c
+        order = (job.accepted_at.desc(), job.revision.desc(), job.job_id)
+        chosen = select(job.job_id)
         if state is not None:
-            query = query.where(schema.job.c.state == state.value)
+            chosen = chosen.where(job.state == state.value)
         if undelivered is not None:
-            waits = _deliveries(DeliveryState.PENDING) > 0
-            query = query.where(waits if undelivered else ~waits)
-        query = query.order_by(
-            schema.job.c.accepted_at.desc(), schema.job.c.revision.desc(), schema.job.c.job_id
-        ).limit(limit)
+            waiting = select(delivery.job_id).where(delivery.state == DeliveryState.PENDING.value)
+            chosen = chosen.where(job.job_id.in_(waiting) if undelivered else job.job_id.not_in(waiting))
+        # Chosen first: what is counted for each line must not be counted for every job of the ledger.
+        query = _job_lines().where(job.job_id.in_(chosen.order_by(*order).limit(limit))).order_by(*order)
         with self._database.reading() as connection:
             return [_job_line(row) for row in connection.execute(query)]
 
@@ -131,12 +132,28 @@ class Overview:
                 at = connection.scalar(later)
             return _job_line(connection.execute(_job_lines().where(job.job_id == job_id)).one())
 
-    def acquisitions(self, study_instance_uid: str | None = None) -> list[AcquisitionLine]:
-        """What became of each group of images (of one study), the latest change first."""
+    def acquisition_counts(self) -> dict[str, int]:
+        """How many groups of images are in each state (``AcquisitionState``) that there are any in."""
         table = schema.acquisition.c
-        query = select(schema.acquisition).order_by(table.changed_at.desc(), table.acquisition_key)
+        query = select(table.state, func.count()).group_by(table.state)
+        with self._database.reading() as connection:
+            return {state: int(number) for state, number in connection.execute(query)}
+
+    def acquisitions(
+        self,
+        study_instance_uid: str | None = None,
+        *,
+        state: AcquisitionState | None = None,
+        limit: int | None = None,
+    ) -> list[AcquisitionLine]:
+        """What became of each group of images (of one study, or in one state), the latest change first; at most
+        ``limit``."""
+        table = schema.acquisition.c
+        query = select(schema.acquisition).order_by(table.changed_at.desc(), table.acquisition_key).limit(limit)
         if study_instance_uid is not None:
             query = query.where(table.study_instance_uid == study_instance_uid)
+        if state is not None:
+            query = query.where(table.state == state.value)
         with self._database.reading() as connection:
             return [
                 AcquisitionLine(**{**row._mapping, "missing": tuple(row.missing)}) for row in connection.execute(query)
@@ -158,10 +175,14 @@ def _job_lines() -> Select[Any]:
 
 def _deliveries(state: DeliveryState | None = None) -> ScalarSelect[Any]:
     """How many objects of a job go to a destination (those that a later result replaces do not), or how many of them
-    are in one state."""
+    are in one state.
+
+    The state is counted, not looked for: SQLite would take the index of states, and walk every object ever sent.
+    """
     delivery = schema.delivery.c
     counted = delivery.state != DeliveryState.SUPERSEDED.value if state is None else delivery.state == state.value
-    return select(func.count()).where(delivery.job_id == schema.job.c.job_id, counted).scalar_subquery()
+    number = func.coalesce(func.sum(case((counted, 1), else_=0)), 0)
+    return select(number).where(delivery.job_id == schema.job.c.job_id).scalar_subquery()
 
 
 def _job_line(row: Row[Any]) -> JobLine:

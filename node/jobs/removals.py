@@ -91,7 +91,7 @@ class RemovalBook:
         job, sent, removal = schema.job.c, schema.delivery.c, schema.removal.c
         last_sent = select(func.max(sent.sent_at)).where(sent.job_id == job.job_id).scalar_subquery()
         ended = case((job.self_test, job.finished_at), else_=last_sent)
-        pending = select(sent.job_id).where(sent.job_id == job.job_id, sent.state == DeliveryState.PENDING.value)
+        waiting = select(sent.job_id).where(sent.state == DeliveryState.PENDING.value)
         measured = job.outcome == "measured"
         came_again = removal.state == RemovalState.RETURNED.value
         kinds = [
@@ -105,7 +105,7 @@ class RemovalBook:
         query = (
             select(job.job_id, job.study_instance_uid, job.self_test, removal.state)
             .select_from(schema.job.outerjoin(schema.removal, removal.job_id == job.job_id))
-            .where(job.state == JobState.DONE.value, ~pending.exists(), or_(*kinds))
+            .where(job.state == JobState.DONE.value, job.job_id.not_in(waiting), or_(*kinds))
             .where(or_(removal.job_id.is_(None), unproved, came_again))
             .order_by(job.accepted_at, job.job_id)
         )

@@ -64,7 +64,7 @@ def _of_status(status: NodeStatus, storage: StorageConfig, settings: NotifyConfi
 
 
 def _of_jobs(node: Node, settings: NotifyConfig, now: datetime) -> Iterator[Trouble]:
-    for job in node.figures.jobs():
+    for job in node.figures.jobs_to_watch(now - _LOOK_BACK):
         name = job.job_id[:12]
         if job.state == JobState.PARKED:
             yield Trouble(
@@ -73,7 +73,7 @@ def _of_jobs(node: Node, settings: NotifyConfig, now: datetime) -> Iterator[Trou
         elif job.state != JobState.DONE and _too_long(job.accepted_at, settings, now):
             text = f"job {name} is {job.state} since {job.accepted_at:%Y-%m-%d %H:%M} UTC"
             yield Trouble(kind="stage_stuck", subject=name, text=text)
-        elif job.outcome == "not_measurable" and job.finished_at is not None and now - job.finished_at < _LOOK_BACK:
+        elif job.state == JobState.DONE and job.outcome == "not_measurable":
             text = f"job {name} could not be measured: {', '.join(reason.code for reason in job.reasons) or 'unknown'}"
             yield Trouble(kind="acquisition_refused", subject=name, text=text)
 

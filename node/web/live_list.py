@@ -41,9 +41,8 @@ def live_list(node: Node, wanted: str) -> list[ListLine]:
     if wanted and wanted not in STATES:
         return []
     arrived = [_arrived(found) for found in node.spool.arrivals()] if wanted in ("", ARRIVED) else []
-    groups = [a for a in node.acquisitions() if a.state != AcquisitionState.JOBBED and wanted in ("", a.state)]
-    arriving = [a for a in groups if a.state == AcquisitionState.RECEIVING]
-    declined = [a for a in groups if a.state == AcquisitionState.DECLINED][:LENGTH]
+    arriving = _in_state(node, AcquisitionState.RECEIVING, wanted)
+    declined = _in_state(node, AcquisitionState.DECLINED, wanted, LENGTH)
     settled = [*_groups(node, declined), *(_jobs(node, wanted) if wanted in ("", SENDING, *JobState) else [])]
     newest_first = sorted(settled, key=lambda line: line.since, reverse=True)[:LENGTH]
     return [*arrived, *_groups(node, arriving), *newest_first]
@@ -61,6 +60,10 @@ def _arrived(found: Arrivals) -> ListLine:
         reasons=(),
         destinations="-",
     )
+
+
+def _in_state(node: Node, state: AcquisitionState, wanted: str, limit: int | None = None) -> list[AcquisitionLine]:
+    return node.acquisitions(state, limit) if wanted in ("", state) else []
 
 
 def _groups(node: Node, groups: Sequence[AcquisitionLine]) -> list[ListLine]:

@@ -81,7 +81,7 @@ class _NodeCollector(Collector):
             yield _by_peer(name, text, {**nobody_yet, **found})  # a series that begins at 1 is no increase
 
     def _stages(self, status: NodeStatus, jobs: list[JobFigures], now: datetime) -> Iterator[Metric]:
-        receiving = [a for a in self._node.acquisitions() if a.state == AcquisitionState.RECEIVING]
+        receiving = self._node.acquisitions(AcquisitionState.RECEIVING)
         waiting = [job.accepted_at for job in jobs if job.state in (JobState.QUEUED, JobState.RUNNING)]
         due = [d.waiting_since for d in status.destinations if d.waiting_since is not None]
         depth = GaugeMetricFamily("ironnode_stage_depth", "What a stage has still to do", labels=["stage"])

@@ -5,12 +5,14 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from node.cli import cli
+from node.jobs.manifest import JobManifest, ManifestStore
 from node.ops.audit import AuditHandler, AuditTrail, Noted
 from node.ops.events import Event, emit
 from tests.loopback.callers import eventually
@@ -121,6 +123,28 @@ def test_the_command_tells_a_trail_that_was_made_anew(trail: AuditTrail, tmp_pat
     assert CliRunner().invoke(cli, words).exit_code == 0
     anew = CliRunner().invoke(cli, [*words, "--head", noted])
     assert (anew.exit_code, "made anew" in anew.output) == (3, True)
+
+
+def test_the_command_tells_a_trail_that_begins_after_the_first_job(trail: AuditTrail, tmp_path: Path) -> None:
+    """Trail and head removed together leave a whole chain, of fewer lines, or of none."""
+    config = tmp_path / "config.yaml"
+    config.write_text(f"storage: {{root: {tmp_path}}}\n")
+    accepted_at = datetime.fromisoformat(TIME) + timedelta(minutes=1)
+    manifest = JobManifest(
+        job_id="a" * 32, acquisition_key="k", study_instance_uid="1.2", sop_instance_uids=("1.2.3",),
+        accepted_at=accepted_at, revision=1, predecessor_job_id=None, missing=(), method_version="1",
+        settings_digest="d",
+    )  # fmt: skip
+    ManifestStore(tmp_path / "jobs").keep(manifest)
+    words = ["audit", "verify", "--config", str(config)]
+    assert CliRunner().invoke(cli, words).exit_code == 0
+    for path in (trail.path, trail.path.with_name("head.json")):
+        path.unlink()
+    gone = CliRunner().invoke(cli, words)
+    assert (gone.exit_code, "the trail is gone" in gone.output) == (3, True)
+    trail.append(Noted("job_done", (accepted_at + timedelta(hours=2)).isoformat(), {}))
+    late = CliRunner().invoke(cli, words)
+    assert (late.exit_code, "the trail begins at" in late.output) == (3, True)
 
 
 def test_a_line_that_a_crash_cut_off_is_replaced_and_told(trail: AuditTrail) -> None:

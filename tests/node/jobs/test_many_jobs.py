@@ -1,0 +1,87 @@
+"""What the pages ask of a ledger with many jobs: the work must not grow with the jobs that are not shown."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from sqlalchemy import event
+
+from node.jobs import schema
+from node.jobs.figures import Figures
+from node.jobs.ledger import Ledger
+from node.jobs.overview import Overview
+from node.model import AcquisitionState, DeliveryState, JobState
+
+_OBJECTS = 8  # of each job
+
+
+def _add_done(ledger: Ledger, make_manifest, clock, numbers: range) -> None:
+    """Jobs that are done, with everything sent, and a declined group of images for each."""
+    for number in numbers:
+        clock.now += timedelta(minutes=1)
+        manifest = make_manifest((f"1.2.{number}",))
+        ledger.add(manifest, clock())
+        with ledger.database.writing() as connection:
+            job = schema.job.update().where(schema.job.c.job_id == manifest.job_id)
+            connection.execute(job.values(state=JobState.DONE.value, finished_at=clock(), outcome="measured"))
+            sent = {"job_id": manifest.job_id, "destination": "pacs", "role": "sr", "file": "f", "attempts": 1}
+            sent |= {"state": DeliveryState.SENT.value, "next_try_at": clock(), "sent_at": clock()}
+            rows = [{**sent, "sop_instance_uid": f"1.3.{number}.{i}", "position": i} for i in range(_OBJECTS)]
+            connection.execute(schema.delivery.insert(), rows)
+            declined = {"study_instance_uid": manifest.study_instance_uid, "state": AcquisitionState.DECLINED.value}
+            declined |= {"acquisition_key": f"key {number}", "missing": [], "n_instances": 1, "changed_at": clock()}
+            study = {"study_instance_uid": manifest.study_instance_uid, "last_arrival_at": clock(), "open": False}
+            connection.execute(ledger.database.insert_new(schema.study), [study])
+            connection.execute(schema.acquisition.insert(), [declined])
+
+
+def _steps(ledger: Ledger, ask: Callable[[], object]) -> int:
+    """How many hundreds of instructions SQLite runs for a question."""
+    hundreds = 0
+
+    def count() -> int:
+        nonlocal hundreds
+        hundreds += 1
+        return 0
+
+    def watch(connection, _record, _proxy) -> None:
+        connection.set_progress_handler(count, 100)
+
+    engine = ledger.database._engine
+    event.listen(engine, "checkout", watch)
+    try:
+        ask()
+    finally:
+        event.remove(engine, "checkout", watch)
+        with ledger.database.reading() as connection:
+            connection.connection.set_progress_handler(None, 0)
+    return hundreds
+
+
+def test_what_is_shown_costs_the_same_with_twice_the_jobs(ledger, clock, make_manifest) -> None:
+    overview, figures = Overview(ledger.database), Figures(ledger.database)
+
+    def first_lines() -> None:
+        lines = overview.jobs(limit=10)
+        assert [line.n_sent for line in lines] == [_OBJECTS] * 10
+        assert [job.n_sent for job in figures.jobs([line.job_id for line in lines])] == [_OBJECTS] * 10
+
+    def waiting() -> None:
+        assert overview.jobs(limit=10, undelivered=True) == []
+        assert figures.jobs_to_watch(clock()) == []
+
+    questions = (first_lines, waiting, lambda: overview.jobs(limit=10, undelivered=False))
+    _add_done(ledger, make_manifest, clock, range(150))
+    before = [_steps(ledger, ask) for ask in questions]
+    _add_done(ledger, make_manifest, clock, range(150, 300))
+    for ask, few in zip(questions, before, strict=True):
+        # Choosing the first of twice as many costs twice at most; counting every object for each was four times.
+        assert _steps(ledger, ask) < 2.5 * few
+
+
+def test_groups_of_one_state_and_their_number(ledger, clock, make_manifest) -> None:
+    _add_done(ledger, make_manifest, clock, range(5))
+    overview = Overview(ledger.database)
+    latest = overview.acquisitions(state=AcquisitionState.DECLINED, limit=2)
+    assert [line.acquisition_key for line in latest] == ["key 4", "key 3"]
+    assert overview.acquisitions(state=AcquisitionState.RECEIVING) == []
+    assert overview.acquisition_counts()["declined"] == 5
