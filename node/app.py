@@ -39,7 +39,7 @@ from node.jobs.sessions import LogInBook
 from node.jobs.studies import region_of_key
 from node.model import AcquisitionState, Job, JobState
 from node.policy import load_policy
-from node.runtime import exclusive, gateway_run
+from node.runtime import ConfigRefusal, exclusive, gateway_run
 from quant import METHOD_VERSION
 
 _MIB = 1 << 20
@@ -96,6 +96,7 @@ class NodeStatus:
     set_apart: Mapping[str, SetApartCounts]
     free_mib: int
     self_test: SelfTest | None
+    config_refused: ConfigRefusal | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,8 +191,9 @@ class Node:
         """The node at a glance; works whether the node runs or not."""
         root = self.config.storage.root
         acquisitions = self.overview.acquisition_counts()
+        run = gateway_run(self.config)
         return NodeStatus(
-            roles=gateway_run(self.config).roles_alive(),
+            roles=run.roles_alive(),
             inbox=sum(1 for _ in self.spool.inbox_folder.glob("*.dcm")),
             receiving=acquisitions.get(AcquisitionState.RECEIVING, 0),
             declined=acquisitions.get(AcquisitionState.DECLINED, 0),
@@ -201,6 +203,7 @@ class Node:
             set_apart=by_place(self.spool, set_apart(self.spool)),
             free_mib=free_mib(root),
             self_test=SelfTests(root).latest(),
+            config_refused=run.config_refused(),
         )
 
     def _destinations(self) -> Iterator[DestinationStatus]:

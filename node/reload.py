@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from node.config import Config, load_config
-from node.errors import ConfigError, IronnodeError
+from node.errors import ConfigError
 from node.ops.events import Event, emit
 from node.process.settings import settings_of
 
@@ -26,16 +26,15 @@ _NEEDS_RESTART: Mapping[str, tuple[str, Callable[[Config], bool]]] = {
 
 
 def reread(now: Config, path: Path | None) -> Config | None:
-    """The configuration that the file holds now; ``None`` (and logged why) when it says the same, is wrong, or changes
-    what only a restart can change."""
-    try:
-        if path is None:
-            raise ConfigError("the node was started without a configuration file")
-        found = load_config(path)
-        _check(now, found)
-    except IronnodeError as error:
-        emit(Event.CONFIG_REFUSED, logging.ERROR, error=str(error))
-        return None
+    """The configuration that the file holds now; ``None`` when it says the same.
+
+    Raises:
+        IronnodeError: it is wrong, or changes what only a restart can change.
+    """
+    if path is None:
+        raise ConfigError("the node was started without a configuration file")
+    found = load_config(path)
+    _check(now, found)
     changed = [name for name in Config.model_fields if getattr(now, name) != getattr(found, name)]
     gone = found.gone_receivers(tuple(receiver.name for receiver in now.receivers))
     emit(Event.CONFIG_RELOADED, logging.WARNING if gone else logging.INFO, sections=changed, receivers_gone=gone)

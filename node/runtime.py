@@ -8,6 +8,8 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,14 @@ from node.intake.durable_io import storage_error
 _CANNOT_RUN = frozenset("ZXT")
 """States of proc(5): dead and not waited for by its parent, dead, stopped by a signal."""
 _SWEEP_AFTER_S = 86400.0  # one that is just being made is not locked yet
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigRefusal:
+    """A changed configuration that the running node did not take up, and why."""
+
+    at: datetime
+    error: str
 
 
 class RunFolder:
@@ -54,6 +64,7 @@ class RunFolder:
         for path in self.folder.glob("*.json"):
             if path.stem != "config":
                 path.unlink(missing_ok=True)
+        self.accept_config()
 
     def facts(self, role: str) -> dict[str, Any] | None:
         """What a role announced, or ``None``."""
@@ -64,6 +75,27 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise StorageError(f"{self.folder / role}.json cannot be read: {error}") from error
         return found
+
+    def refuse_config(self, error: str) -> None:
+        """Note that a changed configuration was not taken up, until one is."""
+        with contextlib.suppress(OSError):  # the log has told it already
+            self._refusal.write_text(json.dumps({"at": datetime.now(UTC).isoformat(), "error": error}))
+
+    def accept_config(self) -> None:
+        """What the configuration says now is in force."""
+        self._refusal.unlink(missing_ok=True)
+
+    def config_refused(self) -> ConfigRefusal | None:
+        """The last change of the configuration, where it was not taken up."""
+        try:
+            found = json.loads(self._refusal.read_text())
+            return ConfigRefusal(at=datetime.fromisoformat(found["at"]), error=str(found["error"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    @property
+    def _refusal(self) -> Path:
+        return self.folder / "config.refused"
 
     def roles_alive(self) -> dict[str, bool]:
         """Of every role that was announced, whether its process is there and does its work: it announced no faults."""

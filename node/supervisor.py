@@ -291,7 +291,13 @@ def run_node(
             if not asked.is_set():
                 return
             asked.clear()
-            changed = reread(in_force, config_path)
+            try:
+                changed = reread(in_force, config_path)
+            except IronnodeError as error:
+                emit(Event.CONFIG_REFUSED, logging.ERROR, error=str(error))
+                run.refuse_config(str(error))
+                return
+            run.accept_config()
             if changed is not None:
                 in_force = changed
                 _freeze_config(changed, run)

@@ -138,6 +138,8 @@ def _roles_and_disk(node: Node) -> Iterator[Metric]:
     for role, alive in gateway_run(node.config).roles_alive().items():
         roles.add_metric([role], alive)
     yield roles
+    refused = gateway_run(node.config).config_refused() is not None
+    yield GaugeMetricFamily("ironnode_config_refused", "1 while a changed configuration was not taken up", refused)
     free = free_mib(storage.root) * _MIB
     yield GaugeMetricFamily("ironnode_disk_free_bytes", "Free space under storage.root", free)
     for name, mib in (("min", storage.min_free_mib), ("warn", storage.warn_free_mib)):

@@ -178,4 +178,5 @@ def test_other_rules_are_taken_up_by_a_reload_and_wrong_ones_are_not(tmp_path: P
     assert found is not None
     assert [r.name for r in found.rules] == ["a"]
     file.write_text(rule)  # the destination is gone and the rule still names it
-    assert reread(found, file) is None
+    with pytest.raises(ConfigError, match="rules"):
+        reread(found, file)

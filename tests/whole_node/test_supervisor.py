@@ -193,12 +193,18 @@ def test_a_changed_configuration_drops_no_association(node, tmp_path: Path) -> N
         os.kill(node.pid, signal.SIGHUP)
         (refused,) = wait_until(lambda: node.events("config_refused"), "a port cannot change on the way")
         assert refused["error"] == "receive: changed; that needs a restart"
+        told = wait_until(lambda: json.loads(node.command("status", "--json"))["config_refused"], "it is told")
+        assert told["error"] == refused["error"]
+        assert f"REFUSED {told['at'][:10]}" in node.command("status")
+        page = urllib.request.urlopen(f"http://127.0.0.1:{node.pid_of('web', 'port')}/system").read().decode()
+        assert "the one before stays in force: receive: changed" in page
         entry = {"name": "second", "ae_title": "SECOND", "host": "127.0.0.1", "port": second.port}
         settings["destinations"].append(entry)
         node.config_file.write_text(json.dumps(settings))
         os.kill(node.pid, signal.SIGHUP)
         (reloaded,) = wait_until(lambda: node.events("config_reloaded"), "the new destination is taken up")
         assert reloaded["sections"] == ["destinations"]
+        wait_until(lambda: node.run.config_refused() is None, "the refusal is over")
         wait_until(lambda: (node.run.facts("deliverer") or {}).get("pid", deliverer) != deliverer, "a new deliverer")
         assert node.pid_of("listener") == listener
         assert association.is_established

@@ -153,6 +153,7 @@ def test_the_dashboard_covers_every_family(client) -> None:
                  "ironnode_events", "ironnode_destination_oldest_age_seconds",
                  "ironnode_self_test_passed", "ironnode_self_test_timestamp_seconds",
                  "ironnode_self_test_every_seconds", "ironnode_set_apart_files", "ironnode_set_apart_bytes",
+                 "ironnode_config_refused",
                  "ironnode_peer_refused_instances", "ironnode_destination_untold_results"}  # fmt: skip
     assert {f for f in families if f not in queries} == not_drawn
 
@@ -180,6 +181,7 @@ tests:
       - {{series: 'ironnode_role_alive{{role="worker"}}', values: '1 1 0x20'}}
       - {{series: 'ironnode_destination_oldest_age_seconds{{destination="pacs"}}', values: '0+300x20'}}
       - {{series: 'ironnode_broker_up', values: '1 1 0x20'}}
+      - {{series: 'ironnode_config_refused', values: '0 1x20'}}
       - {{series: 'ironnode_ledger_up', values: '1 1 0x20'}}
       - {{series: 'ironnode_destination_untold_results{{destination="pacs"}}', values: '0 2x20'}}
       - {{series: 'ironnode_self_test_timestamp_seconds', values: '0x20'}}
@@ -191,6 +193,13 @@ tests:
         exp_alerts:
           - exp_labels: {{severity: warning}}
             exp_annotations: {{summary: The scheduled self-test did not run; ironnode selftest runs one}}
+      - {{eval_time: 1m, alertname: IronnodeConfigRefused, exp_alerts: []}}
+      - eval_time: 5m
+        alertname: IronnodeConfigRefused
+        exp_alerts:
+          - exp_labels: {{severity: warning}}
+            exp_annotations:
+              summary: A changed configuration on  is wrong or needs a restart; the one before stays in force
       - {{eval_time: 1m, alertname: IronnodeBrokerAway, exp_alerts: []}}
       - eval_time: 5m
         alertname: IronnodeBrokerAway
