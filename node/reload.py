@@ -1,14 +1,19 @@
 """A changed configuration for a node that runs: read again, and refused where it cannot be taken up on the way.
 
 Listener and broker go on as they are, so that no association is dropped; what they were told at their start stays.
+The files that it names are held as they were when it was read: an edit of one counts from the next reload on, for job
+keys and measurements alike.
 """
 
+import hashlib
 import logging
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from node.config import Config, load_config
 from node.errors import ConfigError
+from node.intake.durable_io import storage_error
 from node.ops.events import Event, emit
 from node.process.settings import settings_of
 
@@ -25,15 +30,50 @@ _NEEDS_RESTART: Mapping[str, tuple[str, Callable[[Config], bool]]] = {
 }
 
 
-def reread(now: Config, path: Path | None) -> Config | None:
-    """The configuration that the file holds now; ``None`` when it says the same.
+def hold_files(config: Config, folder: Path) -> Config:
+    """``config`` with copies under ``folder`` in place of the policy and the texts of the report that it names; the
+    name of a copy begins with its digest.
+
+    Raises:
+        ConfigError: a file cannot be read.
+        StorageError: a copy cannot be written.
+    """
+    policy_file, texts_file = config.follow_up.policy_file, config.report.texts_file
+    policy = None if policy_file is None else _hold(policy_file, folder, "follow_up.policy_file")
+    texts = None if texts_file is None else _hold(texts_file, folder, "report.texts_file")
+    follow_up = config.follow_up.model_copy(update={"policy_file": policy})
+    report = config.report.model_copy(update={"texts_file": texts})
+    return config.model_copy(update={"follow_up": follow_up, "report": report})
+
+
+def _hold(path: Path, folder: Path, key: str) -> Path:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{key}: {path} cannot be read: {error.strerror or error}") from error
+    copy = folder / f"{hashlib.sha256(data).hexdigest()[:16]}-{path.name}"
+    temporary = copy.with_name(f".{copy.name}.{os.getpid()}")
+    try:
+        folder.mkdir(exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(copy)
+    except OSError as error:
+        raise storage_error(error, f"{copy} cannot be written") from error
+    return copy
+
+
+def reread(now: Config, path: Path | None, held: Path) -> Config | None:
+    """The configuration that the file holds now, with the files that it names held in the folder ``held``; ``None``
+    when both say the same.
 
     Raises:
         IronnodeError: it is wrong, or changes what only a restart can change.
     """
     if path is None:
         raise ConfigError("the node was started without a configuration file")
-    found = load_config(path)
+    wanted = load_config(path)
+    settings_of(wanted)  # a policy or calibration that does not exist must not wait for the next patient
+    found = hold_files(wanted, held)
     _check(now, found)
     changed = [name for name in Config.model_fields if getattr(now, name) != getattr(found, name)]
     gone = found.gone_receivers(tuple(receiver.name for receiver in now.receivers))
@@ -42,7 +82,7 @@ def reread(now: Config, path: Path | None) -> Config | None:
 
 
 def _check(now: Config, found: Config) -> None:
-    settings_of(found)  # a policy or calibration that does not exist must not wait for the next patient
+    settings_of(found)  # the copies: what was read a moment ago may have been edited since
     for name in _FIXED:
         if getattr(now, name) != getattr(found, name):
             raise ConfigError(f"{name}: changed; that needs a restart")

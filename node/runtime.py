@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from node.config import Config
+from node.config import Config, load_config
 from node.errors import ConfigError, StorageError
 from node.intake.durable_io import storage_error
 
@@ -108,6 +108,12 @@ class RunFolder:
 def gateway_name(config: Config) -> str | None:
     """This machine's name among the gateways that share the storage root; ``None`` where there is one gateway."""
     return socket.gethostname() if config.shared else None
+
+
+def config_in_force(config: Config) -> Config | None:
+    """What this machine's gateway was started or last reloaded with, while it runs; else ``None``."""
+    run = gateway_run(config)
+    return load_config(run.folder / "config.json") if run.roles_alive().get("node") else None
 
 
 def sweep_run_folders(root: Path, now_s: float) -> None:

@@ -39,7 +39,7 @@ from node.intake.durable_io import storage_error
 from node.ops.audit import audit_events
 from node.ops.events import Event, emit
 from node.ops.service_manager import READY, STOPPING, tell_service_manager
-from node.reload import KEPT_ROLES, reread
+from node.reload import KEPT_ROLES, hold_files, reread
 from node.runtime import RunFolder, exclusive, gateway_run, sweep_run_folders
 
 GATEWAY_ROLES = ("broker", "listener", "assembler", "deliverer", "web", "notifier", "auditor", "selftest")
@@ -283,8 +283,10 @@ def run_node(
         sweep_run_folders(root, wall_clock().timestamp())
         stop = threading.Event()
         _stop_on_signals(stop)
-        supervisor = Supervisor(programs, run, _freeze_config(config, run))
-        in_force = config
+        held = run.folder / "held"
+        shutil.rmtree(held, ignore_errors=True)  # of an earlier run; nobody reads them any more
+        in_force = hold_files(config, held)
+        supervisor = Supervisor(programs, run, _freeze_config(in_force, run))
 
         def look() -> None:
             nonlocal in_force
@@ -292,7 +294,7 @@ def run_node(
                 return
             asked.clear()
             try:
-                changed = reread(in_force, config_path)
+                changed = reread(in_force, config_path, held)
             except IronnodeError as error:
                 emit(Event.CONFIG_REFUSED, logging.ERROR, error=str(error))
                 run.refuse_config(str(error))

@@ -10,6 +10,7 @@ import click
 
 from node.commands.options import config_option
 from node.config import config_schema, load_config
+from node.errors import ConfigError
 from node.model import CommitmentState, DeliveryState, JobState
 from node.ops.disk_watch import disk_words
 
@@ -251,12 +252,17 @@ def remeasure(
     """
     from node.app import open_node
     from node.jobs.remeasure import Choice
+    from node.runtime import config_in_force
 
     if (job is None) != outdated:
         raise click.UsageError("name a JOB, or give --outdated")
     if outdated and (region or indication):
         raise click.UsageError("--region and --indication are for one JOB")
-    with open_node(load_config(config_path)) as node:
+    config = load_config(config_path)
+    in_force = config_in_force(config)
+    if in_force is not None and in_force.method_digest() != config.method_digest():
+        raise ConfigError("the running node measures with other settings than the files say now: reload it first")
+    with open_node(config) as node:
         if job is None:
             lines = node.measure_outdated()
         elif region is None and indication is None:

@@ -9,10 +9,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+import node as node_package
 from node.config import Config, load_config
 from node.config.patterns import LONGEST_VALUE, PatternError, compile_pattern
 from node.errors import ConfigError
-from node.reload import reread
+from node.process.settings import settings_of
+from node.reload import hold_files, reread
+
+POLICY = Path(node_package.__file__).parent / "policies" / "default.yaml"
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.yaml"
 PACS = "destinations:\n  - {name: pacs, ae_title: PACS, host: h, port: 104}\n"
@@ -174,9 +178,31 @@ def test_other_rules_are_taken_up_by_a_reload_and_wrong_ones_are_not(tmp_path: P
     now = load_config(file)
     rule = f"rules:\n  - {{name: a, when: {LEAF}, destinations: [pacs]}}\n"
     file.write_text(PACS + rule)
-    found = reread(now, file)
+    found = reread(now, file, tmp_path / "held")
     assert found is not None
     assert [r.name for r in found.rules] == ["a"]
     file.write_text(rule)  # the destination is gone and the rule still names it
     with pytest.raises(ConfigError, match="rules"):
-        reread(found, file)
+        reread(found, file, tmp_path / "held")
+
+
+def test_an_edited_policy_counts_from_the_next_reload_on(tmp_path: Path) -> None:
+    policy, file, held = tmp_path / "policy.yaml", tmp_path / "config.yaml", tmp_path / "held"
+    policy.write_bytes(POLICY.read_bytes())
+    file.write_text("follow_up: {policy_file: policy.yaml}\n")
+    now = hold_files(load_config(file), held)
+    before = now.method_digest()
+    assert load_config(file).method_digest() == before
+    policy.write_text(policy.read_text() + "# a remark\n")
+    assert now.method_digest() == before
+    found = reread(now, file, held)
+    assert found is not None
+    assert found.method_digest() == load_config(file).method_digest() != before
+    assert reread(found, file, held) is None
+    policy.write_text("indications: 7\n")
+    with pytest.raises(ConfigError, match=str(policy)):
+        reread(found, file, held)
+    policy.unlink()
+    with pytest.raises(ConfigError, match="policy_file"):
+        reread(found, file, held)
+    assert settings_of(found).policy

@@ -92,7 +92,7 @@ def test_a_hangup_during_the_start_is_done_after_it(tmp_path: Path, monkeypatch:
     numbers = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
     before = [signal.getsignal(number) for number in numbers]
 
-    def reread(_now: Config, path: Path | None) -> None:
+    def reread(_now: Config, path: Path | None, _held: Path) -> None:
         asked.append(path)
         os.kill(os.getpid(), signal.SIGTERM)
 

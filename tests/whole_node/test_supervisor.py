@@ -21,6 +21,7 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
+import node as node_package
 from node.app import open_node
 from node.config import Config, load_config
 from node.dimse import scu
@@ -29,6 +30,8 @@ from node.jobs.overview import JobLine
 from node.model import JobState
 from node.runtime import RunFolder
 from tests.nodekit.small_study import write_study
+
+POLICY = Path(node_package.__file__).parent / "policies" / "default.yaml"
 
 pytestmark = [pytest.mark.whole_node, pytest.mark.timeout(120)]
 NODEKIT = Path(__file__).parent.parent / "nodekit"
@@ -182,13 +185,21 @@ def node(tmp_path: Path) -> Iterator[FastNode]:
 
 
 def test_a_changed_configuration_drops_no_association(node, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_bytes(POLICY.read_bytes())
+    node.config_file.write_text(json.dumps({**node.settings(), "follow_up": {"policy_file": str(policy)}}))
     node.start()
+    assert "every latest result" in node.command("remeasure", "--outdated")
+    policy.write_text(policy.read_text() + "# a remark\n")
+    with pytest.raises(subprocess.CalledProcessError) as refused_command:
+        node.command("remeasure", "--outdated")
+    assert "the running node measures with other settings" in refused_command.value.stderr
     listener, deliverer = node.pid_of("listener"), node.pid_of("deliverer")
     caller = AE(ae_title="SCANNER")
     caller.add_requested_context(Verification)
     association = caller.associate("127.0.0.1", node.pid_of("listener", "port"), ae_title="IRONNODE")
     with StorePeer(tmp_path / "second", "SECOND") as second:
-        settings = node.settings()
+        settings = {**node.settings(), "follow_up": {"policy_file": str(policy)}}
         node.config_file.write_text(json.dumps({**settings, "receive": {"port": 1}}))
         os.kill(node.pid, signal.SIGHUP)
         (refused,) = wait_until(lambda: node.events("config_refused"), "a port cannot change on the way")
@@ -203,8 +214,9 @@ def test_a_changed_configuration_drops_no_association(node, tmp_path: Path) -> N
         node.config_file.write_text(json.dumps(settings))
         os.kill(node.pid, signal.SIGHUP)
         (reloaded,) = wait_until(lambda: node.events("config_reloaded"), "the new destination is taken up")
-        assert reloaded["sections"] == ["destinations"]
+        assert reloaded["sections"] == ["destinations", "follow_up"]
         wait_until(lambda: node.run.config_refused() is None, "the refusal is over")
+        assert "every latest result" in node.command("remeasure", "--outdated")
         wait_until(lambda: (node.run.facts("deliverer") or {}).get("pid", deliverer) != deliverer, "a new deliverer")
         assert node.pid_of("listener") == listener
         assert association.is_established
