@@ -78,12 +78,15 @@ class RunFolder:
 
     def refuse_config(self, error: str) -> None:
         """Note that a changed configuration was not taken up, until one is."""
+        temporary = self._refusal.with_suffix(".new")
         with contextlib.suppress(OSError):  # the log has told it already
-            self._refusal.write_text(json.dumps({"at": datetime.now(UTC).isoformat(), "error": error}))
+            temporary.write_text(json.dumps({"at": datetime.now(UTC).isoformat(), "error": error}))
+            temporary.replace(self._refusal)
 
     def accept_config(self) -> None:
         """What the configuration says now is in force."""
-        self._refusal.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that is read-only must not end the node
+            self._refusal.unlink(missing_ok=True)
 
     def config_refused(self) -> ConfigRefusal | None:
         """The last change of the configuration, where it was not taken up."""

@@ -295,14 +295,16 @@ def run_node(
             asked.clear()
             try:
                 changed = reread(in_force, config_path, held)
-            except IronnodeError as error:
-                emit(Event.CONFIG_REFUSED, logging.ERROR, error=str(error))
-                run.refuse_config(str(error))
+                if changed is not None:
+                    _freeze_config(changed, run)
+            except Exception as error:  # noqa: BLE001 - whatever a file holds, a reload must not end the node
+                told = str(error) if isinstance(error, IronnodeError) else f"unexpected {type(error).__name__}"
+                emit(Event.CONFIG_REFUSED, logging.ERROR, error=told)
+                run.refuse_config(told)
                 return
             run.accept_config()
             if changed is not None:
                 in_force = changed
-                _freeze_config(changed, run)
                 supervisor.renew(KEPT_ROLES)
 
         supervisor.run(stop, lambda facts: _announce(run, config_path, facts), look)

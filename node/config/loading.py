@@ -4,6 +4,7 @@ Unknown keys and wrong values are errors that name the key and the line.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,12 +40,18 @@ def load_config(path: Path | None) -> Config:
             tree = yaml.safe_load(text) or {}
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read: {error}") from error
-        except ValueError as error:  # YAML reads dates by itself
-            raise ConfigError(f"{path}: a date is wrong: {error}") from error
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            KeyError,
+        ):  # YAML reads dates, and what a tag asks for, by itself
+            fault = "a date is wrong, or a value is not what its tag (!!) says"
+            raise ConfigError(f"{path}: {fault}") from None  # the library's error quotes the value
         except RecursionError as error:
             raise ConfigError(f"{path}: a part contains itself (& and *), or lies too deep") from error
         except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+            raise ConfigError(f"{path}: not valid YAML: {_fault(error)}") from None  # it quotes the line
         if not isinstance(tree, dict):
             raise ConfigError(f"{path}: the top level must be a mapping of sections")
     tree = {name: {} if section is None and name in Config.model_fields else section for name, section in tree.items()}
@@ -93,6 +100,15 @@ def _paths(value: Any, key: str) -> Iterator[tuple[str, Path]]:
     elif isinstance(value, tuple):
         for number, inner in enumerate(value):
             yield from _paths(inner, f"{key}.{number}")
+
+
+def _fault(error: yaml.YAMLError) -> str:
+    """What is wrong and where, without what stands there: it may be a password."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem is None:
+        return "a character that YAML does not allow"
+    place = error.problem_mark or error.context_mark
+    where = "" if place is None else f"line {place.line + 1}, column {place.column + 1}: "
+    return where + re.sub(r"""'[^'<][^']*'|"[^"]*\"""", "...", error.problem)
 
 
 def _refuse_duplicates(node: yaml.Node | None, path: Path) -> None:

@@ -1,5 +1,6 @@
 """The configuration: the example is complete and true, mistakes are named with their line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,22 @@ def test_schema_describes_every_key() -> None:
         f"{s.get('title')}.{k}": "description" in v or "$ref" in v for s in sections for k, v in s["properties"].items()
     }
     assert [key for key, is_described in described.items() if not is_described] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'broker:\n  url: "redis://:hunter2@h/0\nreceive: {}\n', "broker:\n  url: redis: //:hunter2@h\n",
+        "a: *hunter2\n", "a: !hunter2 x\n", "- a\nb: hunter2\n", "a: {b: hunter2\n", "a: 'hunter2\n",
+        "a: hunter2: b: c\n", "a: !<hunter2\n", "a: hunter2\x07\n", "a: !!int hunter2\n", "a: !!bool hunter2\n",
+        "a: !!timestamp hunter2\n", "a: !!float hunter2\n",
+    ],
+)  # fmt: skip
+def test_what_is_said_of_wrong_yaml_quotes_nothing(tmp_path: Path, text: str) -> None:
+    """It may be a password, and goes into logs and onto a page."""
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert "hunter2" not in str(caught.value)
+    assert re.search(r"line \d, column \d|a character that YAML|its tag", str(caught.value))
