@@ -40,14 +40,10 @@ def load_config(path: Path | None) -> Config:
             tree = yaml.safe_load(text) or {}
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read: {error}") from error
-        except (
-            ValueError,
-            TypeError,
-            AttributeError,
-            KeyError,
-        ):  # YAML reads dates, and what a tag asks for, by itself
-            fault = "a date is wrong, or a value is not what its tag (!!) says"
-            raise ConfigError(f"{path}: {fault}") from None  # the library's error quotes the value
+        except ValueError as error:  # YAML reads dates by itself
+            raise ConfigError(f"{path}: a date is wrong: {_unquoted(str(error))}") from None
+        except (TypeError, AttributeError, KeyError):
+            raise ConfigError(f"{path}: a value is not what its tag (!!) says") from None
         except RecursionError as error:
             raise ConfigError(f"{path}: a part contains itself (& and *), or lies too deep") from error
         except yaml.YAMLError as error:
@@ -108,7 +104,12 @@ def _fault(error: yaml.YAMLError) -> str:
         return "a character that YAML does not allow"
     place = error.problem_mark or error.context_mark
     where = "" if place is None else f"line {place.line + 1}, column {place.column + 1}: "
-    return where + re.sub(r"""'[^'<][^']*'|"[^"]*\"""", "...", error.problem)
+    return where + _unquoted(error.problem)
+
+
+def _unquoted(text: str) -> str:
+    """Without what a library quotes of the file; what YAML expected (``'<block end>'``) stays."""
+    return re.sub(r"""'[^'<][^']*'|"[^"]*\"""", "...", text)
 
 
 def _refuse_duplicates(node: yaml.Node | None, path: Path) -> None:

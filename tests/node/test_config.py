@@ -161,4 +161,4 @@ def test_what_is_said_of_wrong_yaml_quotes_nothing(tmp_path: Path, text: str) ->
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert "hunter2" not in str(caught.value)
-    assert re.search(r"line \d, column \d|a character that YAML|its tag", str(caught.value))
+    assert re.search(r"line \d, column \d|a character that YAML|its tag|a date", str(caught.value))
