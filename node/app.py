@@ -97,6 +97,7 @@ class NodeStatus:
     free_mib: int
     self_test: SelfTest | None
     config_refused: ConfigRefusal | None
+    retention_held_until: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +205,13 @@ class Node:
             free_mib=free_mib(root),
             self_test=SelfTests(root).latest(),
             config_refused=run.config_refused(),
+            retention_held_until=self.retention_held_until(),
         )
+
+    def retention_held_until(self) -> datetime | None:
+        """Until when retention removes nothing, where the clock jumped or the node was off for long."""
+        until = self.ledger.removals.clock_note().held_until
+        return until if until is not None and self.clock() < until else None
 
     def _destinations(self) -> Iterator[DestinationStatus]:
         backlogs = {b.destination: b for b in self.ledger.deliveries.backlogs()}

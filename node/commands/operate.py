@@ -26,6 +26,10 @@ def _dump(value: Any) -> str:
     return json.dumps(value, indent=2, default=str)
 
 
+def _held(until: datetime) -> str:
+    return f"nothing is removed before {_when(until)}: the clock jumped, or the node was off"
+
+
 def _when(moment: datetime | None) -> str:
     return "-" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
@@ -88,6 +92,8 @@ def status(config_path: Path | None, as_json: bool) -> None:
             f"retention     files of {gone.removed} jobs removed ({gone.freed_bytes / 2**20:.0f} MiB), "
             f"{gone.unproved} kept without proof{why}"
         )
+    if found.retention_held_until is not None:
+        click.echo(f"retention     {_held(found.retention_held_until)}")
     for acquisition in [a for a in acquisitions if a.state == "receiving"]:
         missing = "; ".join(acquisition.missing[:3]) or "waits to be quiet"
         click.echo(f"receiving     {acquisition.study_instance_uid}: {acquisition.n_instances} instances; {missing}")
@@ -181,8 +187,7 @@ def retention(config_path: Path | None, as_json: bool) -> None:
         outlooks = [(c.job_id, *looked.outlook(c)) for c in looked.due()]
         strays = {study: len(uids) for study, uids in looked.strays().items()}
         apart = len(looked.set_apart())
-        held_until = node.ledger.removals.clock_note().held_until
-        held = held_until if held_until is not None and node.clock() < held_until else None
+        held = node.retention_held_until()
         done = node.status().retention
     if as_json:
         due = [{"job_id": job_id, "goes": goes, "detail": detail} for job_id, goes, detail in outlooks]
@@ -192,7 +197,7 @@ def retention(config_path: Path | None, as_json: bool) -> None:
         return
     click.echo(f"removed so far: files of {done.removed} jobs, {done.freed_bytes / 2**20:.0f} MiB")
     if held is not None:
-        click.echo(f"nothing is removed before {_when(held)}: the clock jumped, or the node was off")
+        click.echo(_held(held))
     for job_id, goes, detail in outlooks:
         click.echo(f"{job_id[:12]}  {'goes next' if goes else 'kept'}: {detail}")
     for study, number in strays.items():

@@ -11,10 +11,12 @@ import numpy as np
 from pydicom import dcmread
 from starlette.testclient import TestClient
 
-from node.app import open_node
+from node.app import open_node, wall_clock
 from node.intake.headers import SELF_TEST_PATIENT_ID
 from node.jobs.commitments import MOST_REFUSALS
+from node.jobs.removals import ClockNote
 from node.model import Cause, CommitmentReport, JobState, SopReference
+from node.runtime import gateway_run
 from node.web.application import make_application
 from tests.node.drawn_regions import write_seg
 from tests.node.intake.encoded_images import MR_IMAGE
@@ -42,6 +44,20 @@ def test_every_page_answers_with_a_strict_policy(client) -> None:
         assert "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert not re.search(r"<script(?! src=)|\son\w+=|\sstyle=", answer.text), path
+
+
+def test_the_system_page_says_what_waits_for_a_person(client, worked) -> None:
+    """A configuration that was not taken up, and until when retention waits after a jump of the clock."""
+    text = client.get("/system").text
+    assert "not taken up" not in text
+    assert "Nothing is removed before" not in text
+    now = wall_clock()
+    worked.ledger.removals.note_clock(ClockNote(seen_at=now, held_until=now + timedelta(hours=1)))
+    gateway_run(worked.config).refuse_config("receive: <changed>; that needs a restart")
+    text = client.get("/system").text
+    assert "not taken up" in text
+    assert "receive: &lt;changed&gt;; that needs a restart" in text
+    assert "Nothing is removed before" in text
 
 
 def test_the_list_shows_the_job_and_its_deliveries(client, worked) -> None:
