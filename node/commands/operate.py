@@ -73,7 +73,8 @@ def status(config_path: Path | None, as_json: bool) -> None:
     roles = ", ".join(f"{role} {'up' if alive else 'DOWN'}" for role, alive in found.roles.items()) or "not running"
     click.echo(f"processes     {roles}")
     if found.config_refused is not None:
-        click.echo(f"configuration REFUSED {_when(found.config_refused.at)}: {found.config_refused.error}")
+        at, error = _when(found.config_refused.at), found.config_refused.error
+        click.echo(f"config        REFUSED {at}, the one before stays in force: {error}")
     click.echo(f"disk          {disk_words(found.free_mib, node.config.storage)}")
     click.echo(f"incoming      {found.inbox} instances to index, {found.receiving} acquisitions not whole yet")
     click.echo("jobs          " + ", ".join(f"{count} {state}" for state, count in found.jobs.items()))
