@@ -3,12 +3,12 @@
 A clock that is set right after it was hours ahead would leave leases, waits and quiet times that end hours from now.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, select, update
+from sqlalchemy import ColumnElement, Table, and_, or_, select, update
 
 from node.jobs import schema
 from node.jobs.database import Database
@@ -19,10 +19,11 @@ _SKEW_S = 5.0  # clocks of workers, of a file server and of this machine differ 
 
 @dataclass(frozen=True, kw_only=True)
 class LongestWaits:
-    """How far ahead of now the node sets a lease, the next run of a failed job, the next try of a delivery; seconds."""
+    """How far ahead of now the node sets a lease, the next run of a job after its first, second ... failure (the last
+    holds for all further ones), the next try of a delivery; seconds."""
 
     lease_s: float
-    run_s: float
+    runs_s: tuple[float, ...]
     delivery_s: float
 
 
@@ -39,7 +40,7 @@ def bring_back(database: Database, now: datetime, waits: LongestWaits) -> int:
     moves = (
         _Move(study, study.c.open & (study.c.last_arrival_at > _after(now, 0)), {"last_arrival_at": now}),
         _Move(job, queued & (job.c.last_rung_at > _after(now, 0)), {"last_rung_at": None}),
-        _Move(job, queued & (job.c.not_before > _after(now, waits.run_s)), {"not_before": now}),
+        _Move(job, queued & _waits_too_long(now, waits.runs_s), {"not_before": now}),
         _Move(
             job,
             running & (job.c.lease_until > _after(now, waits.lease_s)),
@@ -53,6 +54,15 @@ def bring_back(database: Database, now: datetime, waits: LongestWaits) -> int:
         return 0
     with database.writing() as connection:
         return sum(connection.execute(update(m.table).where(m.where).values(**m.values)).rowcount for m in wanted)
+
+
+def _waits_too_long(now: datetime, runs_s: Sequence[float]) -> ColumnElement[bool]:
+    """Whether a job waits for longer than after its last failure: by the longest wait of all, a clock that was ahead by
+    less would make it wait that long."""
+    job = schema.job.c
+    *early, last_s = runs_s
+    after_one = (and_(job.attempts == n, job.not_before > _after(now, wait_s)) for n, wait_s in enumerate(early, 1))
+    return or_(*after_one, job.not_before > _after(now, last_s))
 
 
 @dataclass(frozen=True)

@@ -240,7 +240,8 @@ class Ledger:
             LeaseLostError: the job is no longer this owner's; nothing was changed.
         """
         with self.database.writing() as connection:
-            state = _give_back(connection, job_id, error, retry_at, _owned(owner), excused=excused)
+            goes_to = JobState.PARKED if retry_at is None else JobState.QUEUED
+            state = _give_back(connection, job_id, error, goes_to, retry_at, _owned(owner), excused=excused)
             _require(state is not None, job_id)
             name = Event.JOB_PARKED if state == JobState.PARKED else Event.JOB_FAILED
             _trail(connection, now, name, job_id, error=error)
@@ -268,8 +269,9 @@ class Ledger:
                 )
                 excused = excused_until is not None and row.lease_until < excused_until
                 counted = row.attempts - row.excused - excused
-                retry_at = None if counted >= max_attempts else now
-                state = _give_back(connection, row.job_id, error, retry_at, job.lease_until < now, excused=excused)
+                goes_to = JobState.PARKED if counted >= max_attempts else JobState.QUEUED
+                silent = job.lease_until < now
+                state = _give_back(connection, row.job_id, error, goes_to, None, silent, excused=excused)
                 if state is not None:
                     _trail(connection, now, Event.LEASE_EXPIRED, row.job_id, owner=row.lease_owner, state=state.value)
                     expired.append((row.job_id, state))
@@ -400,13 +402,13 @@ def _give_back(
     connection: Connection,
     job_id: str,
     error: str,
-    retry_at: datetime | None,
+    state: JobState,
+    not_before: datetime | None,
     condition: ColumnElement[bool],
     *,
     excused: bool,
 ) -> JobState | None:
-    state = JobState.PARKED if retry_at is None else JobState.QUEUED
-    values = {"state": state.value, "error": error, "not_before": retry_at, "last_rung_at": None, **_NO_LEASE}
+    values = {"state": state.value, "error": error, "not_before": not_before, "last_rung_at": None, **_NO_LEASE}
     values["excused"] = schema.job.c.excused + int(excused)  # PostgreSQL adds no truth value to a number
     return state if _move(connection, job_id, JobState.RUNNING, values, condition) else None
 

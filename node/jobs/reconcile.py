@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from node.config import Config
+from node.deliver.backoff import doubled_s
 from node.errors import BrokerError, StorageError
 from node.jobs.ahead import LongestWaits, bring_back
 from node.jobs.ledger import DueJob, Ledger
@@ -15,6 +16,7 @@ from node.model import JobState
 from node.ops.events import Event, emit
 
 MAX_WAITING = 64  # messages kept in the broker; more would only pile up there while workers are busy
+_FAILURES = 64  # the wait has reached its limit by then, whatever it began with
 _PATIENCE_S = 5.0  # with no message waiting, a job announced longer ago than this was not heard
 
 
@@ -37,7 +39,7 @@ class Reconciler:
         self._queue = config.queue
         self._waits = LongestWaits(
             lease_s=config.queue.lease_s,
-            run_s=RETRY_MAX_S,
+            runs_s=_waits_after_failures_s(config.queue.retry_base_s),
             delivery_s=max((d.retry_max_s for d in config.destinations), default=0.0),
         )
         self._clock = clock
@@ -104,3 +106,9 @@ class Reconciler:
             self._ledger.mark_rung(job.job_id, now)
             if job.last_rung_at is not None:
                 emit(Event.JOB_RUNG_AGAIN, job_id=job.job_id)
+
+
+def _waits_after_failures_s(base_s: float) -> tuple[float, ...]:
+    """The wait after the first failure, the second, ... up to the longest, which holds for all further ones."""
+    waits = [doubled_s(attempts, base_s, RETRY_MAX_S) for attempts in range(1, _FAILURES + 1)]
+    return (*(wait_s for wait_s in waits if wait_s < RETRY_MAX_S), RETRY_MAX_S)

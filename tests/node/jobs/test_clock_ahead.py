@@ -73,6 +73,36 @@ def test_a_job_that_waits_after_a_failure_runs_again(quiet_node, study, set_righ
     assert finished(quiet_node)
 
 
+def _accepted(quiet_node, study) -> str:
+    quiet_node.receive(study)
+    quiet_node.clock.pass_s(30)
+    quiet_node.assembler.step()
+    (line,) = quiet_node.jobs()
+    return line.job_id
+
+
+def test_an_hour_is_not_waited_for_when_a_lease_ran_out_while_it_was_an_hour_ahead(quiet_node, study) -> None:
+    """The longest wait after a failure is an hour: the time that was written passed for one."""
+    job_id = _accepted(quiet_node, study)
+    quiet_node.ledger.claim(job_id, "a worker that dies", quiet_node.clock(), quiet_node.config.queue.lease_s)
+    quiet_node.clock.now += timedelta(hours=1)
+    quiet_node.reconciler.step()
+    quiet_node.clock.now -= timedelta(hours=1)
+    quiet_node.steps(6, each_s=5)
+    assert finished(quiet_node)
+
+
+def test_nor_when_a_run_failed_then(quiet_node, study) -> None:
+    _accepted(quiet_node, study)
+    quiet_node.clock.now += timedelta(minutes=50)
+    run, quiet_node.run = quiet_node.run, None  # calling it fails
+    quiet_node.step()
+    quiet_node.run = run
+    quiet_node.clock.now -= timedelta(minutes=50)
+    quiet_node.steps(6, each_s=5)
+    assert finished(quiet_node)
+
+
 def test_what_a_destination_refused_is_sent_again(quiet_node, study, set_right) -> None:
     quiet_node.archive.refuse = lambda path: StoreStatus.FAILED
     quiet_node.receive(study)
