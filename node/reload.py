@@ -7,7 +7,6 @@ keys and measurements alike.
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -31,8 +30,8 @@ _NEEDS_RESTART: Mapping[str, tuple[str, Callable[[Config], bool]]] = {
 
 
 def hold_files(config: Config, folder: Path) -> Config:
-    """``config`` with copies under ``folder`` in place of the policy and the texts of the report that it names; the
-    name of a copy begins with its digest.
+    """``config`` with copies under ``folder`` in place of the policy and the texts of the report that it names; a copy
+    is named by its digest.
 
     Raises:
         ConfigError: a file cannot be read.
@@ -51,8 +50,8 @@ def _hold(path: Path, folder: Path, key: str) -> Path:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{key}: {path} cannot be read: {error.strerror or error}") from error
-    copy = folder / f"{hashlib.sha256(data).hexdigest()[:16]}-{path.name}"
-    temporary = copy.with_name(f".{copy.name}.{os.getpid()}")
+    copy = folder / f"{hashlib.sha256(data).hexdigest()}.yaml"
+    temporary = copy.with_suffix(".new")
     try:
         folder.mkdir(exist_ok=True)
         temporary.write_bytes(data)

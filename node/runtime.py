@@ -78,7 +78,7 @@ class RunFolder:
 
     def refuse_config(self, error: str) -> None:
         """Note that a changed configuration was not taken up, until one is."""
-        temporary = self._refusal.with_suffix(".new")
+        temporary = self._refusal.with_suffix(".refusing")
         with contextlib.suppress(OSError):  # the log has told it already
             temporary.write_text(json.dumps({"at": datetime.now(UTC).isoformat(), "error": error}))
             temporary.replace(self._refusal)

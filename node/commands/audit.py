@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from node.config import load_config
+from node.errors import IronnodeError
 
 if TYPE_CHECKING:
     from node.ops.audit import AuditTrail
@@ -36,10 +37,10 @@ def verify(context: click.Context, config_path: Path | None, head: str | None) -
     root = load_config(config_path).storage.root
     trail = AuditTrail(root)
     found = trail.verify()
+    click.echo(f"{trail.path}: {found.entries} entries, head {found.head}")
     broken = found.broken or _begun_late(trail, root)
     if broken is None and head is not None and not trail.holds(head):
         broken = f"no line has the hash {head}: the trail was made anew"
-    click.echo(f"{trail.path}: {found.entries} entries, head {found.head}")
     click.echo("as it was written" if broken is None else f"NOT as it was written: {broken}")
     context.exit(0 if broken is None else _BROKEN)
 
@@ -48,7 +49,11 @@ def _begun_late(trail: "AuditTrail", root: Path) -> str | None:
     """What is wrong with a trail that begins after the first of the jobs whose manifests are on the disk."""
     from node.jobs.manifest import ManifestStore
 
-    oldest = next(ManifestStore(root / "jobs").all(), None)
+    try:
+        oldest = next(ManifestStore(root / "jobs").all(), None)
+    except IronnodeError as error:  # no fault of the trail
+        click.echo(f"not compared with the jobs: {error}")
+        return None
     if oldest is None:
         return None
     first = next(trail.after(0), None)

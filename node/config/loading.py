@@ -42,7 +42,7 @@ def load_config(path: Path | None) -> Config:
             raise ConfigError(f"{path}: cannot be read: {error}") from error
         except ValueError as error:  # YAML reads dates by itself
             raise ConfigError(f"{path}: a date is wrong: {_unquoted(str(error))}") from None
-        except (TypeError, AttributeError, KeyError):
+        except (TypeError, AttributeError, LookupError):
             raise ConfigError(f"{path}: a value is not what its tag (!!) says") from None
         except RecursionError as error:
             raise ConfigError(f"{path}: a part contains itself (& and *), or lies too deep") from error
@@ -109,7 +109,7 @@ def _fault(error: yaml.YAMLError) -> str:
 
 def _unquoted(text: str) -> str:
     """Without what a library quotes of the file; what YAML expected (``'<block end>'``) stays."""
-    return re.sub(r"""'[^'<][^']*'|"[^"]*\"""", "...", text)
+    return re.sub(r"""(?!'<[a-z ]+>')'[^']*'|"[^"]*\"""", "...", text)
 
 
 def _refuse_duplicates(node: yaml.Node | None, path: Path) -> None:
@@ -118,7 +118,8 @@ def _refuse_duplicates(node: yaml.Node | None, path: Path) -> None:
         seen: set[str] = set()
         for key, value in node.value:
             if key.value in seen:
-                raise ConfigError(f"{path}, line {key.start_mark.line + 1}: {key.value}: the key stands twice")
+                line = key.start_mark.line + 1
+                raise ConfigError(f"{path}, line {line}: {_shown_key(key.value)}: the key stands twice")
             seen.add(key.value)
             _refuse_duplicates(value, path)
     elif isinstance(node, yaml.SequenceNode):
@@ -133,7 +134,9 @@ def _check_files(config: Config, node: yaml.Node | None, path: Path | None) -> N
     for key, file in _paths(config, ""):
         if key not in _FOLDERS and not file.is_file():
             location = tuple(int(part) if part.isdigit() else part for part in key.split("."))
-            raise ConfigError(f"{_place(node, path, location)}: {file} is not a file")
+            secret = key.endswith("password_file")  # the password itself may stand there, by mistake
+            fault = "the file that it names does not exist" if secret else f"{file} is not a file"
+            raise ConfigError(f"{_place(node, path, location)}: {fault}")
 
 
 def _explain(error: ValidationError, node: yaml.Node | None, path: Path | None) -> str:
@@ -146,9 +149,14 @@ def _explain(error: ValidationError, node: yaml.Node | None, path: Path | None) 
     return "; ".join(lines)
 
 
+def _shown_key(part: object) -> str:
+    """A key as it is named in errors: one that is none may be a value, and a secret, whose blank is missing."""
+    return str(part) if re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", str(part)) else "(what stands there as a key)"
+
+
 def _place(node: yaml.Node | None, path: Path | None, location: tuple[int | str, ...]) -> str:
     """File, line (where the file has one) and key."""
-    key = ".".join(str(part) for part in location) or "configuration"
+    key = ".".join(_shown_key(part) for part in location) or "configuration"
     line = _line_of(node, location)
     return f"{path}, line {line}: {key}" if line else (f"{path}: {key}" if path else key)
 

@@ -50,6 +50,8 @@ def _read(found: dict[str, Any], section: tuple[str, ...], folder: Path) -> str:
     key = (*section, "url_file")
     if found.get("url") is not None:
         raise SecretError(key, "url stands there too; give one of them")
+    if "://" in str(found["url_file"]):
+        raise SecretError(key, "that is a URL, which belongs under url")  # and is not repeated: it may hold a password
     path = folder / str(found["url_file"])
     try:
         text = path.read_text(encoding="utf-8").strip()

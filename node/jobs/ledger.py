@@ -359,6 +359,7 @@ def _job(connection: Connection, row: Row[Any]) -> Job:
         excused=row.excused,
         accepted_at=row.accepted_at,
         sop_instance_uids=tuple(uids),
+        settings_digest=row.settings_digest,
         missing=tuple(row.missing),
         error=row.error,
         predecessor_job_id=row.predecessor_job_id,

@@ -70,6 +70,8 @@ class Workshop:
     def _make_result(self, job: Job) -> None:
         if self.outbox.record(job.job_id) is not None:
             return  # an earlier run was cut off between the outbox and the ledger
+        if job.settings_digest != self.config.method_digest():
+            emit(Event.SETTINGS_DIFFER, logging.WARNING, job_id=job.job_id)
         output = self.run(self._input(job))
         if not self.outbox.put(job.job_id, output):
             emit(Event.RESULT_KEPT, job_id=job.job_id)

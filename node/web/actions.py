@@ -47,9 +47,12 @@ async def log_in(request: Request) -> Response:
     async with request.app.state.password_checks:
         if not failures.reserve(*keys):  # a failure until it is none: others are checked at the same time
             return _wait(request)
-        fits = await run_in_threadpool(password_fits, None if user is None else user.password_hash, password)
-        if fits:
-            failures.give_back(*keys)
+        fits = True  # a check that is cut off counts against nobody
+        try:
+            fits = await run_in_threadpool(password_fits, None if user is None else user.password_hash, password)
+        finally:
+            if fits:
+                failures.give_back(*keys)
     if user is None or not fits:
         emit(Event.WEB_LOGIN_FAILED, logging.WARNING, address=request.client.host if request.client else "")
         return page(request, "login.html", 401, error="Name or password is wrong.")

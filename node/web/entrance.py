@@ -31,6 +31,7 @@ class Entrance(socket.socket):
         """Take a connection; where there are too many in their handshake, it replaces one."""
         caller, address = super().accept()
         self._make_room()
+        self._in_handshake.pop(address, None)  # of one before, from the same port
         self._in_handshake[address] = caller
         return caller, address
 

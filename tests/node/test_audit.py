@@ -138,6 +138,11 @@ def test_the_command_tells_a_trail_that_begins_after_the_first_job(trail: AuditT
     ManifestStore(tmp_path / "jobs").keep(manifest)
     words = ["audit", "verify", "--config", str(config)]
     assert CliRunner().invoke(cli, words).exit_code == 0
+    damaged = tmp_path / "jobs" / "b.json"
+    damaged.write_text("{")
+    beside = CliRunner().invoke(cli, words)
+    assert (beside.exit_code, "5 entries" in beside.output, "not compared" in beside.output) == (0, True, True)
+    damaged.unlink()
     for path in (trail.path, trail.path.with_name("head.json")):
         path.unlink()
     gone = CliRunner().invoke(cli, words)

@@ -151,7 +151,7 @@ def test_schema_describes_every_key() -> None:
         'broker:\n  url: "redis://:hunter2@h/0\nreceive: {}\n', "broker:\n  url: redis: //:hunter2@h\n",
         "a: *hunter2\n", "a: !hunter2 x\n", "- a\nb: hunter2\n", "a: {b: hunter2\n", "a: 'hunter2\n",
         "a: hunter2: b: c\n", "a: !<hunter2\n", "a: hunter2\x07\n", "a: !!int hunter2\n", "a: !!bool hunter2\n",
-        "a: !!timestamp hunter2\n", "a: !!float hunter2\n",
+        "a: !!timestamp hunter2\n", "a: !!float hunter2\n", "a: !!int '<hunter2'\n", "a: !!int ''\n",
     ],
 )  # fmt: skip
 def test_what_is_said_of_wrong_yaml_quotes_nothing(tmp_path: Path, text: str) -> None:
@@ -162,3 +162,20 @@ def test_what_is_said_of_wrong_yaml_quotes_nothing(tmp_path: Path, text: str) ->
         load_config(path)
     assert "hunter2" not in str(caught.value)
     assert re.search(r"line \d, column \d|a character that YAML|its tag|a date", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "database: {url_file: 'postgresql://u:hunter2@db/x'}\n",
+        "notify: {email: {host: h, sender: a@h, recipients: [b@h], user: u, password_file: hunter2}}\n",
+        "web:\n  users:\n    - {name: a, role: viewer, password_hash:$argon2id$hunter2}\n",
+        "web:\n  'hunter2://': 1\n  'hunter2://': 2\n",
+    ],
+)
+def test_a_secret_at_the_wrong_place_is_not_repeated(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="line ") as caught:
+        load_config(path)
+    assert "hunter2" not in str(caught.value)

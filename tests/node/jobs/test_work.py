@@ -1,6 +1,7 @@
 """What a worker does with a job: errors, retries, parking, lost leases, heartbeats."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -23,6 +24,14 @@ def test_a_job_is_done_once(quiet_node, job_id) -> None:
     assert quiet_node.workshop.do(job_id, "two") is None
     assert quiet_node.workshop.do("unknown", "two") is None
     assert (quiet_node.outbox.path(job_id) / "result.json").is_file()
+
+
+def test_a_worker_with_other_settings_than_the_jobs_says_so(quiet_node, job_id, caplog) -> None:
+    scheme = quiet_node.config.grading.model_copy(update={"scheme": "another"})
+    others = replace(quiet_node.workshop, config=quiet_node.config.model_copy(update={"grading": scheme}))
+    assert others.do(job_id, "one") == JobState.DONE
+    (told,) = (r for r in caplog.records if getattr(r, "event", "") == "settings_differ")
+    assert told.fields == {"job_id": job_id}
 
 
 def test_a_failing_job_is_tried_again_ever_later_and_then_parked_with_its_error(quiet_node, job_id) -> None:
