@@ -96,13 +96,7 @@ def ascii_text(text: str) -> str:
 def stamp(ds: Dataset, context: BuildContext, placement: Placement) -> Dataset:
     """Complete ``ds`` (SOP Class UID and content are set) in place so that it differs between jobs and never
     between two builds of one job. Patient and study come last, over whatever a builder has put there."""
-    job_id = context.identity.job_id
-    ds.SOPInstanceUID = derive_uid(job_id, placement.role, placement.index)
-    ds.SeriesInstanceUID = derive_uid(job_id, f"{placement.role}/series")
-    ds.SeriesNumber = placement.series_number
-    ds.SeriesDescription = placement.description
-    ds.InstanceNumber = placement.index + 1
-    ds.Modality = placement.modality
+    identify(ds, context, placement)
     if placement.modality not in _DOCUMENTS:
         ds.BodyPartExamined = "LIVER"  # an unpaired part: Laterality is not asked for (PS3.3 C.7.3.1)
         ds.ContentQualification = "RESEARCH" if context.result.research_use_only else "PRODUCT"
@@ -111,8 +105,20 @@ def stamp(ds: Dataset, context: BuildContext, placement: Placement) -> Dataset:
     if _uses_private_codes(ds):
         ds.CodingSchemeIdentificationSequence = [codes.scheme_identification(context.result.software_version)]
     _set_study(ds, context)
-    _set_file_meta(ds)
     return ds
+
+
+def identify(ds: Dataset, context: BuildContext, placement: Placement) -> None:
+    """Give ``ds`` (its SOP Class UID is set) the instance and series of its place in the job, and the file meta
+    information that goes with them."""
+    job_id = context.identity.job_id
+    ds.SOPInstanceUID = derive_uid(job_id, placement.role, placement.index)
+    ds.SeriesInstanceUID = derive_uid(job_id, f"{placement.role}/series")
+    ds.SeriesNumber = placement.series_number
+    ds.SeriesDescription = placement.description
+    ds.InstanceNumber = placement.index + 1
+    ds.Modality = placement.modality
+    _set_file_meta(ds)
 
 
 def frozen_date_time(context: BuildContext) -> tuple[str, str]:

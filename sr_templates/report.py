@@ -16,7 +16,7 @@ from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, Enhanc
 from sr_templates import codes, identity
 from sr_templates.check import decode, encode
 from sr_templates.content import HAS_CONCEPT_MOD, code, container
-from sr_templates.envelope import BuildContext, Placement, ascii_text, stamp
+from sr_templates.envelope import BuildContext, Placement, ascii_text, identify, stamp
 from sr_templates.evaluations import evaluations, follow_up_group, refusal_group
 from sr_templates.geometry import plane_template
 from sr_templates.header import value_of, without_value_warnings
@@ -71,10 +71,9 @@ def other_class(
     order = 1 + list(OTHER_REPORT_CLASSES).index(name)
     placement = replace(report[0], role=f"sr.{name}", series_number=report[0].series_number + order)
     ds = decode(encode(report[1]))  # a deep copy takes five times as long
-    for element in context.header.attributes:  # the study comes in last again, and its character set with it
-        ds.pop(element.tag, None)
     ds.SOPClassUID = sop_class_uid
-    return placement, stamp(ds, context, placement)
+    identify(ds, context, placement)
+    return placement, ds
 
 
 def _tree(context: BuildContext, related: RelatedObjects) -> ContentItem:
