@@ -26,7 +26,7 @@ from sr_templates.predecessor import EarlierResult
 from sr_templates.presentation import build_outlines
 from sr_templates.priors import prior_stubs
 from sr_templates.quantities import ResultMaps
-from sr_templates.report import OTHER_REPORT_CLASSES, build_report, other_class
+from sr_templates.report import build_report, other_classes
 from sr_templates.segmentation import build_segmentation
 from sr_templates.superseding import build_rejections
 
@@ -115,7 +115,7 @@ def _options(
 ) -> Iterable[Placed]:
     """Objects that only some destinations are sent; the report does not refer to them. Reports in other SOP classes
     come here too, for destinations that do not take the first."""
-    yield from (other_class(report, name, sop_class, context) for name, sop_class in OTHER_REPORT_CLASSES.items())
+    yield from other_classes(report, context)
     yield build_pdf(pdf, context)
     shown = [ds for placement, ds in maps if placement.role == maps[0][0].role] if maps else []
     key = [report[1], page[1]]

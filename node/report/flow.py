@@ -65,11 +65,17 @@ def _measure(dpi: int) -> Any:
 @lru_cache(maxsize=8192)
 def _advance(word: str, size_pt: float, weight: Weight, dpi: int) -> float:
     """How far ``word`` and a space after it move the pen, in pixels."""
+    return _drawn_width(f"{word} .", size_pt, weight, dpi) - _stop_width(size_pt, weight, dpi)
+
+
+@lru_cache(maxsize=64)
+def _stop_width(size_pt: float, weight: Weight, dpi: int) -> float:
+    return _drawn_width(".", size_pt, weight, dpi)
+
+
+def _drawn_width(text: str, size_pt: float, weight: Weight, dpi: int) -> float:
     font = FontProperties(family=FAMILY, size=size_pt, weight=weight)
-    stop, with_stop = (
-        _measure(dpi).get_text_width_height_descent(t, font, ismath=False)[0] for t in (".", f"{word} .")
-    )
-    return float(with_stop - stop)
+    return float(_measure(dpi).get_text_width_height_descent(text, font, ismath=False)[0])
 
 
 class Sheet:
@@ -102,24 +108,28 @@ class Sheet:
 
     def width(self, text: str, style: Style) -> float:
         """Width of one line of text in pixels, side bearings included."""
-        shown = drawable(text, style.weight)
-        words = sum(_advance(word, style.size_pt, style.weight, self.dpi) for word in shown.split(" "))
-        return words - _advance("", style.size_pt, style.weight, self.dpi)
+        return self._pen(text, style) - self._pen("", style)
 
     def wrap(self, text: str, style: Style, width_px: float) -> list[str]:
         """``text`` in lines no wider than ``width_px``; a word that is wider is cut, a number keeps its unit."""
-        lines, line = [], ""
-        for word in _UNIT.sub(NO_BREAK_SPACE, text).split(" "):
-            longer = f"{line} {word}".strip()
-            if self.width(longer, style) <= width_px:
-                line = longer
+        lines, line, end = [], "", 0.0  # where the pen stands after the line and a space
+        for word in filter(None, _UNIT.sub(NO_BREAK_SPACE, text).split(" ")):
+            longer_end = self._pen(word, style, end)
+            if longer_end - self._pen("", style) <= width_px:
+                line, end = f"{line} {word}".strip(), longer_end
                 continue
             if line:
                 lines.append(line)
-            pieces = self._cut(word, style, width_px)
-            lines += pieces[:-1]
-            line = pieces[-1]
+            *before, line = self._cut(word, style, width_px)
+            lines += before
+            end = self._pen(line, style)
         return [*lines, line] if line else lines
+
+    def _pen(self, text: str, style: Style, start_px: float = 0.0) -> float:
+        """Where the pen stands after ``text`` and a space, from ``start_px``."""
+        for word in drawable(text, style.weight).split(" "):
+            start_px += _advance(word, style.size_pt, style.weight, self.dpi)
+        return start_px
 
     def _cut(self, word: str, style: Style, width_px: float) -> list[str]:
         pieces = []
