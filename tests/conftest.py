@@ -70,3 +70,9 @@ def shared_data() -> Callable[[str], Path]:
         return root / name
 
     return get
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of whole nodes first: they wait more than they compute, so one process of pytest goes through them beside
+    the others, and none of them is left to run alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("whole_node") is None)
