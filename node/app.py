@@ -36,6 +36,7 @@ from node.jobs.remeasure import Choice, keep, manifest_again, refuse_gone_images
 from node.jobs.removals import Removal, RemovalCounts
 from node.jobs.self_tests import SelfTest, SelfTests
 from node.jobs.sessions import LogInBook
+from node.jobs.settings import SettingsStore
 from node.jobs.studies import region_of_key
 from node.model import AcquisitionState, Job, JobState
 from node.policy import load_policy
@@ -141,6 +142,7 @@ class Node:
         self.outbox = Outbox(root / "outbox")
         self.manifests = ManifestStore(root / "jobs")
         self.priors = PriorStore(root / "priors")
+        self.settings = SettingsStore(root / "settings")
         self.overview = Overview(self.ledger.database)
         self.figures = Figures(self.ledger.database)
         self.log_ins = LogInBook(self.ledger.database)
@@ -158,14 +160,18 @@ class Node:
         return self.ledger.database.now(wall_clock)
 
     def assembler(self) -> Assembler:
-        """The assembler of this node."""
+        """The assembler of this node; the settings that it makes jobs under are kept.
+
+        Raises:
+            ConfigError, StorageError: as ``SettingsStore.keep``.
+        """
         return Assembler(
             spool=self.spool,
             ledger=self.ledger,
             manifests=self.manifests,
             config=self.config.assemble,
             rules=self.config.rules,
-            settings_digest=self.config.method_digest(),
+            settings_digest=self._kept_digest(),
             method_version=METHOD_VERSION,
             clock=self.clock,
         )
@@ -266,11 +272,12 @@ class Node:
     def retry(self, job_id: str) -> str:
         """Do what is left of a job now; a sentence that says what will happen.
 
-        A parked or waiting job runs again; of a finished one everything that its destinations (also those added
-        since) do not have yet, or refused to keep for good, is sent.
+        A parked or waiting job runs again, with the settings of today; of a finished one everything that its
+        destinations (also those added since) do not have yet, or refused to keep for good, is sent.
 
         Raises:
             InputError: no job, or several, begin so; a worker has it; or retention removed its files.
+            ConfigError, StorageError: as ``SettingsStore.keep``.
         """
         now = self.clock()
         details = self.show(job_id)
@@ -278,7 +285,7 @@ class Node:
         if details.job.state == JobState.RUNNING:
             raise InputError(f"job {full} is running now")
         if details.record is None:
-            self.ledger.requeue(full, now)
+            self.ledger.requeue(full, now, self._kept_digest())
             return f"job {full} is queued again"
         if details.job.self_test:
             return f"job {full} is done; {_TO_NOBODY}"
@@ -350,11 +357,15 @@ class Node:
             choice,
             ledger=self.ledger,
             spool=self.spool,
-            digest=self.config.method_digest(),
+            digest=self._kept_digest(),
             method_version=METHOD_VERSION,
             now=self.clock(),
         )
         return keep(manifest, self.ledger, self.manifests, self.clock())
+
+    def _kept_digest(self) -> str:
+        """The digest of this node's settings, for a job; from now on any worker finds them by it."""
+        return self.settings.keep(self.config).method_digest()
 
     def send_again(self, job_id: str) -> str:
         """Send all objects of a finished job once more (the same bytes); a sentence that says what will happen.

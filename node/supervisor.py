@@ -36,10 +36,12 @@ from node.config import Config
 from node.deliver.backoff import doubled_s
 from node.errors import ConfigError, IronnodeError, StorageError
 from node.intake.durable_io import storage_error
+from node.jobs.settings import SettingsStore
 from node.ops.audit import audit_events
 from node.ops.events import Event, emit
 from node.ops.service_manager import READY, STOPPING, tell_service_manager
-from node.reload import KEPT_ROLES, hold_files, reread
+from node.process.settings import settings_of
+from node.reload import KEPT_ROLES, reread
 from node.runtime import RunFolder, exclusive, gateway_run, sweep_run_folders
 
 GATEWAY_ROLES = ("broker", "listener", "assembler", "deliverer", "web", "notifier", "auditor", "selftest")
@@ -283,9 +285,9 @@ def run_node(
         sweep_run_folders(root, wall_clock().timestamp())
         stop = threading.Event()
         _stop_on_signals(stop)
-        held = run.folder / "held"
-        shutil.rmtree(held, ignore_errors=True)  # of an earlier run; nobody reads them any more
-        in_force = hold_files(config, held)
+        settings = SettingsStore(root / "settings")
+        in_force = settings.keep(config)
+        settings_of(in_force)  # the copies: what the caller checked may have been edited since
         supervisor = Supervisor(programs, run, _freeze_config(in_force, run))
 
         def look() -> None:
@@ -294,18 +296,19 @@ def run_node(
                 return
             asked.clear()
             try:
-                changed = reread(in_force, config_path, held)
-                if changed is not None:
-                    _freeze_config(changed, run)
+                found = reread(in_force, config_path, settings)
+                if found.sections:
+                    _freeze_config(found.config, run)
             except Exception as error:  # noqa: BLE001 - whatever a file holds, a reload must not end the node
                 told = str(error) if isinstance(error, IronnodeError) else f"unexpected {type(error).__name__}"
                 emit(Event.CONFIG_REFUSED, logging.ERROR, error=told)
                 run.refuse_config(told)
                 return
             run.accept_config()
-            if changed is not None:
-                in_force = changed
+            if found.sections:
+                in_force = found.config
                 supervisor.renew(KEPT_ROLES)
+            found.tell()
 
         supervisor.run(stop, lambda facts: _announce(run, config_path, facts), look)
         run.forget()

@@ -217,14 +217,7 @@ class Ledger:
         Raises:
             LeaseLostError: the job is no longer this owner's; nothing was changed.
         """
-        values = {
-            "state": JobState.DONE.value,
-            "finished_at": now,
-            "outcome": record["status"],
-            "record": dict(record),
-            "error": None,
-            **_NO_LEASE,
-        }
+        values = {**_done(record, now), "error": None, **_NO_LEASE}
         with self.database.writing() as connection:
             _require(_move(connection, job_id, JobState.RUNNING, values, _owned(owner)), job_id)
             add_deliveries(self.database, connection, job_id, deliveries, now)
@@ -277,14 +270,15 @@ class Ledger:
                     expired.append((row.job_id, state))
         return expired
 
-    def requeue(self, job_id: str, now: datetime) -> bool:
-        """An operator's retry of a parked or waiting job: it starts with fresh attempts, now."""
+    def requeue(self, job_id: str, now: datetime, settings_digest: str) -> bool:
+        """An operator's retry of a parked or waiting job: it starts with fresh attempts, now, under these settings."""
         values = {
             "state": JobState.QUEUED.value,
             "attempts": 0,
             "excused": 0,
             "not_before": None,
             "last_rung_at": None,
+            "settings_digest": settings_digest,
         }
         with self.database.writing() as connection:
             moved = any(_move(connection, job_id, state, values) for state in (JobState.PARKED, JobState.QUEUED))
@@ -305,7 +299,7 @@ class Ledger:
         self, job_id: str, now: datetime, record: Mapping[str, Any], deliveries: Sequence[PlannedDelivery]
     ) -> None:
         """A result set was found in the outbox while the ledger is made anew."""
-        values = {"state": JobState.DONE.value, "finished_at": now, "outcome": record["status"], "record": dict(record)}
+        values = _done(record, now)
         with self.database.writing() as connection:
             if _move(connection, job_id, JobState.QUEUED, values):
                 add_deliveries(self.database, connection, job_id, deliveries, now)
@@ -330,6 +324,13 @@ class Ledger:
 
 
 _NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_until": None}
+
+
+def _done(record: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """A job with its result; the settings are those that made it, also where an operator's retry came too late."""
+    made_with = {"settings_digest": record["settings_digest"]} if record.get("settings_digest") else {}
+    done = {"state": JobState.DONE.value, "finished_at": now, "outcome": record["status"], "record": dict(record)}
+    return {**done, **made_with}
 
 
 def _find(connection: Connection, job_id: str) -> Row[Any] | None:
