@@ -237,8 +237,8 @@ def programs_for(config: Config, roles: Sequence[str]) -> list[RoleProgram]:
     }
     wanted = [role for role in roles if not unwanted.get(role, False)]
     if "worker" in wanted and "broker" not in wanted and config.broker.url is None:
-        facts = RunFolder(config.storage.root / "run").facts("broker")
-        if facts is None:
+        gateway = RunFolder(config.storage.root / "run")
+        if not gateway.in_use() or gateway.facts("broker") is None:
             raise ConfigError(
                 "broker.url: must be set for `ironnode worker`, unless `ironnode gateway` with its private broker runs "
                 "on this machine and storage.root"
@@ -281,7 +281,6 @@ def run_node(
             stack.enter_context(exclusive(run.folder))
         with open_node(config):
             pass  # made and checked once, before several processes open it
-        run.forget()
         sweep_run_folders(root, wall_clock().timestamp())
         stop = threading.Event()
         _stop_on_signals(stop)

@@ -42,8 +42,9 @@ def node(config: Config, worked: QuietNode) -> Iterator[Node]:
 
 def test_the_status_tells_what_is_there_and_what_waits(node, config) -> None:
     run = RunFolder(config.storage.root / "run")
-    run.announce("listener", port=1)
-    status = node.status()
+    with exclusive(run.folder):
+        run.announce("listener", port=1)
+        status = node.status()
     assert status.roles == {"listener": True}
     assert status.jobs == {JobState.QUEUED: 0, JobState.RUNNING: 0, JobState.DONE: 1, JobState.PARKED: 0}
     assert (status.inbox, status.receiving, status.declined) == (0, 0, 1)
