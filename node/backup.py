@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
-from node.app import fill_ledger, free_mib, wall_clock
+from node.app import free_mib, wall_clock
 from node.config import Config
 from node.errors import DiskFullError, InputError, IronnodeError, StorageError
 from node.intake.durable_io import storage_error
@@ -33,6 +33,7 @@ from node.jobs.durable import flush_folder
 from node.jobs.migrate import migrate_ledger
 from node.jobs.rebuild import Rebuilt
 from node.jobs.schema import LEDGER_VERSION, MIGRATIONS
+from node.maintenance import fill_ledger
 from node.runtime import exclusive
 
 BACKUP_VERSION = 1

@@ -106,7 +106,7 @@ class Workshop:
             accepted_at=job.accepted_at,
             revision=job.revision,
             missing=job.missing,
-            replaces=self.ledger.replaced_by(job),
+            replaces=self.ledger.revisions.replaced_by(job),
             cause=job.cause,
             region=None if job.region_uid is None else files[job.region_uid],
             indication=job.indication,

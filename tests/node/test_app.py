@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from node.app import Node, open_node, rebuild
+from node.app import Node, open_node
 from node.config import Config, DestinationConfig, StorageConfig
 from node.errors import ConfigError, InputError, StorageError
+from node.maintenance import rebuild
 from node.model import Cause, DeliveryState, JobState, StoreStatus
 from node.runtime import RunFolder, exclusive
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
@@ -141,7 +142,7 @@ def test_another_method_version_makes_a_new_revision(worked, node) -> None:
     job = node.ledger.find(second.job_id)
     assert job is not None
     assert (job.revision, job.cause, job.predecessor_job_id) == (2, Cause.SETTINGS, first.job_id)
-    assert [earlier.job_id for earlier in node.ledger.replaced_by(job)] == [first.job_id]
+    assert [earlier.job_id for earlier in node.ledger.revisions.replaced_by(job)] == [first.job_id]
     with pytest.raises(InputError, match="is not the latest"):
         node.measure_again(first.job_id)
     with pytest.raises(InputError, match="is queued, not done"):
