@@ -15,8 +15,8 @@ _OBJECTS = 8  # of each job
 
 
 def _add_done(ledger: Ledger, make_manifest, clock, numbers: range) -> None:
-    """Jobs that are done, with everything sent, the files of every other one removed, and in the study of each a declined
-    group of images and an image of no job."""
+    """Jobs that are done, with everything sent, and the files of every other one removed; in the study of each a
+    declined group of images, and an image of no job."""
     for number in numbers:
         clock.now += timedelta(minutes=1)
         manifest = make_manifest((f"1.2.{number}",), study=f"1.5.{number}")
