@@ -38,6 +38,7 @@ from node.jobs.settings import SettingsStore
 from node.jobs.studies import region_of_key
 from node.model import AcquisitionState, Job, JobState
 from node.policy import load_policy
+from node.process.settings import settings_of
 from node.runtime import gateway_run
 from node.status import NodeStatus, destination_statuses
 from quant import METHOD_VERSION
@@ -300,7 +301,12 @@ class Node:
         )
 
     def _kept_digest(self) -> str:
-        """The digest of this node's settings, for a job; from now on any worker finds them by it."""
+        """The digest of this node's settings, for a job; from now on any worker finds them by it.
+
+        Raises:
+            ConfigError: nobody could measure with them; or, and StorageError, as ``SettingsStore.keep``.
+        """
+        settings_of(self.config)
         return self.settings.keep(self.config).method_digest()
 
     def _again(self, job: Job, choice: Choice | None) -> str:

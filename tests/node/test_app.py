@@ -12,6 +12,7 @@ from node.errors import ConfigError, InputError, StorageError
 from node.maintenance import rebuild
 from node.model import Cause, DeliveryState, JobState, StoreStatus
 from node.runtime import RunFolder, exclusive
+from tests.nodekit.fast_node import make_result
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
 from tests.nodekit.small_study import write_study
 
@@ -113,6 +114,37 @@ def test_retry_queues_a_parked_job_and_leaves_a_running_one_alone(node, worked, 
     worked.ledger.claim(parked.job_id, "worker", worked.clock(), 30)
     with pytest.raises(InputError, match="is running now"):
         node.retry(parked.job_id)
+
+
+def test_retry_puts_the_settings_of_today_in_the_place_of_a_jobs_and_keeps_them(worked, config, tmp_path) -> None:
+    def broken(job):
+        raise InputError("unreadable")
+
+    worked.run = broken
+    worked.receive(write_study(tmp_path / "third", 3))
+    worked.settle()
+    report = config.report.model_copy(update={"institution": "Elsewhere"})
+    with open_node(config.model_copy(update={"report": report})) as today:
+        (parked,) = today.jobs(JobState.PARKED)
+        scheme = config.grading.model_copy(update={"scheme": "unknown"})
+        with open_node(config.model_copy(update={"grading": scheme})) as wrong, pytest.raises(ConfigError):
+            wrong.retry(parked.job_id)
+        assert worked.ledger.find(parked.job_id).settings_digest == config.method_digest()
+        today.retry(parked.job_id)
+        digest = worked.ledger.find(parked.job_id).settings_digest
+        assert digest == today.config.method_digest() != config.method_digest()
+        assert today.settings.of(digest, config).report.institution == "Elsewhere"
+
+
+def test_a_ledger_made_anew_names_the_settings_that_made_a_result(worked, config, tmp_path) -> None:
+    worked.receive(write_study(tmp_path / "third", 3))
+    worked.run = lambda job: make_result(job, "of its run")
+    worked.settle()
+    (job_id,) = [line.job_id for line in worked.jobs() if worked.outbox.record(line.job_id).get("settings_digest")]
+    worked.ledger.close()
+    rebuild(config)
+    with open_node(config) as node:
+        assert node.ledger.find(job_id).settings_digest == "of its run"
 
 
 def test_rebuild_keeps_the_old_ledger_and_refuses_while_a_node_runs(worked, config) -> None:
