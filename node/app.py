@@ -5,7 +5,7 @@ Together with the entry points in ``node/roles`` the only place that reads the w
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,27 +19,28 @@ from node.deliver.retention import Find, Retention
 from node.errors import InputError
 from node.intake.durable_io import storage_error
 from node.intake.region_file import keep_region
-from node.intake.set_apart import SetApartCounts, by_place, set_apart
+from node.intake.set_apart import by_place, set_apart
 from node.intake.spool import Spool
 from node.jobs.assemble import Assembler
-from node.jobs.commitments import Commitment, CommitmentCounts
-from node.jobs.database import Fence, set_sqlite_aside
+from node.jobs.commitments import Commitment
+from node.jobs.database import Fence
 from node.jobs.deliveries import Delivery
 from node.jobs.figures import Figures
 from node.jobs.ledger import Ledger
 from node.jobs.manifest import ManifestStore
-from node.jobs.migrate import Migrated, migrate_ledger
 from node.jobs.overview import AcquisitionLine, JobLine, Overview, TrailLine
 from node.jobs.priors import PriorStore
-from node.jobs.rebuild import Rebuilt, rebuild_ledger
 from node.jobs.remeasure import Choice, keep, manifest_again, refuse_gone_images, regions_of, standing_choice
-from node.jobs.removals import Removal, RemovalCounts
-from node.jobs.self_tests import SelfTest, SelfTests
+from node.jobs.removals import Removal
+from node.jobs.self_tests import SelfTests
 from node.jobs.sessions import LogInBook
+from node.jobs.settings import SettingsStore
 from node.jobs.studies import region_of_key
 from node.model import AcquisitionState, Job, JobState
 from node.policy import load_policy
-from node.runtime import ConfigRefusal, exclusive, gateway_run
+from node.process.settings import settings_of
+from node.runtime import gateway_run
+from node.status import NodeStatus, destination_statuses
 from quant import METHOD_VERSION
 
 _MIB = 1 << 20
@@ -63,41 +64,6 @@ def free_mib(root: Path) -> int:
         return shutil.disk_usage(root).free // _MIB
     except OSError as error:
         raise storage_error(error, f"{root} cannot be looked at") from error
-
-
-@dataclass(frozen=True, kw_only=True)
-class DestinationStatus:
-    """What waits for a destination; ``configured`` is false when the configuration no longer names it; ``unsupported``
-    counts by role the objects whose SOP class it does not take; ``untold`` counts the results of which it should have
-    got a picture page or report and takes no form of either; ``commitment`` is ``None`` where it was never asked."""
-
-    name: str
-    configured: bool
-    pending: int
-    sent: int
-    unsupported: Mapping[str, int]
-    untold: int
-    waiting_since: datetime | None
-    last_detail: str | None
-    commitment: CommitmentCounts | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeStatus:
-    """The node at a glance; ``roles`` says of each process that was started whether it is alive."""
-
-    roles: dict[str, bool]
-    inbox: int
-    receiving: int
-    declined: int
-    jobs: dict[JobState, int]
-    destinations: tuple[DestinationStatus, ...]
-    retention: RemovalCounts
-    set_apart: Mapping[str, SetApartCounts]
-    free_mib: int
-    self_test: SelfTest | None
-    config_refused: ConfigRefusal | None
-    retention_held_until: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +107,7 @@ class Node:
         self.outbox = Outbox(root / "outbox")
         self.manifests = ManifestStore(root / "jobs")
         self.priors = PriorStore(root / "priors")
+        self.settings = SettingsStore(root / "settings")
         self.overview = Overview(self.ledger.database)
         self.figures = Figures(self.ledger.database)
         self.log_ins = LogInBook(self.ledger.database)
@@ -158,14 +125,18 @@ class Node:
         return self.ledger.database.now(wall_clock)
 
     def assembler(self) -> Assembler:
-        """The assembler of this node."""
+        """The assembler of this node; the settings that it makes jobs under are kept.
+
+        Raises:
+            ConfigError, StorageError: as ``SettingsStore.keep``.
+        """
         return Assembler(
             spool=self.spool,
             ledger=self.ledger,
             manifests=self.manifests,
             config=self.config.assemble,
             rules=self.config.rules,
-            settings_digest=self.config.method_digest(),
+            settings_digest=self._kept_digest(),
             method_version=METHOD_VERSION,
             clock=self.clock,
         )
@@ -199,7 +170,7 @@ class Node:
             receiving=acquisitions.get(AcquisitionState.RECEIVING, 0),
             declined=acquisitions.get(AcquisitionState.DECLINED, 0),
             jobs=self.overview.job_counts(),
-            destinations=tuple(self._destinations()),
+            destinations=tuple(destination_statuses(self.config, self.ledger)),
             retention=self.ledger.removals.counts(),
             set_apart=by_place(self.spool, set_apart(self.spool)),
             free_mib=free_mib(root),
@@ -212,25 +183,6 @@ class Node:
         """Until when retention removes nothing, where the clock jumped or the node was off for long."""
         until = self.ledger.removals.clock_note().held_until
         return until if until is not None and self.clock() < until else None
-
-    def _destinations(self) -> Iterator[DestinationStatus]:
-        backlogs = {b.destination: b for b in self.ledger.deliveries.backlogs()}
-        commitments = self.ledger.commitments.counts()
-        configured = [d.name for d in self.config.receivers]
-        to_tell = {d.name for d in self.config.destinations if d.is_to_tell}
-        for name in dict.fromkeys([*configured, *backlogs]):
-            backlog = backlogs.get(name)
-            yield DestinationStatus(
-                name=name,
-                configured=name in configured,
-                pending=backlog.pending if backlog else 0,
-                sent=backlog.sent if backlog else 0,
-                unsupported=backlog.unsupported if backlog else {},
-                untold=backlog.untold if backlog and name in to_tell else 0,
-                waiting_since=backlog.oldest_pending_at if backlog else None,
-                last_detail=backlog.last_detail if backlog else None,
-                commitment=commitments.get(name),
-            )
 
     def jobs(self, state: JobState | None = None) -> list[JobLine]:
         """One line for each job, the latest first."""
@@ -266,11 +218,12 @@ class Node:
     def retry(self, job_id: str) -> str:
         """Do what is left of a job now; a sentence that says what will happen.
 
-        A parked or waiting job runs again; of a finished one everything that its destinations (also those added
-        since) do not have yet, or refused to keep for good, is sent.
+        A parked or waiting job runs again, with the settings of today; of a finished one everything that its
+        destinations (also those added since) do not have yet, or refused to keep for good, is sent.
 
         Raises:
             InputError: no job, or several, begin so; a worker has it; or retention removed its files.
+            ConfigError, StorageError: as ``SettingsStore.keep``.
         """
         now = self.clock()
         details = self.show(job_id)
@@ -278,7 +231,7 @@ class Node:
         if details.job.state == JobState.RUNNING:
             raise InputError(f"job {full} is running now")
         if details.record is None:
-            self.ledger.requeue(full, now)
+            self.ledger.requeue(full, now, self._kept_digest())
             return f"job {full} is queued again"
         if details.job.self_test:
             return f"job {full} is done; {_TO_NOBODY}"
@@ -302,7 +255,10 @@ class Node:
     def measure_outdated(self) -> list[str]:
         """``measure_again`` for every acquisition whose latest result other software or settings made; one sentence
         each."""
-        return [self._again(job, None) for job in self.ledger.outdated(METHOD_VERSION, self.config.method_digest())]
+        return [
+            self._again(job, None)
+            for job in self.ledger.revisions.outdated(METHOD_VERSION, self.config.method_digest())
+        ]
 
     def indications(self) -> dict[str, str]:
         """The indications that the site's policy knows, with their labels."""
@@ -344,13 +300,22 @@ class Node:
             max_bytes=limit_mib * _MIB,
         )
 
+    def _kept_digest(self) -> str:
+        """The digest of this node's settings, for a job; from now on any worker finds them by it.
+
+        Raises:
+            ConfigError: nobody could measure with them; or, and StorageError, as ``SettingsStore.keep``.
+        """
+        settings_of(self.config)
+        return self.settings.keep(self.config).method_digest()
+
     def _again(self, job: Job, choice: Choice | None) -> str:
         manifest = manifest_again(
             job,
             choice,
             ledger=self.ledger,
             spool=self.spool,
-            digest=self.config.method_digest(),
+            digest=self._kept_digest(),
             method_version=METHOD_VERSION,
             now=self.clock(),
         )
@@ -393,50 +358,3 @@ def open_node(config: Config, fence: Fence | None = None) -> Iterator[Node]:
         yield node
     finally:
         node.close()
-
-
-def rebuild(config: Config) -> Rebuilt:
-    """Make the ledger anew from spool, manifests and outbox; the node must not run.
-
-    An SQLite file that stands is set aside under another name. What was delivered is not on the disk, so everything
-    is delivered again: the same bytes under the same UIDs.
-
-    Raises:
-        ConfigError: the node runs.
-        StorageError: disk or database refused.
-    """
-    root = config.storage.root
-    with exclusive(root / "run"):
-        if config.database.url is None:
-            set_sqlite_aside(root, wall_clock())
-        return fill_ledger(config)
-
-
-def migrate(config: Config) -> Migrated:
-    """Bring the ledger to this software's version; the node must not run.
-
-    Raises:
-        InputError: there is no ledger.
-        ConfigError: the node runs, or the ledger is newer or too old.
-        StorageError: disk or database refused; the ledger is as it was.
-    """
-    root = config.storage.root
-    with exclusive(root / "run"):
-        return migrate_ledger(root, config.database.url, wall_clock())
-
-
-def fill_ledger(config: Config) -> Rebuilt:
-    """Enter what spool, manifests and outbox hold and the ledger does not know; what it knows stays as it is.
-
-    Raises:
-        StorageError: disk or database refused.
-    """
-    with open_node(config) as node:
-        return rebuild_ledger(
-            spool=node.spool,
-            ledger=node.ledger,
-            manifests=node.manifests,
-            outbox=node.outbox,
-            receivers_of=config.receivers_of,
-            now=wall_clock(),
-        )

@@ -4,9 +4,9 @@ The archive is a plain tar file. Its last member, ``manifest.json``, holds the S
 archive that was cut off or altered is told from a whole one before anything is put in place. What is derived from
 elsewhere is left out: the broker's data, ready files, files still arriving.
 
-What makes the copy consistent is its order, each thing before what it rests on: the ledger, results, jobs, images. An
-image only ever moves out of ``inbox`` to another folder of the spool, so the inbox comes first, and the others are
-listed when all of it is in the archive.
+What makes the copy consistent is its order, each thing before what it rests on: the ledger, results, jobs, settings,
+images. An image only ever moves out of ``inbox`` to another folder of the spool, so the inbox comes first, and the
+others are listed when all of it is in the archive.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
-from node.app import fill_ledger, free_mib, wall_clock
+from node.app import free_mib, wall_clock
 from node.config import Config
 from node.errors import DiskFullError, InputError, IronnodeError, StorageError
 from node.intake.durable_io import storage_error
@@ -33,12 +33,13 @@ from node.jobs.durable import flush_folder
 from node.jobs.migrate import migrate_ledger
 from node.jobs.rebuild import Rebuilt
 from node.jobs.schema import LEDGER_VERSION, MIGRATIONS
+from node.maintenance import fill_ledger
 from node.runtime import exclusive
 
 BACKUP_VERSION = 1
 _MANIFEST = "manifest.json"
 _LEFT_OUT = ("run", "broker", "try", RESTORE_FOLDER)
-_RESTS_ON = ("jobs", "spool")  # in this order behind everything else
+_RESTS_ON = ("jobs", "settings", "spool")  # in this order behind everything else
 _CHUNK_BYTES = 1 << 20
 _MIB = 1 << 20
 

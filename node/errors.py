@@ -5,6 +5,7 @@ IronnodeError
 +-- InputError             a file or data set cannot be read or used
 |   +-- DeclinedError      a normal outcome: the data are not an acquisition that ironnode measures
 |   +-- UnreadableError    an image whose header is known, but not its pixels
++-- SettingsError          the settings that a job was made under cannot be had
 +-- StorageError           the disk refused
 |   +-- DiskFullError
 |   +-- DutyLostError      another process plays this role now
@@ -74,6 +75,17 @@ class UnreadableError(InputError):
         super().__init__(f"{file_name}: {text}{' ' if detail else ''}{detail}")
         self.code = code
         self.text = text
+
+
+class SettingsError(IronnodeError):
+    """The settings that a job was made under are not kept here, or are no longer what they were.
+
+    Another worker may have what it takes, so the job waits like after any failed run.
+    """
+
+    code = "settings"
+    retryable = True
+    hint = "`ironnode retry JOB` has the job measured with the settings of today."
 
 
 class StorageError(IronnodeError):

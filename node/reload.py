@@ -1,18 +1,18 @@
 """A changed configuration for a node that runs: read again, and refused where it cannot be taken up on the way.
 
 Listener and broker go on as they are, so that no association is dropped; what they were told at their start stays.
-The files that it names are held as they were when it was read: an edit of one counts from the next reload on, for job
-keys and measurements alike.
+The policy and the texts that it names are kept as they were when it was read (``node.jobs.settings``): an edit of one
+counts from the next reload on, for job keys and measurements alike.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from node.config import Config, load_config
 from node.errors import ConfigError
-from node.intake.durable_io import storage_error
+from node.jobs.settings import SettingsStore
 from node.ops.events import Event, emit
 from node.process.settings import settings_of
 
@@ -29,41 +29,23 @@ _NEEDS_RESTART: Mapping[str, tuple[str, Callable[[Config], bool]]] = {
 }
 
 
-def hold_files(config: Config, folder: Path) -> Config:
-    """``config`` with copies under ``folder`` in place of the policy and the texts of the report that it names; a copy
-    is named by its digest.
+@dataclass(frozen=True, kw_only=True)
+class Reread:
+    """The configuration that the file holds now, and the sections in which it is another; ``receivers_gone`` are those
+    that it no longer names."""
 
-    Raises:
-        ConfigError: a file cannot be read.
-        StorageError: a copy cannot be written.
-    """
-    policy_file, texts_file = config.follow_up.policy_file, config.report.texts_file
-    policy = None if policy_file is None else _hold(policy_file, folder, "follow_up.policy_file")
-    texts = None if texts_file is None else _hold(texts_file, folder, "report.texts_file")
-    follow_up = config.follow_up.model_copy(update={"policy_file": policy})
-    report = config.report.model_copy(update={"texts_file": texts})
-    return config.model_copy(update={"follow_up": follow_up, "report": report})
+    config: Config
+    sections: tuple[str, ...]
+    receivers_gone: tuple[str, ...]
 
-
-def _hold(path: Path, folder: Path, key: str) -> Path:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{key}: {path} cannot be read: {error.strerror or error}") from error
-    copy = folder / f"{hashlib.sha256(data).hexdigest()}.yaml"
-    temporary = copy.with_suffix(".new")
-    try:
-        folder.mkdir(exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(copy)
-    except OSError as error:
-        raise storage_error(error, f"{copy} cannot be written") from error
-    return copy
+    def tell(self) -> None:
+        """Log that it is in force."""
+        level = logging.WARNING if self.receivers_gone else logging.INFO
+        emit(Event.CONFIG_RELOADED, level, sections=self.sections, receivers_gone=self.receivers_gone)
 
 
-def reread(now: Config, path: Path | None, held: Path) -> Config | None:
-    """The configuration that the file holds now, with the files that it names held in the folder ``held``; ``None``
-    when both say the same.
+def reread(now: Config, path: Path | None, settings: SettingsStore) -> Reread:
+    """The configuration that the file holds now, its files as ``settings`` keep them.
 
     Raises:
         IronnodeError: it is wrong, or changes what only a restart can change.
@@ -72,12 +54,13 @@ def reread(now: Config, path: Path | None, held: Path) -> Config | None:
         raise ConfigError("the node was started without a configuration file")
     wanted = load_config(path)
     settings_of(wanted)  # a policy or calibration that does not exist must not wait for the next patient
-    found = hold_files(wanted, held)
+    found = settings.keep(wanted)
     _check(now, found)
-    changed = [name for name in Config.model_fields if getattr(now, name) != getattr(found, name)]
-    gone = found.gone_receivers(tuple(receiver.name for receiver in now.receivers))
-    emit(Event.CONFIG_RELOADED, logging.WARNING if gone else logging.INFO, sections=changed, receivers_gone=gone)
-    return found if changed else None
+    return Reread(
+        config=found,
+        sections=tuple(name for name in Config.model_fields if getattr(now, name) != getattr(found, name)),
+        receivers_gone=found.gone_receivers(tuple(receiver.name for receiver in now.receivers)),
+    )
 
 
 def _check(now: Config, found: Config) -> None:

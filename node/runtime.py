@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from node.config import Config, load_config
 from node.errors import ConfigError, StorageError
@@ -19,6 +20,8 @@ from node.intake.durable_io import storage_error
 
 _CANNOT_RUN = frozenset("ZXT")
 """States of proc(5): dead and not waited for by its parent, dead, stopped by a signal."""
+_LOCK = "lock"
+_ONLY_LOOKING_S, _LOOK_AGAIN_S = 0.2, 0.01
 _SWEEP_AFTER_S = 86400.0  # one that is just being made is not locked yet
 
 
@@ -100,12 +103,36 @@ class RunFolder:
     def _refusal(self) -> Path:
         return self.folder / "config.refused"
 
+    def in_use(self) -> bool:
+        """Whether a node or worker runs here: it holds the lock, which ends with its process. The process ids that it
+        announced say nothing after a kill: each may live again as another process.
+
+        Raises:
+            StorageError: the lock cannot be looked at.
+        """
+        path = self.folder / _LOCK
+        try:
+            with path.open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            raise storage_error(error, f"{path} cannot be looked at") from error
+        return False
+
     def roles_alive(self) -> dict[str, bool]:
-        """Of every role that was announced, whether its process is there and does its work: it announced no faults."""
+        """Of every role that was announced, whether its process is there and does its work: it announced no faults.
+
+        Raises:
+            StorageError: what was announced cannot be read.
+        """
+        in_use = self.in_use()
         announced = {path.stem for path in self.folder.glob("*.json")} - {"config"}
         expected = set((self.facts("node") or {}).get("roles", ()))  # one that died has withdrawn its own file
         found = {role: self.facts(role) or {} for role in sorted(announced | expected)}
-        return {role: "faults" not in facts and _alive(facts.get("pid")) for role, facts in found.items()}
+        return {role: in_use and "faults" not in facts and _alive(facts.get("pid")) for role, facts in found.items()}
 
 
 def gateway_name(config: Config) -> str | None:
@@ -116,7 +143,7 @@ def gateway_name(config: Config) -> str | None:
 def config_in_force(config: Config) -> Config | None:
     """What this machine's gateway was started or last reloaded with, while it runs; else ``None``."""
     run = gateway_run(config)
-    return load_config(run.folder / "config.json") if run.roles_alive().get("node") else None
+    return load_config(run.folder / "config.json") if run.in_use() and run.facts("node") else None
 
 
 def sweep_run_folders(root: Path, now_s: float) -> None:
@@ -137,7 +164,8 @@ def gateway_run(config: Config) -> RunFolder:
 
 @contextmanager
 def exclusive(folder: Path, *, beside_others: bool = False) -> Iterator[None]:
-    """Hold the lock of a storage root; the kernel lets go of it when the process ends, however it ends.
+    """Hold the lock of a storage root; the kernel lets go of it when the process ends, however it ends. What an earlier
+    holder announced in the folder is forgotten.
 
     ``beside_others``: others may hold it so too (gateways that share the root), but nobody alone (maintenance).
 
@@ -145,25 +173,37 @@ def exclusive(folder: Path, *, beside_others: bool = False) -> Iterator[None]:
         ConfigError: another process holds it.
         StorageError: the folder cannot be used.
     """
-    RunFolder(folder)
-    path = folder / "lock"
+    run = RunFolder(folder)
+    path = folder / _LOCK
     try:
         file = path.open("a+")
     except OSError as error:
         raise storage_error(error, f"{path} cannot be opened") from error
     with file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_SH if beside_others else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(file, fcntl.LOCK_SH if beside_others else fcntl.LOCK_EX):
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise ConfigError(
-                f"storage.root: {folder.parent} is in use by another ironnode (process {holder})"
-            ) from None
+            raise ConfigError(f"storage.root: {folder.parent} is in use by another ironnode (process {holder})")
         file.truncate(0)
         file.write(f"{os.getpid()} on {socket.gethostname()}")
         file.flush()
+        if not beside_others:
+            run.forget()
         yield
+
+
+def _locked(file: IO[str], kind: int) -> bool:
+    """Take the lock, unless another process keeps it: one that only looks (``RunFolder.in_use``) soon lets go."""
+    deadline = time.monotonic() + _ONLY_LOOKING_S
+    while True:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_AGAIN_S)
+        else:
+            return True
 
 
 def _alive(pid: Any) -> bool:

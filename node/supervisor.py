@@ -36,10 +36,12 @@ from node.config import Config
 from node.deliver.backoff import doubled_s
 from node.errors import ConfigError, IronnodeError, StorageError
 from node.intake.durable_io import storage_error
+from node.jobs.settings import SettingsStore
 from node.ops.audit import audit_events
 from node.ops.events import Event, emit
 from node.ops.service_manager import READY, STOPPING, tell_service_manager
-from node.reload import KEPT_ROLES, hold_files, reread
+from node.process.settings import settings_of
+from node.reload import KEPT_ROLES, reread
 from node.runtime import RunFolder, exclusive, gateway_run, sweep_run_folders
 
 GATEWAY_ROLES = ("broker", "listener", "assembler", "deliverer", "web", "notifier", "auditor", "selftest")
@@ -235,8 +237,8 @@ def programs_for(config: Config, roles: Sequence[str]) -> list[RoleProgram]:
     }
     wanted = [role for role in roles if not unwanted.get(role, False)]
     if "worker" in wanted and "broker" not in wanted and config.broker.url is None:
-        facts = RunFolder(config.storage.root / "run").facts("broker")
-        if facts is None:
+        gateway = RunFolder(config.storage.root / "run")
+        if not gateway.in_use() or gateway.facts("broker") is None:
             raise ConfigError(
                 "broker.url: must be set for `ironnode worker`, unless `ironnode gateway` with its private broker runs "
                 "on this machine and storage.root"
@@ -279,13 +281,12 @@ def run_node(
             stack.enter_context(exclusive(run.folder))
         with open_node(config):
             pass  # made and checked once, before several processes open it
-        run.forget()
         sweep_run_folders(root, wall_clock().timestamp())
         stop = threading.Event()
         _stop_on_signals(stop)
-        held = run.folder / "held"
-        shutil.rmtree(held, ignore_errors=True)  # of an earlier run; nobody reads them any more
-        in_force = hold_files(config, held)
+        settings = SettingsStore(root / "settings")
+        in_force = settings.keep(config)
+        settings_of(in_force)  # the copies: what the caller checked may have been edited since
         supervisor = Supervisor(programs, run, _freeze_config(in_force, run))
 
         def look() -> None:
@@ -294,18 +295,19 @@ def run_node(
                 return
             asked.clear()
             try:
-                changed = reread(in_force, config_path, held)
-                if changed is not None:
-                    _freeze_config(changed, run)
+                found = reread(in_force, config_path, settings)
+                if found.sections:
+                    _freeze_config(found.config, run)
             except Exception as error:  # noqa: BLE001 - whatever a file holds, a reload must not end the node
                 told = str(error) if isinstance(error, IronnodeError) else f"unexpected {type(error).__name__}"
                 emit(Event.CONFIG_REFUSED, logging.ERROR, error=told)
                 run.refuse_config(told)
                 return
             run.accept_config()
-            if changed is not None:
-                in_force = changed
+            if found.sections:
+                in_force = found.config
                 supervisor.renew(KEPT_ROLES)
+            found.tell()
 
         supervisor.run(stop, lambda facts: _announce(run, config_path, facts), look)
         run.forget()

@@ -312,7 +312,8 @@ class Revision:
 
 @dataclass(frozen=True, kw_only=True)
 class LiverIronResult:
-    """One job's outcome. A field is ``None`` when ``status`` or the data do not allow it."""
+    """One job's outcome. A field is ``None`` when ``status`` or the data do not allow it; ``settings_digest`` names the
+    settings that it was measured with."""
 
     software_version: str
     method_version: str
@@ -340,6 +341,7 @@ class LiverIronResult:
     qc: tuple[QcLine, ...] = ()
     objects: tuple[ResultObject, ...] = ()
     research_use_only: bool = True
+    settings_digest: str | None = None
     schema_version: int = field(default=SCHEMA_VERSION)
 
     def __post_init__(self) -> None:

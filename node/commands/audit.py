@@ -8,8 +8,10 @@ import click
 
 from node.config import load_config
 from node.errors import IronnodeError
+from node.ops.events import Event
 
 if TYPE_CHECKING:
+    from node.jobs.manifest import JobManifest
     from node.ops.audit import AuditTrail
 
 _BROKEN = 3
@@ -30,7 +32,7 @@ def verify(context: click.Context, config_path: Path | None, head: str | None) -
 
     Prints the number of entries and the hash of the last one. Keep that elsewhere and give it with --head next time:
     it tells a trail that was made anew from the one that was there. Without, a trail that begins after the oldest job
-    is told (or the clock was set back). Exit 0 as written, 3 not.
+    and has no line of its acceptance is told. Exit 0 as written, 3 not.
     """
     from node.ops.audit import AuditTrail
 
@@ -43,6 +45,17 @@ def verify(context: click.Context, config_path: Path | None, head: str | None) -
         broken = f"no line has the hash {head}: the trail was made anew"
     click.echo("as it was written" if broken is None else f"NOT as it was written: {broken}")
     context.exit(0 if broken is None else _BROKEN)
+
+
+def _saw_accepted(trail: "AuditTrail", job: "JobManifest") -> bool:
+    """Whether the trail was written when the job was accepted, whatever the clock said when it began. A trail that was
+    made anew later has no such line: one of a job that is accepted once more has the time of then."""
+    return any(
+        entry.event == Event.JOB_ACCEPTED
+        and entry.fields.get("job_id") == job.job_id
+        and abs(datetime.fromisoformat(entry.time) - job.accepted_at) <= _CLOCKS_APART
+        for entry in trail.after(0)
+    )
 
 
 def _begun_late(trail: "AuditTrail", root: Path) -> str | None:
@@ -60,5 +73,8 @@ def _begun_late(trail: "AuditTrail", root: Path) -> str | None:
     if first is not None and datetime.fromisoformat(first.time) <= oldest.accepted_at + _CLOCKS_APART:
         return None
     begins = "is gone" if first is None else f"begins at {first.time}"
+    if _saw_accepted(trail, oldest):
+        click.echo(f"the trail {begins} by a clock that was ahead, and has the acceptance of the oldest job")
+        return None
     accepted = f"job {oldest.job_id} was accepted at {oldest.accepted_at:%Y-%m-%dT%H:%M:%SZ}"
     return f"the trail {begins}, and {accepted}: lines before were taken out, or the clock was set back"

@@ -15,8 +15,8 @@ from node.model import CommitmentState, DeliveryState, JobState
 from node.ops.disk_watch import disk_words
 
 if TYPE_CHECKING:
-    from node.app import NodeStatus
     from node.jobs.commitments import Commitment
+    from node.status import NodeStatus
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _LINES = 20
@@ -290,7 +290,7 @@ def rebuild(config_path: Path | None) -> None:
     For a lost or damaged ledger. The old SQLite file is set aside, not deleted. What was delivered is not on the
     disk, so everything is delivered again: the same bytes under the same identifiers, which a PACS recognises.
     """
-    from node.app import rebuild as rebuild_ledger
+    from node.maintenance import rebuild as rebuild_ledger
 
     found = rebuild_ledger(load_config(config_path))
     click.echo(", ".join(f"{value} {name.replace('_', ' ')}" for name, value in asdict(found).items() if value != ()))
@@ -304,8 +304,8 @@ def migrate(config_path: Path | None) -> None:
     All of it or nothing, and what was delivered stays delivered. The SQLite file as it was is kept beside it; of a
     ledger in PostgreSQL take a dump first (pg_dump). A newer ledger is refused: there is no way down.
     """
-    from node.app import migrate as migrate_ledger
     from node.jobs.schema import LEDGER_VERSION
+    from node.maintenance import migrate as migrate_ledger
 
     done = migrate_ledger(load_config(config_path))
     if done.version_before == LEDGER_VERSION:

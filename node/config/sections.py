@@ -3,8 +3,6 @@
 ``config.example.yaml`` shows every key; a test keeps the two equal.
 """
 
-import hashlib
-import json
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -13,6 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from node.config.messages import MessageReceiver
+from node.config.method import method_settings, settings_digest
 from node.config.parts import TELLING_KINDS, AeTitle, ObjectRole, PlacedError, Port, Seconds, Section, refuse_twice
 from node.config.priors import PriorsConfig
 from node.config.rules import Rule, check_names
@@ -397,16 +396,4 @@ class Config(Section):
 
     def method_digest(self) -> str:
         """Digest (hex) of every setting that can change a result's content; part of the job key."""
-        parts = {name: getattr(self, name).model_dump(mode="json") for name in _METHOD_SECTIONS}
-        parts["follow_up"].pop("policy_file")  # its content counts, not where it lies
-        policy = self.follow_up.policy_file
-        model = self.segmenter.model
-        card = None if model is None else model / "model.json"
-        parts["segmenter"]["model"] = None if card is None else hashlib.sha256(card.read_bytes()).hexdigest()
-        texts = self.report.texts_file
-        parts["report"]["texts_file"] = None if texts is None else hashlib.sha256(texts.read_bytes()).hexdigest()
-        parts["policy"] = None if policy is None else hashlib.sha256(policy.read_bytes()).hexdigest()
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-_METHOD_SECTIONS = ("calibration", "grading", "follow_up", "uncertainty", "segmenter", "report")
+        return settings_digest(method_settings(self))

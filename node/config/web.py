@@ -22,6 +22,8 @@ NOTICE_KINDS: tuple[NoticeKind, ...] = (
     "stage_stuck",
     "self_test_failed",
 )
+_WIDEST_PROXIES = {4: 8, 6: 16}  # by IP version, length of the network's prefix, bits
+_MAPPED_IPV4 = ipaddress.IPv6Network("::ffff:0:0/96")  # RFC 4291 2.5.5.2: how callers by IPv4 look to a socket for both
 _Hash = Annotated[str, Field(pattern=r"^\$argon2id\$.+", repr=False)]
 
 
@@ -86,10 +88,8 @@ class WebConfig(Section):
             given = "tls_certificate" if self.tls_key is None else "tls_key"
             raise PlacedError((given,), "tls_certificate and tls_key go together")
         for index, proxy in enumerate(self.trusted_proxies):
-            try:
-                ipaddress.ip_network(proxy)
-            except ValueError as error:
-                raise PlacedError(("trusted_proxies", index), f"no IP address or network: {error}") from error
+            if fault := _proxy_fault(proxy):
+                raise PlacedError(("trusted_proxies", index), fault)
         refuse_twice("users", [user.name for user in self.users])
         if not self.on_loopback and not self.users:
             raise PlacedError(
@@ -104,6 +104,22 @@ class WebConfig(Section):
                 ("behind_proxy",), "users: behind a proxy the page is not local any more; somebody must log in"
             )
         return self
+
+
+def _proxy_fault(text: str) -> str | None:
+    """Why this cannot be where proxies are, in words."""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        return f"no IP address or network: {error}"
+    if network.version == 6 and network.subnet_of(_MAPPED_IPV4):
+        wide = network.prefixlen - _MAPPED_IPV4.prefixlen < _WIDEST_PROXIES[4]
+    else:
+        wide = network.prefixlen < _WIDEST_PROXIES[network.version]
+    if not wide:
+        return None
+    widest = " or ".join(f"/{bits} (IPv{version})" for version, bits in _WIDEST_PROXIES.items())
+    return f"{text} is wider than {widest}: whoever calls from there could say what address it likes; name the proxies"
 
 
 class EmailConfig(Section):

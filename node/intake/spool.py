@@ -17,12 +17,12 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from node.errors import DiskFullError, InputError, StorageError
 from node.intake.again import note_again, remove_unless_again
+from node.intake.arrivals import described
 from node.intake.durable_io import DurableIo, storage_error
 from node.intake.file_meta import FileMeta, decode_file_meta, head_bytes
 from node.intake.group_commit import GroupCommitter
@@ -31,7 +31,6 @@ from node.intake.uids import UidReservations, is_legal_uid
 from node.model import SpooledInstance
 
 _HOST = socket.gethostname()
-_SENDERS_LOOKED_UP = 500  # files that are opened for the live list
 _ABANDONED_AFTER_S = 86400.0  # no association takes a day
 _LOOKS = 10  # a name that another gateway takes after our look has a file at the next one, over NFS at a later one
 
@@ -43,15 +42,6 @@ def _is_abandoned(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return path.name.startswith(f"{_HOST}-") or age_s > _ABANDONED_AFTER_S
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arrivals:
-    """How many instances of one sender lie in the inbox, and since when."""
-
-    calling_ae_title: str
-    n_instances: int
-    oldest_at: datetime
 
 
 class Spool:
@@ -222,27 +212,8 @@ class Spool:
 
     def inbox(self) -> list[SpooledInstance]:
         """Instances not yet admitted, oldest first."""
-        found = (self._describe(path) for path in self.inbox_folder.glob("*.dcm"))
+        found = (described(path) for path in self.inbox_folder.glob("*.dcm"))
         return sorted((f for f in found if f is not None), key=lambda f: (f.received_at, f.sop_instance_uid))
-
-    def arrivals(self) -> list[Arrivals]:
-        """What lies in the inbox, by sender, the longest waiting first; of a long backlog not every file is opened, and
-        the rest counts for the sender ``""``."""
-        by_sender: dict[str, list[float]] = {}
-        with os.scandir(self.inbox_folder) as entries:
-            for number, entry in enumerate(entries):
-                try:
-                    found = self._describe(Path(entry.path)) if number < _SENDERS_LOOKED_UP else None
-                    sender = found.calling_ae_title if found else ""
-                    came_s = entry.stat().st_mtime
-                except FileNotFoundError:
-                    continue  # it has just been admitted
-                by_sender.setdefault(sender, []).append(came_s)
-        lines = [
-            Arrivals(calling_ae_title=title, n_instances=len(times), oldest_at=datetime.fromtimestamp(min(times), UTC))
-            for title, times in by_sender.items()
-        ]
-        return sorted(lines, key=lambda line: line.oldest_at)
 
     def admit(self, sop_instance_uid: str) -> Path:
         """Move an instance from the inbox to its lasting place, durably; a second call changes nothing.
@@ -350,7 +321,7 @@ class Spool:
     def instances(self) -> Iterator[SpooledInstance]:
         """Every admitted instance, in order of folder and UID; to rebuild an index from the disk."""
         for path in sorted(self.instances_folder.glob("??/*.dcm")):
-            found = self._describe(path)
+            found = described(path)
             if found is not None:
                 yield found
 
@@ -399,21 +370,3 @@ class Spool:
     def _instance_path(self, uid: str) -> Path:
         # SHA-1 only spreads the files over 256 folders.
         return self.instances_folder / f"{hashlib.sha1(uid.encode(), usedforsecurity=False).hexdigest()[:2]}/{uid}.dcm"
-
-    def _describe(self, path: Path) -> SpooledInstance | None:
-        """One file of the spool; None when it has just been moved on or carries no readable file meta."""
-        try:
-            with path.open("rb") as file:
-                meta, _ = decode_file_meta(file.read(head_bytes()), path.name)
-                status = os.fstat(file.fileno())
-        except FileNotFoundError:
-            return None
-        except (InputError, OSError):  # who reads the header says which; one bad file must not hide the others
-            meta, status = None, path.stat()
-        return SpooledInstance(
-            sop_instance_uid=path.name.removesuffix(".dcm"),
-            path=path,
-            received_at=datetime.fromtimestamp(status.st_mtime, UTC),
-            calling_ae_title=meta.calling_ae_title if meta else "",
-            size_bytes=status.st_size,
-        )

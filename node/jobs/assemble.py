@@ -13,9 +13,10 @@ from node.intake.assembly import AcquisitionPlan, Decision, Verdict, decide, pla
 from node.intake.headers import is_self_test, stored_header
 from node.intake.rules import DECLINED_BY_RULE, rule_on
 from node.intake.spool import Spool
-from node.jobs.ledger import Ledger, RelatedJob
+from node.jobs.ledger import Ledger
 from node.jobs.manifest import JobManifest, ManifestStore, derive_job_id
 from node.jobs.regions import Assigned, assign
+from node.jobs.revisions import RelatedJob
 from node.jobs.studies import AcquisitionOutcome, IndexedInstance, OpenStudy
 from node.model import AcquisitionState, Cause, InstanceHeader, SpooledInstance
 from node.ops.events import Event, emit
@@ -176,7 +177,7 @@ class Assembler:
         if decision.verdict != Verdict.READY:
             return plan, decision, None
         uids = [header.sop_instance_uid for header in plan.headers]
-        related = self._ledger.related_jobs(plan.study_instance_uid, uids)
+        related = self._ledger.revisions.related_jobs(plan.study_instance_uid, uids)
         if related:
             return plan, decision, related[-1].destinations
         if not self._rules or is_self_test(plan.headers):
@@ -195,9 +196,9 @@ class Assembler:
     ) -> Assigned:
         if not regions:
             return Assigned(by_acquisition={}, outcomes=())
-        results = self._ledger.results_of(study_instance_uid)
+        results = self._ledger.revisions.results_of(study_instance_uid)
         arrivals = self._ledger.studies.arrivals(study_instance_uid)
-        return assign(regions, plans, results, arrivals, self._ledger.refused_regions(study_instance_uid))
+        return assign(regions, plans, results, arrivals, self._ledger.revisions.refused_regions(study_instance_uid))
 
     def _settle(self, study_instance_uid: str, outcomes: Sequence[AcquisitionOutcome], now: datetime) -> None:
         for outcome in self._ledger.studies.settle(study_instance_uid, outcomes, now):
@@ -217,7 +218,7 @@ class Assembler:
         """Make the job of a plan, unless these very images have one with this region (whatever the settings were)."""
         measured = frozenset(header.sop_instance_uid for header in plan.headers)
         uids = tuple(sorted({*plan.job_uids, *([] if region_uid is None else [region_uid])}))
-        related = self._ledger.related_jobs(plan.study_instance_uid, sorted(measured))
+        related = self._ledger.revisions.related_jobs(plan.study_instance_uid, sorted(measured))
         alike = [job for job in related if job.region_uid == region_uid]
         if any(measured <= job.sop_instance_uids <= frozenset(uids) for job in alike):
             return False  # a map or copy that came later is no reason to measure again

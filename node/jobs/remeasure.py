@@ -22,8 +22,8 @@ class Choice:
 
 def regions_of(job: Job, ledger: Ledger) -> list[str]:
     """The drawn regions with which the acquisition of ``job`` was measured, the latest first, without refused ones."""
-    refused = ledger.refused_regions(job.study_instance_uid)
-    related = ledger.related_jobs(job.study_instance_uid, job.sop_instance_uids)
+    refused = ledger.revisions.refused_regions(job.study_instance_uid)
+    related = ledger.revisions.related_jobs(job.study_instance_uid, job.sop_instance_uids)
     found = (r.region_uid for r in reversed(related))
     return list(dict.fromkeys(uid for uid in found if uid is not None and uid not in refused))
 
@@ -31,7 +31,7 @@ def regions_of(job: Job, ledger: Ledger) -> list[str]:
 def standing_choice(job: Job, ledger: Ledger) -> Choice:
     """What counts for the acquisition of ``job``; of drawn regions the last one that no result refuses."""
     region_uid = job.region_uid
-    if region_uid in ledger.refused_regions(job.study_instance_uid):
+    if region_uid in ledger.revisions.refused_regions(job.study_instance_uid):
         region_uid = next(iter(regions_of(job, ledger)), None)
     return Choice(region_uid=region_uid, indication=job.indication)
 
@@ -46,7 +46,7 @@ def manifest_again(
         InputError: the job is not the latest of its acquisition, not done, or a self-test; its images are gone; the
             region is none of its; or nothing has changed since, and no map has come.
     """
-    related = ledger.related_jobs(job.study_instance_uid, job.sop_instance_uids)
+    related = ledger.revisions.related_jobs(job.study_instance_uid, job.sop_instance_uids)
     if related[-1].job_id != job.job_id:
         raise InputError(f"job {job.job_id} is not the latest of its acquisition: that is {related[-1].job_id}")
     if job.state != JobState.DONE:

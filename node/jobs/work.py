@@ -15,14 +15,16 @@ from pathlib import Path
 from node.config import Config
 from node.deliver.backoff import doubled_s
 from node.deliver.outbox import Outbox, plan_deliveries
-from node.errors import IronnodeError, LeaseLostError, StorageError, fault_text
+from node.errors import IronnodeError, LeaseLostError, SettingsError, StorageError, fault_text
 from node.jobs.ledger import Ledger
 from node.jobs.priors import PriorStore
+from node.jobs.settings import SettingsStore
 from node.model import Job, JobInput, JobState, PipelineOutput
 from node.ops.events import Event, emit
 from quant.prior import PriorAnswer
 
-Pipeline = Callable[[JobInput], PipelineOutput]
+Pipeline = Callable[[JobInput, Config], PipelineOutput]
+"""Told a job and the configuration to measure it with."""
 Clock = Callable[[], datetime]
 AskArchive = Callable[[Path, Config], PriorAnswer | None]
 """Told one image of the patient; gives what the archive holds of earlier results."""
@@ -33,13 +35,15 @@ RETRY_MAX_S = 3600.0
 @dataclass(frozen=True, kw_only=True)
 class Workshop:
     """What a worker process needs to do jobs. ``locate`` finds an instance's file by SOP Instance UID; what
-    ``ask_archive`` gives is kept in ``priors``."""
+    ``ask_archive`` gives is kept in ``priors``; ``settings`` has those of jobs that were made under others than
+    ``config`` names now."""
 
     ledger: Ledger
     outbox: Outbox
     locate: Callable[[str], Path | None]
     run: Pipeline
     priors: PriorStore
+    settings: SettingsStore
     ask_archive: AskArchive
     clock: Clock
     config: Config
@@ -70,11 +74,23 @@ class Workshop:
     def _make_result(self, job: Job) -> None:
         if self.outbox.record(job.job_id) is not None:
             return  # an earlier run was cut off between the outbox and the ledger
-        if job.settings_digest != self.config.method_digest():
-            emit(Event.SETTINGS_DIFFER, logging.WARNING, job_id=job.job_id)
-        output = self.run(self._input(job))
+        config = self._config_of(job)
+        output = self.run(self._input(job), config)
+        if config.method_digest() != job.settings_digest:
+            raise SettingsError(f"settings {job.settings_digest}: a file of them was changed during the run")
         if not self.outbox.put(job.job_id, output):
             emit(Event.RESULT_KEPT, job_id=job.job_id)
+
+    def _config_of(self, job: Job) -> Config:
+        """The configuration with the settings that the job was made under, which may not be those of today."""
+        try:
+            own = self.config.method_digest()
+        except FileNotFoundError:  # a kept copy is gone; what is told then names it
+            own = None
+        if own == job.settings_digest:
+            return self.config
+        emit(Event.SETTINGS_DIFFER, logging.WARNING, job_id=job.job_id, of_job=job.settings_digest, of_worker=own)
+        return self.settings.of(job.settings_digest, self.config)
 
     def _input(self, job: Job) -> JobInput:
         files = {}
@@ -90,7 +106,7 @@ class Workshop:
             accepted_at=job.accepted_at,
             revision=job.revision,
             missing=job.missing,
-            replaces=self.ledger.replaced_by(job),
+            replaces=self.ledger.revisions.replaced_by(job),
             cause=job.cause,
             region=None if job.region_uid is None else files[job.region_uid],
             indication=job.indication,

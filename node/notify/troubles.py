@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from node.app import Node, NodeStatus
+from node.app import Node
 from node.config import NoticeKind, NotifyConfig, StorageConfig
 from node.jobs.self_tests import Verdict
 from node.model import JobState
 from node.ops.disk_watch import DiskLevel, disk_level, disk_words
+from node.status import NodeStatus
 
 _LOOK_BACK = timedelta(days=1)  # a refusal older than this is no news any more
 

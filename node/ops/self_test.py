@@ -142,7 +142,12 @@ def _result(node: Node, study_uid: str, stop: threading.Event, blank: SelfTest) 
             reasons = "; ".join(reason["text"] for reason in record.get("reasons", ()))
             text = reasons or job.error or ""
             return replace(
-                blank, job_id=job.job_id, lic_mg_per_g=lic.get("median"), r2star_per_s=r2star.get("median"), text=text
+                blank,
+                job_id=job.job_id,
+                lic_mg_per_g=lic.get("median"),
+                r2star_per_s=r2star.get("median"),
+                text=text,
+                settings_digest=record.get("settings_digest") or blank.settings_digest,
             )
         stop.wait(_LOOK_EVERY_S)
     return replace(blank, text=f"no result within {node.config.selftest.timeout_s:g} s")

@@ -82,6 +82,7 @@ def _withheld(result: LiverIronResult) -> LiverIronResult:
         follow_up=no_lic(_WITHHELD.text),
         revision=result.revision,
         research_use_only=result.research_use_only,
+        settings_digest=result.settings_digest,
     )
 
 

@@ -193,6 +193,7 @@ def _not_measurable(study: StudyFacts, reasons: tuple[Reason, ...], job: JobInpu
         patient_id_hash=study.patient_id_hash,
         qc=_missing_line(job.missing),
         research_use_only=config.report.intended_use_signed_by is None,
+        settings_digest=config.method_digest(),
     )
 
 
@@ -305,4 +306,5 @@ def _declined(reasons: Sequence[Reason], config: Config) -> LiverIronResult:
         source_series_instance_uids=(),
         patient_id_hash=None,
         research_use_only=config.report.intended_use_signed_by is None,
+        settings_digest=config.method_digest(),
     )

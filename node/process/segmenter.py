@@ -111,15 +111,15 @@ def _without_model(acquisition: MultiEcho, fit: R2StarMap, config: SegmenterConf
 def _outline(acquisition: MultiEcho, fit: R2StarMap, config: SegmenterConfig, threads: int) -> BoolArray:
     if config.kind == "onnx":
         assert config.model is not None  # the configuration has checked it
-        card, predict = _onnx_model(config.model, threads)
+        card, predict = _onnx_model(config.model, _card_content(config.model), threads)
         return outline_by_model(acquisition, fit, card.spec(), predict)
     return _by_command(acquisition, fit, config)
 
 
 @lru_cache(maxsize=2)
-def _onnx_model(folder: Path, threads: int) -> tuple[ModelCard, Callable[[Volume], Volume]]:
+def _onnx_model(folder: Path, card_content: bytes, threads: int) -> tuple[ModelCard, Callable[[Volume], Volume]]:
     """Card and prediction of the model in ``folder``, checked against its hash."""
-    card = read_card(folder)
+    card = _card(folder, card_content)
     try:
         content = (folder / _MODEL).read_bytes()
     except OSError as error:
@@ -131,11 +131,20 @@ def _onnx_model(folder: Path, threads: int) -> tuple[ModelCard, Callable[[Volume
 
 def read_card(folder: Path) -> ModelCard:
     """The card of the model in ``folder``; raises ConfigError."""
+    return _card(folder, _card_content(folder))
+
+
+def _card_content(folder: Path) -> bytes:
     try:
-        card = ModelCard.model_validate_json((folder / _CARD).read_bytes())
-        card.spec()
+        return (folder / _CARD).read_bytes()
     except OSError as error:
         raise ConfigError(f"segmenter.model: {folder / _CARD} cannot be read: {error}") from error
+
+
+def _card(folder: Path, content: bytes) -> ModelCard:
+    try:
+        card = ModelCard.model_validate_json(content)
+        card.spec()
     except (ValidationError, ValueError) as error:
         raise ConfigError(f"segmenter.model: {folder / _CARD}: {error}") from error
     return card

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 
 from node.app import Node
-from node.config import Config
 from node.jobs.celery_queue import Handler, serve_worker
 from node.jobs.work import Pipeline, Workshop
 from node.ops.lifeline import end_first_without_memory
 from node.process.priors import ask_archive
 from node.roles.stage import Stage
 
-LoadPipeline = Callable[[Config], Pipeline]
+LoadPipeline = Callable[[], Pipeline]
 """Makes a pool process ready to measure: imports, compiles or loads kernels, returns the pipeline."""
 
 
@@ -19,7 +18,7 @@ def play(stage: Stage, load_pipeline: LoadPipeline | None = None) -> None:
 
     def make_handler() -> Handler:
         end_first_without_memory()  # a measurement can be repeated; the listener and the ledger must live
-        run = (load_pipeline or load_measurement)(stage.config)
+        run = (load_pipeline or load_measurement)()
         node = Node(stage.config)  # opened after the fork: a database connection must not cross it
         workshop = Workshop(
             ledger=node.ledger,
@@ -27,6 +26,7 @@ def play(stage: Stage, load_pipeline: LoadPipeline | None = None) -> None:
             locate=node.spool.find,
             run=run,
             priors=node.priors,
+            settings=node.settings,
             ask_archive=ask_archive,
             clock=node.clock,
             config=stage.config,
@@ -36,10 +36,10 @@ def play(stage: Stage, load_pipeline: LoadPipeline | None = None) -> None:
     serve_worker(stage.broker_url(), stage.config.queue, make_handler, stage.ready)
 
 
-def load_measurement(config: Config) -> Pipeline:
+def load_measurement() -> Pipeline:
     """The measurement of ``node.process.pipeline``, with its kernels compiled and warm."""
     from node.process import pipeline
     from quant.warm import warm_up
 
     warm_up()
-    return lambda job: pipeline.run(job, config)
+    return pipeline.run

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from node.app import Node
-from node.intake.spool import Arrivals
+from node.intake.arrivals import Arrivals, arrivals
 from node.jobs.overview import AcquisitionLine
 from node.model import AcquisitionState, JobState
 from node.web.wording import ARRIVED, SENDING, shown_state
@@ -40,7 +40,7 @@ def live_list(node: Node, wanted: str) -> list[ListLine]:
     """The lines of the state ``wanted``, or of all; what is still coming in comes first."""
     if wanted and wanted not in STATES:
         return []
-    arrived = [_arrived(found) for found in node.spool.arrivals()] if wanted in ("", ARRIVED) else []
+    arrived = [_arrived(found) for found in arrivals(node.spool.inbox_folder)] if wanted in ("", ARRIVED) else []
     arriving = _in_state(node, AcquisitionState.RECEIVING, wanted)
     declined = _in_state(node, AcquisitionState.DECLINED, wanted, LENGTH)
     settled = [*_groups(node, declined), *(_jobs(node, wanted) if wanted in ("", SENDING, *JobState) else [])]

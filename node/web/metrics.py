@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from node.app import Node, NodeStatus, free_mib, wall_clock
+from node.app import Node, free_mib, wall_clock
 from node.jobs.broker import answers_at
 from node.jobs.figures import JobFigures
 from node.jobs.self_tests import Verdict
@@ -19,6 +19,7 @@ from node.model import AcquisitionState, JobState
 from node.ops.counters import UNKNOWN_PEER, read_counts
 from node.ops.events import Event
 from node.runtime import gateway_name, gateway_run
+from node.status import NodeStatus
 from node.web.health import BROKER_ANSWERS_WITHIN_S, ledger_answers
 
 _LATENCY_BUCKETS_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)

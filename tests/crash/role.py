@@ -66,7 +66,7 @@ def move_clock(folder: Path, role: str) -> None:
     patch.object(DurableIo, "rename_new", rename_as_of_moved_clock).start()
 
 
-def load_mixed(config: "Config") -> "Pipeline":
+def load_mixed() -> "Pipeline":
     """The measurement, and beside it the quick one."""
     from pydicom import dcmread
 
@@ -75,12 +75,12 @@ def load_mixed(config: "Config") -> "Pipeline":
 
     measurement: list[Pipeline] = []  # loaded when it is needed: that takes longer than most workers live here
 
-    def run(job: "JobInput") -> "PipelineOutput":
+    def run(job: "JobInput", config: "Config") -> "PipelineOutput":
         study = str(dcmread(job.files[0], stop_before_pixels=True).StudyInstanceUID)
         if not study.startswith(f"{QUICK_ROOT}."):
             if not measurement:
-                measurement.append(load_measurement(config))
-            return measurement[0](job)
+                measurement.append(load_measurement())
+            return measurement[0](job, config)
         drawn_s = LONGEST_QUICK_RUN_S * int(job.job_id[:4], 16) / 0xFFFF
         time.sleep(float(os.environ.get(EVERY_QUICK_RUN_S, drawn_s)))  # stands for a computation
         return make_result(job)

@@ -269,7 +269,7 @@ class Node:
     def launch(self) -> None:
         """Start the tree; it is not ready yet."""
         with self.log.open("ab") as log:
-            command = [sys.executable, _SERVE, str(self.config_file), _ROLE]
+            command = [sys.executable, _SERVE, "serve", str(self.config_file), _ROLE]
             self._process = subprocess.Popen(command, stderr=log, stdout=log, env=_environment(self.folder))
 
     def start(self) -> int:

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from node.app import Node, open_node, rebuild
+from node.app import Node, open_node
 from node.config import Config, DestinationConfig, StorageConfig
 from node.errors import ConfigError, InputError, StorageError
+from node.maintenance import rebuild
 from node.model import Cause, DeliveryState, JobState, StoreStatus
 from node.runtime import RunFolder, exclusive
+from tests.nodekit.fast_node import make_result
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
 from tests.nodekit.small_study import write_study
 
@@ -42,8 +44,9 @@ def node(config: Config, worked: QuietNode) -> Iterator[Node]:
 
 def test_the_status_tells_what_is_there_and_what_waits(node, config) -> None:
     run = RunFolder(config.storage.root / "run")
-    run.announce("listener", port=1)
-    status = node.status()
+    with exclusive(run.folder):
+        run.announce("listener", port=1)
+        status = node.status()
     assert status.roles == {"listener": True}
     assert status.jobs == {JobState.QUEUED: 0, JobState.RUNNING: 0, JobState.DONE: 1, JobState.PARKED: 0}
     assert (status.inbox, status.receiving, status.declined) == (0, 0, 1)
@@ -113,6 +116,37 @@ def test_retry_queues_a_parked_job_and_leaves_a_running_one_alone(node, worked, 
         node.retry(parked.job_id)
 
 
+def test_retry_puts_the_settings_of_today_in_the_place_of_a_jobs_and_keeps_them(worked, config, tmp_path) -> None:
+    def broken(job):
+        raise InputError("unreadable")
+
+    worked.run = broken
+    worked.receive(write_study(tmp_path / "third", 3))
+    worked.settle()
+    report = config.report.model_copy(update={"institution": "Elsewhere"})
+    with open_node(config.model_copy(update={"report": report})) as today:
+        (parked,) = today.jobs(JobState.PARKED)
+        scheme = config.grading.model_copy(update={"scheme": "unknown"})
+        with open_node(config.model_copy(update={"grading": scheme})) as wrong, pytest.raises(ConfigError):
+            wrong.retry(parked.job_id)
+        assert worked.ledger.find(parked.job_id).settings_digest == config.method_digest()
+        today.retry(parked.job_id)
+        digest = worked.ledger.find(parked.job_id).settings_digest
+        assert digest == today.config.method_digest() != config.method_digest()
+        assert today.settings.of(digest, config).report.institution == "Elsewhere"
+
+
+def test_a_ledger_made_anew_names_the_settings_that_made_a_result(worked, config, tmp_path) -> None:
+    worked.receive(write_study(tmp_path / "third", 3))
+    worked.run = lambda job: make_result(job, "of its run")
+    worked.settle()
+    (job_id,) = [line.job_id for line in worked.jobs() if worked.outbox.record(line.job_id).get("settings_digest")]
+    worked.ledger.close()
+    rebuild(config)
+    with open_node(config) as node:
+        assert node.ledger.find(job_id).settings_digest == "of its run"
+
+
 def test_rebuild_keeps_the_old_ledger_and_refuses_while_a_node_runs(worked, config) -> None:
     before = worked.jobs()
     worked.ledger.close()
@@ -140,7 +174,7 @@ def test_another_method_version_makes_a_new_revision(worked, node) -> None:
     job = node.ledger.find(second.job_id)
     assert job is not None
     assert (job.revision, job.cause, job.predecessor_job_id) == (2, Cause.SETTINGS, first.job_id)
-    assert [earlier.job_id for earlier in node.ledger.replaced_by(job)] == [first.job_id]
+    assert [earlier.job_id for earlier in node.ledger.revisions.replaced_by(job)] == [first.job_id]
     with pytest.raises(InputError, match="is not the latest"):
         node.measure_again(first.job_id)
     with pytest.raises(InputError, match="is queued, not done"):

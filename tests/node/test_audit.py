@@ -125,17 +125,23 @@ def test_the_command_tells_a_trail_that_was_made_anew(trail: AuditTrail, tmp_pat
     assert (anew.exit_code, "made anew" in anew.output) == (3, True)
 
 
-def test_the_command_tells_a_trail_that_begins_after_the_first_job(trail: AuditTrail, tmp_path: Path) -> None:
-    """Trail and head removed together leave a whole chain, of fewer lines, or of none."""
-    config = tmp_path / "config.yaml"
-    config.write_text(f"storage: {{root: {tmp_path}}}\n")
-    accepted_at = datetime.fromisoformat(TIME) + timedelta(minutes=1)
+def keep_job(root: Path, accepted_at: datetime) -> str:
+    """A job that is on the disk; its id."""
     manifest = JobManifest(
         job_id="a" * 32, acquisition_key="k", study_instance_uid="1.2", sop_instance_uids=("1.2.3",),
         accepted_at=accepted_at, revision=1, predecessor_job_id=None, missing=(), method_version="1",
         settings_digest="d",
     )  # fmt: skip
-    ManifestStore(tmp_path / "jobs").keep(manifest)
+    ManifestStore(root / "jobs").keep(manifest)
+    return manifest.job_id
+
+
+def test_the_command_tells_a_trail_that_begins_after_the_first_job(trail: AuditTrail, tmp_path: Path) -> None:
+    """Trail and head removed together leave a whole chain, of fewer lines, or of none."""
+    config = tmp_path / "config.yaml"
+    config.write_text(f"storage: {{root: {tmp_path}}}\n")
+    accepted_at = datetime.fromisoformat(TIME) + timedelta(minutes=1)
+    keep_job(tmp_path, accepted_at)
     words = ["audit", "verify", "--config", str(config)]
     assert CliRunner().invoke(cli, words).exit_code == 0
     damaged = tmp_path / "jobs" / "b.json"
@@ -150,6 +156,30 @@ def test_the_command_tells_a_trail_that_begins_after_the_first_job(trail: AuditT
     trail.append(Noted("job_done", (accepted_at + timedelta(hours=2)).isoformat(), {}))
     late = CliRunner().invoke(cli, words)
     assert (late.exit_code, "the trail begins at" in late.output) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "job_id", "after", "as_written"),
+    [
+        ("job_accepted", "a" * 32, timedelta(0), True),
+        ("job_accepted", "b" * 32, timedelta(0), False),
+        ("job_done", "a" * 32, timedelta(0), False),
+        ("job_accepted", "a" * 32, timedelta(hours=6), False),  # once more, when ledger and trail were lost together
+    ],
+)
+def test_a_trail_that_a_clock_began_that_was_ahead_is_told_from_one_that_was_made_anew(
+    tmp_path: Path, name: str, job_id: str, after: timedelta, as_written: bool
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"storage: {{root: {tmp_path}}}\n")
+    accepted_at = datetime.fromisoformat(TIME)
+    assert keep_job(tmp_path, accepted_at) == "a" * 32
+    trail = AuditTrail(tmp_path)
+    trail.append(Noted("node_started", (accepted_at + timedelta(hours=5)).isoformat(), {}))
+    trail.append(Noted(name, (accepted_at + after).isoformat(), {"job_id": job_id}))
+    found = CliRunner().invoke(cli, ["audit", "verify", "--config", str(config)])
+    assert found.exit_code == (0 if as_written else 3), found.output
+    assert ("by a clock that was ahead" in found.output) == as_written
 
 
 def test_a_line_that_a_crash_cut_off_is_replaced_and_told(trail: AuditTrail) -> None:

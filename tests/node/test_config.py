@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from node.config import Config, config_schema, load_config
+from node.config import Config, WebConfig, config_schema, load_config
 from node.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -66,10 +66,19 @@ def test_commented_destination_in_the_example_is_valid_and_complete() -> None:
         ("follow_up:\n  policy_file: /nowhere/policy.yaml\n", "line 2: follow_up.policy_file: /nowhere/policy.yaml is"),
         ("web:\n  tls_key: a.pem\n  tls_certificate: b.pem\n", "line 3: web.tls_certificate"),
         ("segmenter:\n  kind: onnx\n  model: nowhere\n", "line 3: segmenter.model"),
+        ("report:\n  texts_file: nowhere.yaml\n", "line 2: report.texts_file"),
         (
             "web:\n  trusted_proxies:\n    - ::1\n    - 10.0.0.1/8\n",
             "line 4: web.trusted_proxies.1: no IP address or n",
         ),
+        (
+            "web: {trusted_proxies: [0.0.0.0/0]}\n",
+            "web.trusted_proxies.0: 0.0.0.0/0 is wider than /8 (IPv4) or /16 (IPv6)",
+        ),
+        ("web:\n  trusted_proxies:\n    - 10.0.0.1\n    - ::/0\n", "line 4: web.trusted_proxies.1: ::/0 is wider than"),
+        ("web: {trusted_proxies: [128.0.0.0/7]}\n", "line 1: web.trusted_proxies.0: 128.0.0.0/7 is wider than"),
+        ('web: {trusted_proxies: ["2000::/15"]}\n', "line 1: web.trusted_proxies.0: 2000::/15 is wider than"),
+        ('web: {trusted_proxies: ["::ffff:0:0/96"]}\n', "line 1: web.trusted_proxies.0: ::ffff:0:0/96 is wider than"),
         ("web: {trusted_proxies: [proxy]}\n", "line 1: web.trusted_proxies.0: no IP address or network: 'proxy'"),
         ("web: {host: 0.0.0.0}\n", "line 1: web.host: users: somebody must be able to log in"),
         (f"destinations:\n  - {PACS}\n  - {PACS}\n", "line 3: destinations.1.name: pacs: every name may stand once"),
@@ -91,6 +100,11 @@ def test_mistakes_are_named(tmp_path: Path, text: str, expected: str) -> None:
     assert str(file) in str(caught.value)
 
 
+def test_whole_private_networks_may_be_those_of_proxies() -> None:
+    networks = ("10.0.0.0/8", "fd00::/16", "::ffff:10.0.0.0/104", "192.0.2.1")
+    assert WebConfig(trusted_proxies=networks).trusted_proxies == networks
+
+
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read"):
         load_config(tmp_path / "absent.yaml")
@@ -99,6 +113,16 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_environment_places_the_storage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("IRONNODE_STORAGE_ROOT", str(tmp_path))
     assert load_config(EXAMPLE).storage.root == tmp_path
+
+
+@pytest.mark.parametrize("key", ["follow_up.policy_file", "report.texts_file"])
+def test_of_a_named_file_the_content_counts_in_the_method_digest_and_not_the_place(tmp_path: Path, key: str) -> None:
+    section, _, name = key.partition(".")
+    for file, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / file).write_bytes(content)
+    a, b, c = (Config.model_validate({section: {name: tmp_path / file}}).method_digest() for file in "abc")
+    assert a == b != c
+    assert Config().method_digest() not in (a, c)
 
 
 def test_method_digest_follows_what_can_change_a_result() -> None:

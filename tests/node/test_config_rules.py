@@ -13,8 +13,9 @@ import node as node_package
 from node.config import Config, load_config
 from node.config.patterns import LONGEST_VALUE, PatternError, compile_pattern
 from node.errors import ConfigError
+from node.jobs.settings import SettingsStore
 from node.process.settings import settings_of
-from node.reload import hold_files, reread
+from node.reload import reread
 
 POLICY = Path(node_package.__file__).parent / "policies" / "default.yaml"
 
@@ -173,36 +174,43 @@ def test_the_rules_of_the_example_are_valid_and_pass_on_to_the_processes_of_a_no
 
 
 def test_other_rules_are_taken_up_by_a_reload_and_wrong_ones_are_not(tmp_path: Path) -> None:
-    file = tmp_path / "config.yaml"
+    file, kept = tmp_path / "config.yaml", SettingsStore(tmp_path / "kept")
     file.write_text(PACS)
     now = load_config(file)
     rule = f"rules:\n  - {{name: a, when: {LEAF}, destinations: [pacs]}}\n"
     file.write_text(PACS + rule)
-    found = reread(now, file, tmp_path / "held")
-    assert found is not None
-    assert [r.name for r in found.rules] == ["a"]
+    found = reread(now, file, kept)
+    assert found.sections == ("rules",)
+    assert [r.name for r in found.config.rules] == ["a"]
     file.write_text(rule)  # the destination is gone and the rule still names it
     with pytest.raises(ConfigError, match="rules"):
-        reread(found, file, tmp_path / "held")
+        reread(found.config, file, kept)
 
 
-def test_an_edited_policy_counts_from_the_next_reload_on(tmp_path: Path) -> None:
-    policy, file, held = tmp_path / "policy.yaml", tmp_path / "config.yaml", tmp_path / "held"
-    policy.write_bytes(POLICY.read_bytes())
-    file.write_text("follow_up: {policy_file: policy.yaml}\n")
-    now = hold_files(load_config(file), held)
+FILES = [  # key, section, content, content that is none
+    ("policy_file", "follow_up", POLICY.read_text(), "indications: 7\n"),
+    ("texts_file", "report", "texts: {Iron: Eisen}\n", "texts: 7\n"),
+]
+
+
+@pytest.mark.parametrize(("key", "section", "content", "wrong"), FILES, ids=[key for key, *_ in FILES])
+def test_an_edited_file_counts_from_the_next_reload_on(tmp_path: Path, key, section, content, wrong) -> None:
+    site, file, kept = tmp_path / "site.yaml", tmp_path / "config.yaml", SettingsStore(tmp_path / "kept")
+    site.write_text(content)
+    file.write_text(f"{section}: {{{key}: site.yaml}}\n")
+    now = kept.keep(load_config(file))
     before = now.method_digest()
     assert load_config(file).method_digest() == before
-    policy.write_text(policy.read_text() + "# a remark\n")
+    site.write_text(content + "# a remark\n")
     assert now.method_digest() == before
-    found = reread(now, file, held)
-    assert found is not None
-    assert found.method_digest() == load_config(file).method_digest() != before
-    assert reread(found, file, held) is None
-    policy.write_text("indications: 7\n")
-    with pytest.raises(ConfigError, match=str(policy)):
-        reread(found, file, held)
-    policy.unlink()
-    with pytest.raises(ConfigError, match="policy_file"):
-        reread(found, file, held)
-    assert settings_of(found).policy
+    found = reread(now, file, kept)
+    assert found.sections == (section,)
+    assert found.config.method_digest() == load_config(file).method_digest() != before
+    assert reread(found.config, file, kept).sections == ()
+    site.write_text(wrong)
+    with pytest.raises(ConfigError, match=str(site)):
+        reread(found.config, file, kept)
+    site.unlink()
+    with pytest.raises(ConfigError, match=key):
+        reread(found.config, file, kept)
+    assert settings_of(found.config).policy

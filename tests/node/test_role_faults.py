@@ -1,16 +1,19 @@
 """A fault of the software in a role's thread: told once, the role counts as down until its step works again."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from node.config import Config, StorageConfig
 from node.errors import StorageError
 from node.roles.assembler import repeat
 from node.roles.deliverer import deliver
 from node.roles.stage import Stage
-from node.runtime import RunFolder
+from node.runtime import RunFolder, exclusive
 
 PATIENCE_S = 60
 
@@ -28,6 +31,13 @@ class Watched(RunFolder):
             self.faulty.set()
         elif self.faulty.is_set():
             self.well_again.set()
+
+
+@pytest.fixture(autouse=True)
+def running(tmp_path) -> Iterator[None]:
+    """A supervisor holds the lock while its roles play."""
+    with exclusive(tmp_path / "run"):
+        yield
 
 
 def a_stage(folder: Path, role: str) -> Stage:

@@ -9,7 +9,7 @@ import pytest
 
 from node.config import Config, StorageConfig
 from node.errors import ConfigError, StorageError
-from node.runtime import RunFolder, exclusive, gateway_run, sweep_run_folders
+from node.runtime import RunFolder, config_in_force, exclusive, gateway_run, sweep_run_folders
 
 HOLD = """
 import sys
@@ -40,21 +40,54 @@ def test_a_second_node_is_refused_and_told_who_is_there(tmp_path) -> None:
 def test_a_ready_file_tells_who_is_ready(tmp_path) -> None:
     run = RunFolder(tmp_path / "run")
     assert run.facts("listener") is None
-    run.announce("listener", port=104)
-    assert run.facts("listener") == {"pid": os.getpid(), "port": 104}
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    (run.folder / "worker.json").write_text(f'{{"pid": {ended.pid}}}')
-    assert run.roles_alive() == {"listener": True, "worker": False}
-    killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)  # dead, and not waited for yet
-    killed.kill()
-    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
-    (run.folder / "worker.json").write_text(f'{{"pid": {killed.pid}}}')
-    assert run.roles_alive() == {"listener": True, "worker": False}
-    killed.communicate()
-    run.withdraw("listener")
-    run.withdraw("listener")
-    assert run.roles_alive() == {"worker": False}
+    with exclusive(run.folder):
+        run.announce("listener", port=104)
+        assert run.facts("listener") == {"pid": os.getpid(), "port": 104}
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
+        (run.folder / "worker.json").write_text(f'{{"pid": {ended.pid}}}')
+        assert run.roles_alive() == {"listener": True, "worker": False}
+        killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)  # dead, not waited for yet
+        killed.kill()
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+        (run.folder / "worker.json").write_text(f'{{"pid": {killed.pid}}}')
+        assert run.roles_alive() == {"listener": True, "worker": False}
+        killed.communicate()
+        run.withdraw("listener")
+        run.withdraw("listener")
+        assert run.roles_alive() == {"worker": False}
+
+
+def test_a_process_that_has_the_number_of_a_killed_nodes_is_not_the_node(tmp_path) -> None:
+    config = Config(storage=StorageConfig(root=tmp_path))
+    run = gateway_run(config)
+    with exclusive(run.folder):
+        run.announce("node")
+        run.announce("listener")
+        (run.folder / "config.json").write_text(config.model_dump_json())
+        assert run.in_use()
+        assert run.roles_alive() == {"listener": True, "node": True}
+        assert config_in_force(config) == config
+    assert not run.in_use()
+    assert run.roles_alive() == {"listener": False, "node": False}
+    assert config_in_force(config) is None
+    with exclusive(run.folder):  # maintenance, or a node that starts
+        assert run.roles_alive() == {}
+        assert config_in_force(config) is None
+
+
+def test_whoever_only_looks_does_not_keep_a_node_from_starting(tmp_path) -> None:
+    with exclusive(tmp_path):
+        pass
+    look = "import sys, node.runtime as r, pathlib\nrun = r.RunFolder(pathlib.Path(sys.argv[1]))\nprint(flush=True)\n"
+    command = [sys.executable, "-c", look + "while True: run.in_use()", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as looking:
+        assert looking.stdout is not None
+        assert looking.stdout.readline() == b"\n"
+        for _ in range(50):
+            with exclusive(tmp_path):
+                pass
+        looking.kill()
 
 
 def test_a_damaged_ready_file_is_named(tmp_path) -> None:

@@ -20,6 +20,7 @@ from node.jobs.manifest import ManifestStore
 from node.jobs.overview import JobLine, Overview
 from node.jobs.priors import PriorStore
 from node.jobs.reconcile import Reconciler
+from node.jobs.settings import SettingsStore
 from node.jobs.work import Workshop
 from node.model import JobInput, JobState, PipelineOutput, StoreOutcome, StoreStatus
 from quant.prior import PriorAnswer
@@ -98,6 +99,8 @@ class QuietNode:
         self.ledger = Ledger(self.root, self.config.database.url)
         self.manifests = ManifestStore(self.root / "jobs")
         self.outbox = Outbox(self.root / "outbox")
+        self.settings = SettingsStore(self.root / "settings")
+        self.settings.keep(self.config)
         self.assembler = Assembler(
             spool=self.spool, ledger=self.ledger, manifests=self.manifests, config=self.config.assemble,
             rules=self.config.rules, settings_digest=self.config.method_digest(), method_version="1",
@@ -108,7 +111,7 @@ class QuietNode:
         self.reconciler = Reconciler(self.ledger, self.bell, self.config, self.clock)
         self.workshop = Workshop(
             ledger=self.ledger, outbox=self.outbox, locate=self.spool.find, run=self._run,
-            priors=PriorStore(self.root / "priors"), ask_archive=self._ask_archive,
+            priors=PriorStore(self.root / "priors"), settings=self.settings, ask_archive=self._ask_archive,
             clock=self.clock, config=self.config,
         )  # fmt: skip
         self.dispatcher = Dispatcher(
@@ -129,7 +132,7 @@ class QuietNode:
             watch=self.watch,
         )  # fmt: skip
 
-    def _run(self, job: JobInput) -> PipelineOutput:
+    def _run(self, job: JobInput, _config: Config) -> PipelineOutput:
         return self.run(job)
 
     def _ask_archive(self, image: Path, config: Config) -> PriorAnswer | None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.errors import DiskFullError, InputError, StorageError
+from node.intake.arrivals import arrivals, described
 from node.intake.durable_io import DurableIo
 from node.intake.file_meta import decode_file_meta
 from node.intake.incoming import IncomingInstance, Kept
@@ -62,15 +63,14 @@ def test_one_that_is_admitted_while_arrivals_are_listed_is_not_among_them(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arrive(spool, DATA).keep()
-    describe = spool._describe
 
     def admitted_meanwhile(path: Path) -> object:
-        found = describe(path)
+        found = described(path)
         spool.admit("1.2.3.4")
         return found
 
-    monkeypatch.setattr(spool, "_describe", admitted_meanwhile)
-    assert spool.arrivals() == []
+    monkeypatch.setattr("node.intake.arrivals.described", admitted_meanwhile)
+    assert arrivals(spool.inbox_folder) == []
 
 
 @pytest.mark.parametrize("admitted", [False, True])

@@ -115,11 +115,12 @@ def test_too_many_silent_workers_park_the_job_until_an_operator_asks(ledger, clo
     assert parked is not None
     assert parked.error.startswith("the worker worker 3 went silent during attempt 3: its process was killed, crashed")
     assert due_ids(ledger, clock.pass_s(1e6)) == []
-    assert ledger.requeue(job_id, clock())
+    assert ledger.requeue(job_id, clock(), "today's")
+    assert ledger.find(job_id).settings_digest == "today's"
     again = ledger.claim(job_id, "worker 4", clock(), 30)
     assert again is not None
     assert again.attempts == 1
-    assert not ledger.requeue(job_id, clock())
+    assert not ledger.requeue(job_id, clock(), "today's")
 
 
 def test_a_revision_waits_for_the_job_it_replaces(ledger, clock, make_manifest) -> None:
@@ -132,10 +133,10 @@ def test_a_revision_waits_for_the_job_it_replaces(ledger, clock, make_manifest) 
     ledger.claim(first.job_id, "one", clock(), 30)
     ledger.finish(first.job_id, "one", clock(), RECORD, [])
     assert due_ids(ledger, clock()) == [second.job_id]
-    related = ledger.related_jobs("1.2", ["1.2.2", "7.7"])
+    related = ledger.revisions.related_jobs("1.2", ["1.2.2", "7.7"])
     assert [(r.job_id, r.revision) for r in related] == [(first.job_id, 1), (second.job_id, 2)]
-    assert ledger.related_jobs("1.2", ["7.7"]) == []
-    assert ledger.related_jobs("other study", ["1.2.1"]) == []
+    assert ledger.revisions.related_jobs("1.2", ["7.7"]) == []
+    assert ledger.revisions.related_jobs("other study", ["1.2.1"]) == []
 
 
 def test_of_many_threads_one_gets_each_job(ledger, clock, make_manifest) -> None:

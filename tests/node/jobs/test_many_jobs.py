@@ -1,7 +1,7 @@
 """What the pages ask of a ledger with many jobs: the work must not grow with the jobs that are not shown."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import event
 
@@ -15,10 +15,11 @@ _OBJECTS = 8  # of each job
 
 
 def _add_done(ledger: Ledger, make_manifest, clock, numbers: range) -> None:
-    """Jobs that are done, with everything sent, and a declined group of images for each."""
+    """Jobs that are done, with everything sent, and the files of every other one removed; in the study of each a
+    declined group of images, and an image of no job."""
     for number in numbers:
         clock.now += timedelta(minutes=1)
-        manifest = make_manifest((f"1.2.{number}",))
+        manifest = make_manifest((f"1.2.{number}",), study=f"1.5.{number}")
         ledger.add(manifest, clock())
         with ledger.database.writing() as connection:
             job = schema.job.update().where(schema.job.c.job_id == manifest.job_id)
@@ -32,6 +33,11 @@ def _add_done(ledger: Ledger, make_manifest, clock, numbers: range) -> None:
             study = {"study_instance_uid": manifest.study_instance_uid, "last_arrival_at": clock(), "open": False}
             connection.execute(ledger.database.insert_new(schema.study), [study])
             connection.execute(schema.acquisition.insert(), [declined])
+            image = {"study_instance_uid": manifest.study_instance_uid, "received_at": clock(), "size_bytes": 1}
+            image |= {"sop_instance_uid": f"1.4.{number}", "calling_ae_title": "SCANNER", "header": {}}
+            connection.execute(schema.instance.insert(), [image])
+        if number % 2:
+            ledger.removals.restore(manifest.job_id, "removed", clock())
 
 
 def _steps(ledger: Ledger, ask: Callable[[], object]) -> int:
@@ -75,6 +81,42 @@ def test_what_is_shown_costs_the_same_with_twice_the_jobs(ledger, clock, make_ma
     _add_done(ledger, make_manifest, clock, range(150, 300))
     for ask, few in zip(questions, before, strict=True):
         # Choosing the first of twice as many costs twice at most; counting every object for each was four times.
+        assert _steps(ledger, ask) < 2.5 * few
+
+
+def test_status_retention_and_what_is_outdated_cost_twice_as_much_with_twice_the_jobs(
+    ledger, clock, make_manifest
+) -> None:
+    overview, removals = Overview(ledger.database), ledger.removals
+
+    def status() -> None:
+        done = overview.job_counts()[JobState.DONE]
+        assert overview.acquisition_counts() == {"declined": done}
+        (pacs,) = ledger.deliveries.backlogs()
+        assert (pacs.pending, pacs.sent) == (0, done * _OBJECTS)
+        assert ledger.commitments.counts() == {}
+        assert removals.counts().removed == done // 2
+        assert removals.clock_note().held_until is None
+
+    def due(before: datetime) -> int:
+        return len(removals.due(clock(), measured_before=before, refused_before=before))
+
+    def retention() -> None:
+        assert removals.marked() == []
+        assert due(started_at) == 0
+        assert due(clock()) == len(removals.strays(clock())) > 0
+
+    def outdated(method_version: str) -> int:
+        return len(ledger.revisions.outdated(method_version, "settings"))
+
+    started_at = clock()
+    questions = (status, retention, lambda: outdated("1"), lambda: outdated("2"))
+    _add_done(ledger, make_manifest, clock, range(60))
+    assert [outdated(version) for version in ("1", "2")] == [0, 60]
+    before = [_steps(ledger, ask) for ask in questions]
+    assert min(before) > 0
+    _add_done(ledger, make_manifest, clock, range(60, 120))
+    for ask, few in zip(questions, before, strict=True):
         assert _steps(ledger, ask) < 2.5 * few
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from node.app import migrate
 from node.backup import back_up, restore
 from node.config import Config, DestinationConfig, StorageConfig
 from node.errors import ConfigError, InputError, StorageError
 from node.jobs import schema
 from node.jobs.database import LEDGER_FILE, Database
 from node.jobs.migrate import migrate_ledger
+from node.maintenance import migrate
 from node.runtime import exclusive
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
 from tests.nodekit.small_study import write_study

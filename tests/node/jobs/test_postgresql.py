@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from node.app import migrate
 from node.backup import back_up, restore
 from node.config import Config, DatabaseConfig, DestinationConfig, StorageConfig
 from node.errors import ConfigError, StorageError
@@ -19,6 +18,7 @@ from node.jobs.figures import Figures
 from node.jobs.ledger import Ledger
 from node.jobs.order import Turn
 from node.jobs.sessions import LogIn, LogInBook
+from node.maintenance import migrate
 from node.model import DeliveryState, JobState
 from tests.conftest import lacking
 from tests.node.deliver.test_message_order import RIS, away, report, rounds, state

@@ -2,13 +2,18 @@
 
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import node as node_package
 from node.errors import InputError, StorageError
 from node.jobs.overview import Overview
+from node.jobs.work import Workshop
 from node.model import JobState
 from tests.nodekit.fast_node import make_result
+
+POLICY = Path(node_package.__file__).parent / "policies" / "default.yaml"
 
 
 @pytest.fixture
@@ -26,12 +31,75 @@ def test_a_job_is_done_once(quiet_node, job_id) -> None:
     assert (quiet_node.outbox.path(job_id) / "result.json").is_file()
 
 
-def test_a_worker_with_other_settings_than_the_jobs_says_so(quiet_node, job_id, caplog) -> None:
+def _with_other_settings(quiet_node) -> Workshop:
+    """The workshop of a worker that was not reloaded, and says which settings it measures with."""
     scheme = quiet_node.config.grading.model_copy(update={"scheme": "another"})
-    others = replace(quiet_node.workshop, config=quiet_node.config.model_copy(update={"grading": scheme}))
+    own = quiet_node.config.model_copy(update={"grading": scheme})
+
+    def run(job, config):
+        return make_result(job, config.method_digest())
+
+    return replace(quiet_node.workshop, config=own, run=run)
+
+
+def test_a_worker_with_other_settings_than_the_jobs_measures_with_the_jobs_and_says_so(
+    quiet_node, job_id, caplog
+) -> None:
+    others = _with_other_settings(quiet_node)
     assert others.do(job_id, "one") == JobState.DONE
     (told,) = (r for r in caplog.records if getattr(r, "event", "") == "settings_differ")
-    assert told.fields == {"job_id": job_id}
+    digest = quiet_node.config.method_digest()
+    assert told.fields == {"job_id": job_id, "of_job": digest, "of_worker": others.config.method_digest()}
+    assert Overview(quiet_node.ledger.database).record(job_id)["settings_digest"] == digest
+    assert quiet_node.ledger.find(job_id).settings_digest == digest
+
+
+def test_a_job_whose_settings_are_gone_waits_is_parked_with_words_and_measured_with_others_by_a_retry(
+    quiet_node, job_id
+) -> None:
+    others = _with_other_settings(quiet_node)
+    (quiet_node.root / "settings" / f"{quiet_node.config.method_digest()}.json").unlink()
+    runs = 0
+    while quiet_node.jobs()[0].state == JobState.QUEUED:
+        runs += 1
+        others.do(job_id, "one")
+        quiet_node.clock.pass_s(3600)
+    assert runs == quiet_node.config.queue.max_attempts
+    (line,) = quiet_node.jobs()
+    assert line.state == JobState.PARKED
+    assert "which it was made under" in line.error
+    assert "`ironnode retry JOB`" in line.error
+    assert quiet_node.outbox.record(job_id) is None
+    today = others.config.method_digest()
+    assert quiet_node.ledger.requeue(job_id, quiet_node.clock(), today)
+    assert others.do(job_id, "two") == JobState.DONE
+    assert quiet_node.ledger.find(job_id).settings_digest == today
+    assert quiet_node.outbox.record(job_id)["settings_digest"] == today
+
+
+def test_a_result_that_stood_before_a_retry_keeps_the_settings_that_made_it(quiet_node, job_id) -> None:
+    others = _with_other_settings(quiet_node)
+    digest = quiet_node.config.method_digest()
+    quiet_node.outbox.put(job_id, others.run(others._input(quiet_node.ledger.find(job_id)), quiet_node.config))
+    quiet_node.ledger.requeue(job_id, quiet_node.clock(), others.config.method_digest())
+    assert others.do(job_id, "one") == JobState.DONE
+    assert quiet_node.ledger.find(job_id).settings_digest == digest
+
+
+def test_a_policy_that_is_changed_during_the_run_makes_no_result(quiet_node, job_id, tmp_path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_bytes(POLICY.read_bytes())
+    follow_up = quiet_node.config.follow_up.model_copy(update={"policy_file": policy})
+    config = quiet_node.settings.keep(quiet_node.config.model_copy(update={"follow_up": follow_up}))
+    quiet_node.ledger.requeue(job_id, quiet_node.clock(), config.method_digest())
+
+    def run(job, config):
+        config.follow_up.policy_file.write_text("bands: []\n")
+        return make_result(job)
+
+    assert replace(quiet_node.workshop, config=config, run=run).do(job_id, "one") == JobState.QUEUED
+    assert quiet_node.jobs()[0].error.endswith("a file of them was changed during the run")
+    assert quiet_node.outbox.record(job_id) is None
 
 
 def test_a_failing_job_is_tried_again_ever_later_and_then_parked_with_its_error(quiet_node, job_id) -> None:

@@ -135,6 +135,7 @@ def test_a_result_that_contradicts_its_maps_is_withheld_and_the_study_told(
         output = run(job_of(plain_files), load_config(None))
     record = output.record
     assert record["status"] == "not_measurable"
+    assert record["settings_digest"] == load_config(None).method_digest()
     assert [reason["code"] for reason in record["reasons"]] == ["internal_check_failed"]
     for name in (*STORED_PER_UNIT, "lic_umol_per_g", "calibration", "grade", "views", "roi", "fit"):
         assert record[name] is None, name

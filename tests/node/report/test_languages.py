@@ -12,11 +12,12 @@ import pytest
 from node.config import load_config
 from node.errors import ConfigError
 from node.intake.admission import decline_plane
-from node.intake.assembly import plan_study
+from node.intake.assembly import AcquisitionPlan, plan_study
 from node.intake.grid import build_grid
 from node.intake.planes import planes_of
 from node.intake.sisters import sisters
 from node.intake.strays import missed
+from node.process.pipeline import declined_output
 from node.process.settings import settings_of
 from node.report.content import report_content
 from node.report.html import render_html
@@ -230,6 +231,20 @@ def test_a_site_has_the_last_word(tmp_path: Path) -> None:
     own.write_text('language: de-AT\ntexts: {"mild": "gering"}')
     words = catalogue("de", own)
     assert (words.language, words("mild"), words("severe")) == ("de-AT", "gering", "schwer")
+
+
+def test_a_sites_own_texts_stand_in_the_report_and_the_record_names_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text('texts: {"Modality is CT, not MR.": "Das ist ein CT."}')
+    (tmp_path / "config.yaml").write_text("report: {language: de, texts_file: own.yaml}")
+    config = load_config(tmp_path / "config.yaml")
+    reason = ("not_mr", "Modality is CT, not MR.")
+    plan = AcquisitionPlan(
+        key="a", study_instance_uid="1.2", headers=(), complete=False, promised=False, declined=reason
+    )
+    output = declined_output([plan], config)
+    assert "Das ist ein CT." in text_of_html(output.files["report.html"].decode())
+    assert output.record["reasons"] == [{"code": "not_mr", "text": "Modality is CT, not MR."}]
+    assert output.record["settings_digest"] == config.method_digest()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
