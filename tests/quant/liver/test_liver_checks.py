@@ -169,7 +169,12 @@ def test_noise_of_dark_livers_does_not_make_the_region_no_sample() -> None:
 def test_wide_r2star_is_no_fault_where_noise_explains_it() -> None:
     assert refused_by(replace(GOOD, r2star_sd=0.3, r2star_sd_expected=0.2), CHECKS) == ((), ())
     assert refused_by(replace(GOOD, r2star_sd=0.5, r2star_sd_simulated=0.48), CHECKS) == ((), ())
-    (reason,), _ = refused_by(replace(GOOD, r2star_sd=0.5, r2star_sd_simulated=0.4), CHECKS)
+
+
+@pytest.mark.parametrize("changes", [{"r2star_sd_simulated": 0.4}, {"r2star_sd": 0.6}, {"pooled_density": 0.8}])
+def test_wider_r2star_than_noise_explains_or_that_of_lung_is_refused(changes: dict[str, float]) -> None:
+    wide = replace(GOOD, r2star_sd=0.5, r2star_sd_simulated=0.6)
+    (reason,), _ = refused_by(replace(wide, **changes), CHECKS)
     assert reason.code == "roi_heterogeneous"
 
 
