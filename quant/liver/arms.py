@@ -64,4 +64,4 @@ def _around(arm: BoolArray, trunk: tuple[int, int], depth_mm: Stack, plane: Plan
     to_arm, to_trunk = plane.distance_from(np.stack([arm & (depth_mm > arm_mm), parts == parts[trunk]]))
     nearer = (depth_mm > 0) & (to_arm - arm_mm < to_trunk - trunk_mm)
     beyond = (depth_mm > 0) & (to_trunk > trunk_mm + _REGROW_MM)
-    return keep_touching((nearer | beyond)[None], nearer[None])[0]
+    return np.asarray(keep_touching((nearer | beyond)[None], nearer[None])[0])
