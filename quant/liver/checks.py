@@ -36,6 +36,10 @@ _LEAST_EXPLAINED, _MIDDLE_EXPLAINED = 0.20, 0.32  # towards the middle only an o
 # R2* of the region against that of the whole organ, which may differ as much as two scans do (6.6 %, Bachtiar et al.
 # 2019); above the second, R2* and fat of single pixels are too uncertain to ask for it.
 _NO_SAMPLE, _SAMPLE_KNOWN_PER_S = 0.065, 300.0
+# Most dark livers that can be measured spread up to 1.1 times as much as simulated noise; where the noise varies over
+# the image (intensity-normalised) and R2* reads a quarter low or more, 1.13 to 1.9 times. Beyond the spread of
+# the second R2* reads up to a third low; below the density of the third it may be lung.
+_MOST_OF_SIMULATED, _MOST_BY_NOISE, _AS_DENSE_AS_LIVER = 1.1, 0.55, 0.90
 LEAST_BODY_SHARE = 0.055  # of the torso's cross-section, that a whole liver fills
 _DEPTHS = (0.27, 0.64)  # of the torso's depth, between which the region of a right lobe lies
 
@@ -68,7 +72,10 @@ def _least_explained(m: Measures) -> float:
 
 
 def _widest_spread(m: Measures) -> float:
-    return max(0.20, 2 * m.r2star_sd_expected)
+    bound = max(0.20, 2 * m.r2star_sd_expected)
+    if m.pooled_density < _AS_DENSE_AS_LIVER:
+        return bound
+    return max(bound, min(_MOST_OF_SIMULATED * m.r2star_sd_simulated, _MOST_BY_NOISE))
 
 
 def _nearer(value: float, bounds: tuple[float, float]) -> float:

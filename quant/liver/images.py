@@ -16,6 +16,7 @@ Stack = npt.NDArray[np.float32]
 
 _NOISE_FLOOR_OF_P99 = 1e-3  # quantised exports can show no noise at all
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
+FINE_PIXELS = int(_CROSS.sum())  # whose median a pixel of the fine images is
 _MEDIAN_EFFICIENCY = 0.64  # of the median of normal variates relative to their mean (2 / pi)
 # Mean noise power of a magnitude is 2 sigma^2 per coil. The median of the power of n averaged voxels lies below its
 # mean by skewness times SD over 6: 2/3 sigma^2 / n for noise alone (non-central chi squared, any number of coils),
@@ -114,7 +115,7 @@ def prepare(
         sigma=sigma,
         coils=noise[1],
         suppressed_sd=sigma / np.sqrt(max(1.0, _MEDIAN_EFFICIENCY * disc.sum()) * averaged),
-        fine_sd=sigma / np.sqrt(_MEDIAN_EFFICIENCY * _CROSS.sum() * averaged),
+        fine_sd=sigma / np.sqrt(_MEDIAN_EFFICIENCY * FINE_PIXELS * averaged),
         plane=plane,
         slice_spacing_mm=axes.slice_spacing_mm,
         blocks=blocks,

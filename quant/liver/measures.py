@@ -37,6 +37,7 @@ class Measures:
     solidity: float
     r2star_sd: float  # robust SD of ln(R2* + 30)
     r2star_sd_expected: float  # what noise explains, with a margin
+    r2star_sd_simulated: float  # what simulated noise explains at the region's decay
     bimodality: float  # between-class variance over that of a Gaussian, 0 (one class) to 1
     structure_share: float
     r2star_per_s: float
@@ -64,7 +65,10 @@ _DARKER_R2STAR_PER_S, _DARKER_OVER_REGION = 120.0, 1.5
 _FAINT = 0.15  # of the region's first echo: receive shading does not do that, lung, gas and a liver beyond 1500 /s do
 _MIDLINE = 0.5  # of the torso's width
 _MIDDLE, _FRONT = 0.35, 0.42  # of the torso's width and depth: the spleen lies behind
-_NOISE_MARGIN, _NATURAL_SD = 1.3, 0.09  # expected SD = margin x noise + spread of healthy texture
+_NOISE_MARGIN, _NATURAL_SD = (
+    1.3,
+    0.09,
+)  # expected SD = margin x noise + spread of healthy texture; simulated: without margin, in quadrature
 
 
 def measure(
@@ -103,6 +107,7 @@ def measure(
         solidity=organ.best.solidity,
         r2star_sd=parenchyma.log_r2star_sd,
         r2star_sd_expected=_NATURAL_SD + _NOISE_MARGIN * parenchyma.expected_sd,
+        r2star_sd_simulated=float(np.hypot(_NATURAL_SD, parenchyma.pooled.noisy_log_r2star_sd)),
         bimodality=bimodality(parenchyma.fine_log_r2star[region]),
         structure_share=parenchyma.structure_share,
         r2star_per_s=r2star,

@@ -57,23 +57,24 @@ def search_within(
 
 @dataclass(frozen=True, kw_only=True)
 class Stability:
-    """Largest relative change of R2* and smallest overlap (Dice) of the region under perturbed parameters."""
+    """Largest relative change of R2*, smallest and median overlap (Dice) of the region under perturbed parameters."""
 
     r2star_change: float
     overlap: float
+    median_overlap: float
 
 
 def stability(found: Search, again: Callable[[FinderParameters], Search], parameters: FinderParameters) -> Stability:
     """Repeats the search (``again``) with perturbed parameters; a search that finds nothing overlaps by 0."""
     region = found.parenchyma.region
-    change, overlap = 0.0, 1.0
+    change, overlaps = 0.0, []
     for edge_factor, depth_mm in _PERTURBATIONS:
         try:
             other = again(parameters.perturbed(edge_factor, depth_mm))
         except RegionNotFoundError:
-            overlap = 0.0
+            overlaps.append(0.0)
             continue
         change = max(change, abs(other.r2star_per_s / found.r2star_per_s - 1))
         both = (other.parenchyma.region & region).sum()
-        overlap = min(overlap, float(2 * both / (other.parenchyma.region.sum() + region.sum())))
-    return Stability(r2star_change=change, overlap=overlap)
+        overlaps.append(float(2 * both / (other.parenchyma.region.sum() + region.sum())))
+    return Stability(r2star_change=change, overlap=min(overlaps), median_overlap=float(np.median(overlaps)))

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from quant.acquisition import BoolArray, FloatArray
 from quant.liver import dictionary
-from quant.liver.images import Stack, WorkingImages
+from quant.liver.images import FINE_PIXELS, Stack, WorkingImages
 from quant.liver.parameters import FinderParameters
 from quant.liver.plane import Plane, keep_sized, median, square
 from quant.liver.torso import Torso, distance_to_wall
@@ -16,6 +17,7 @@ _EDGE_LENGTH_MM = 4.0  # edge units count change per this length
 _EDGE_SIGMA_MM = 1.8
 _NOISY_EDGE_SIGMA_MM = 4.2  # where R2* is high and noisy a coarser scale decides
 _NOISY_R2STAR_PER_S, _NOISY_LOG_SD, _NOISY_EDGE_LOG_R2STAR = 350.0, 0.12, 0.22
+_SIMULATED_PIXELS = 600  # for the scatter of R2* by noise
 _SHADING_SIGMA_MM = 45.0  # receive coils vary more slowly than this
 
 
@@ -154,6 +156,22 @@ def log_r2star_sd(images: WorkingImages, s0: FloatArray, r2star: FloatArray, noi
     unit_sd = np.interp(np.log(np.maximum(r2star, levels[0])), dictionary.LOG_R2STAR, bound)
     sd = unit_sd * noise_sd / np.maximum(s0, images.sigma) / (r2star + R2STAR_OFFSET_PER_S)
     return np.asarray(np.minimum(sd, ceiling), np.float32)
+
+
+def noisy_log_r2star(images: WorkingImages, decay: dictionary.Match) -> npt.NDArray[np.float32]:
+    """ln(R2* + 30) of many pixels of the fine images that hold this one decay and noise.
+
+    Echoes near the noise scatter more than the bound of ``log_r2star_sd`` says, the more the more coils are combined.
+    """
+    generator = np.random.default_rng(0)  # the same noise at every search
+    fat = float(decay.fat_fraction[0])
+    phasor = dictionary.fat_phasor(images.echo_times_s, images.field_t)
+    clean = decay.s0[0] * np.abs(1 - fat + fat * phasor) * np.exp(-decay.r2star_per_s[0] * images.echo_times_s)
+    averaged, size = images.blocks[0] * images.blocks[1], (FINE_PIXELS, _SIMULATED_PIXELS, len(clean))
+    power = generator.noncentral_chisquare(2 * images.coils * averaged, averaged * (clean / images.sigma) ** 2, size)
+    magnitudes = images.sigma * np.sqrt(np.median(power, axis=0) / averaged)
+    found = dictionary.match(_signed(magnitudes.T, images).T, images.echo_times_s, images.field_t)
+    return np.asarray(np.log(found.r2star_per_s + R2STAR_OFFSET_PER_S), np.float32)
 
 
 def _body_density(images: WorkingImages, torso: Torso, s0: Stack, r2star: Stack, fat: Stack) -> FloatArray:

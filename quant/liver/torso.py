@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quant.acquisition import BoolArray, FloatArray
+from quant.liver.arms import without_arms
 from quant.liver.images import Stack, WorkingImages
 from quant.liver.parameters import FinderParameters
 from quant.liver.plane import Plane, fill_holes, keep_largest, keep_touching, median, square
@@ -94,7 +95,8 @@ def find_torso(images: WorkingImages, parameters: FinderParameters) -> Torso:
 def _outline(tissue: BoolArray, plane: Plane, opening_mm: float) -> BoolArray:
     filled = fill_holes(plane.close(tissue, 3.0))
     trunk = keep_largest(plane.erode(filled, opening_mm))
-    return fill_holes((plane.distance_from(trunk) <= opening_mm + _REGROW_MM) & filled)
+    body = fill_holes((plane.distance_from(trunk) <= opening_mm + _REGROW_MM) & filled)
+    return without_arms(body, plane, 2 * opening_mm)
 
 
 def _rolled(x_mm: Stack, y_mm: Stack, mask: BoolArray) -> tuple[Stack, Stack]:

@@ -27,6 +27,7 @@ GOOD = Measures(
     solidity=0.93,
     r2star_sd=0.08,
     r2star_sd_expected=0.12,
+    r2star_sd_simulated=0.12,
     bimodality=0.1,
     structure_share=0.1,
     r2star_per_s=70,
@@ -167,6 +168,14 @@ def test_noise_of_dark_livers_does_not_make_the_region_no_sample() -> None:
 
 def test_wide_r2star_is_no_fault_where_noise_explains_it() -> None:
     assert refused_by(replace(GOOD, r2star_sd=0.3, r2star_sd_expected=0.2), CHECKS) == ((), ())
+    assert refused_by(replace(GOOD, r2star_sd=0.5, r2star_sd_simulated=0.48), CHECKS) == ((), ())
+
+
+@pytest.mark.parametrize("changes", [{"r2star_sd_simulated": 0.4}, {"r2star_sd": 0.6}, {"pooled_density": 0.8}])
+def test_wider_r2star_than_noise_explains_or_that_of_lung_is_refused(changes: dict[str, float]) -> None:
+    wide = replace(GOOD, r2star_sd=0.5, r2star_sd_simulated=0.6)
+    (reason,), _ = refused_by(replace(wide, **changes), CHECKS)
+    assert reason.code == "roi_heterogeneous"
 
 
 def test_a_gaussian_has_one_mode_and_two_clusters_have_two() -> None:
