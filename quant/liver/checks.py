@@ -26,8 +26,10 @@ from quant.liver.side import (
 from quant.result import QcLine, Reason
 
 _DARK_PER_S = 300.0  # from which tissue may be lung
-# Faint tissue may be lung, whose pooled decay has less signal at echo time zero or is slower than this.
-_FAINT_SNR, _LUNG_DENSITY, _LUNG_R2STAR_PER_S = 4.0, 0.65, 1200.0
+# Faint tissue may be lung, whose pooled decay has less signal at echo time zero or is slower than this; with more signal
+# than the third it is none of one R2* (what dephases decays faster at first), and tells nothing.
+_FAINT_SNR, _LUNG_DENSITY, _MOST_DENSITY, _LUNG_R2STAR_PER_S = 4.0, 0.65, 1.4, 1200.0
+_LEAST_POOLED_DENSITY = 0.60  # of dark tissue; 0.61 and more in 209 right regions above 600 /s
 _CLEAR_SNR = 6.0  # first-echo SNR from which the signal at echo time zero of dark tissue is known well enough
 # A spleen as loaded as the liver is no reason to refuse; thighs, pelvis and bottles have no iron.
 _ALIKE_DARK, _DARK_PAIR_PER_S = 0.75, 80.0
@@ -40,6 +42,7 @@ _NO_SAMPLE, _SAMPLE_KNOWN_PER_S = 0.065, 300.0
 # the image (intensity-normalised) and R2* reads a quarter low or more, 1.13 to 1.9 times. Beyond the spread of
 # the second R2* reads up to a third low; below the density of the third it may be lung.
 _MOST_OF_SIMULATED, _MOST_BY_NOISE, _AS_DENSE_AS_LIVER = 1.1, 0.55, 0.90
+_MAY_BE_LUNG = "The organ found has too little signal at echo time zero for liver: it may be lung."
 LEAST_BODY_SHARE = 0.055  # of the torso's cross-section, that a whole liver fills
 _DEPTHS = (0.27, 0.64)  # of the torso's depth, between which the region of a right lobe lies
 
@@ -52,7 +55,7 @@ def _most_alike(m: Measures) -> float:
 
 
 def _denser_than_lung(m: Measures) -> bool:
-    return m.pooled_density > _LUNG_DENSITY and m.pooled_r2star_per_s > _LUNG_R2STAR_PER_S
+    return _LUNG_DENSITY < m.pooled_density < _MOST_DENSITY and m.pooled_r2star_per_s > _LUNG_R2STAR_PER_S
 
 
 def _least_density(m: Measures) -> float:
@@ -273,7 +276,15 @@ CHECKS: tuple[Check[Measures], ...] = (
         shown="density",
         limit=_least_density,
         hit=lambda m: m.density < _least_density(m),
-        text="The organ found has too little signal at echo time zero for liver: it may be lung.",
+        text=_MAY_BE_LUNG,
+        anywhere=True,
+    ),
+    Check(
+        code="roi_low_density",
+        shown="pooled_density",
+        limit=_LEAST_POOLED_DENSITY,
+        hit=lambda m: m.r2star_per_s > _DARK_PER_S and m.pooled_density < _LEAST_POOLED_DENSITY,
+        text=_MAY_BE_LUNG,
         anywhere=True,
     ),
     Check(

@@ -65,10 +65,8 @@ _DARKER_R2STAR_PER_S, _DARKER_OVER_REGION = 120.0, 1.5
 _FAINT = 0.15  # of the region's first echo: receive shading does not do that, lung, gas and a liver beyond 1500 /s do
 _MIDLINE = 0.5  # of the torso's width
 _MIDDLE, _FRONT = 0.35, 0.42  # of the torso's width and depth: the spleen lies behind
-_NOISE_MARGIN, _NATURAL_SD = (
-    1.3,
-    0.09,
-)  # expected SD = margin x noise + spread of healthy texture; simulated: without margin, in quadrature
+# Expected SD = margin x noise + spread of healthy texture; simulated: without margin, in quadrature.
+_NOISE_MARGIN, _NATURAL_SD = 1.3, 0.09
 
 
 def measure(

@@ -191,10 +191,19 @@ def test_a_spleen_as_dark_as_the_liver_is_no_fault() -> None:
     assert refused_by(replace(GOOD, mirror_likeness=0.6, r2star_per_s=200), CHECKS) == ((), ())
 
 
-def test_faint_tissue_passes_where_its_pooled_decay_is_not_that_of_lung() -> None:
+@pytest.mark.parametrize("pooled_density", [0.63, 1.5])
+def test_faint_tissue_passes_where_its_pooled_decay_is_not_that_of_lung(pooled_density: float) -> None:
     faint = replace(GOOD, first_echo_snr=4.5, r2star_per_s=1500, pooled_r2star_per_s=1500)
     assert refused_by(faint, CHECKS) == ((), ())
-    assert refused_by(replace(faint, pooled_density=0.55), CHECKS)[0][0].code == "roi_low_signal"
+    (reason,), _ = refused_by(replace(faint, pooled_density=pooled_density), CHECKS)
+    assert reason.code == "roi_low_signal"
+
+
+def test_dark_tissue_whose_pooled_decay_begins_low_may_be_lung() -> None:
+    dark = replace(GOOD, r2star_per_s=800, first_echo_snr=12, pooled_density=0.55)
+    (reason,), _ = refused_by(dark, CHECKS)
+    assert reason.code == "roi_low_density"
+    assert refused_by(replace(dark, pooled_density=0.65), CHECKS) == ((), ())
 
 
 def test_the_left_part_of_the_liver_itself_is_no_organ_opposite() -> None:
