@@ -37,7 +37,10 @@ class SettingsStore:
         policy = self._keep_file(config.follow_up.policy_file, "follow_up.policy_file")
         texts = self._keep_file(config.report.texts_file, "report.texts_file")
         kept = _with_files(config, policy, texts)
-        settings = method_settings(kept)
+        try:
+            settings = method_settings(kept)
+        except OSError as error:
+            raise ConfigError(f"{error.filename} cannot be read: {error.strerror or error}") from error
         self._put(f"{settings_digest(settings)}.json", settings.encode())
         return kept
 
