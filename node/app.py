@@ -16,7 +16,7 @@ from node.config import Config
 from node.deliver.clock_watch import ClockWatch
 from node.deliver.outbox import Outbox, plan_deliveries
 from node.deliver.retention import Find, Retention
-from node.errors import InputError
+from node.errors import ConfigError, InputError
 from node.intake.durable_io import storage_error
 from node.intake.region_file import keep_region
 from node.intake.set_apart import by_place, set_apart
@@ -39,7 +39,7 @@ from node.jobs.studies import region_of_key
 from node.model import AcquisitionState, Job, JobState
 from node.policy import load_policy
 from node.process.settings import settings_of
-from node.runtime import gateway_run
+from node.runtime import config_in_force, gateway_run
 from node.status import NodeStatus, destination_statuses
 from quant import METHOD_VERSION
 
@@ -89,6 +89,14 @@ class JobDetails:
             return None
         gone = f"; the configuration no longer names {', '.join(self.gone_receivers)}" if self.gone_receivers else ""
         return f"a rule sends its results to {', '.join(named)} only{gone}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredAgain:
+    """What became of the acquisitions that were to be measured again: a sentence about each."""
+
+    queued: tuple[str, ...]
+    refused: tuple[str, ...]
 
 
 class Node:
@@ -218,12 +226,13 @@ class Node:
     def retry(self, job_id: str) -> str:
         """Do what is left of a job now; a sentence that says what will happen.
 
-        A parked or waiting job runs again, with the settings of today; of a finished one everything that its
-        destinations (also those added since) do not have yet, or refused to keep for good, is sent.
+        A parked job runs again, with the settings of today, and one that waits at once, with its own; of a finished
+        one everything that its destinations (also those added since) do not have yet, or refused to keep for good, is
+        sent.
 
         Raises:
             InputError: no job, or several, begin so; a worker has it; or retention removed its files.
-            ConfigError, StorageError: as ``SettingsStore.keep``.
+            ConfigError, StorageError: as ``_digest_in_force``.
         """
         now = self.clock()
         details = self.show(job_id)
@@ -231,7 +240,10 @@ class Node:
         if details.job.state == JobState.RUNNING:
             raise InputError(f"job {full} is running now")
         if details.record is None:
-            self.ledger.requeue(full, now, self._kept_digest())
+            if details.job.state == JobState.PARKED:
+                self.ledger.requeue(full, now, self._digest_in_force())
+            else:
+                self.ledger.hurry(full, now)
             return f"job {full} is queued again"
         if details.job.self_test:
             return f"job {full} is done; {_TO_NOBODY}"
@@ -247,18 +259,26 @@ class Node:
 
         Raises:
             InputError: no job, or several, begin so; as ``manifest_again``; or the policy has no such indication.
+            ConfigError, StorageError: as ``_digest_in_force``.
         """
         if choice is not None and choice.indication not in (None, *self.indications()):
             raise InputError(f"{choice.indication}: the policy has no such indication: {', '.join(self.indications())}")
-        return self._again(self.show(job_id).job, choice)
+        return self._again(self.show(job_id).job, choice, self._digest_in_force())
 
-    def measure_outdated(self) -> list[str]:
-        """``measure_again`` for every acquisition whose latest result other software or settings made; one sentence
-        each."""
-        return [
-            self._again(job, None)
-            for job in self.ledger.revisions.outdated(METHOD_VERSION, self.config.method_digest())
-        ]
+    def measure_outdated(self) -> MeasuredAgain:
+        """``measure_again`` for every acquisition whose latest result other software or settings made.
+
+        Raises:
+            ConfigError, StorageError: as ``_digest_in_force``.
+        """
+        digest = self._digest_in_force()
+        queued, refused = [], []
+        for job in self.ledger.revisions.outdated(METHOD_VERSION, digest):
+            try:
+                queued.append(self._again(job, None, digest))
+            except InputError as error:
+                refused.append(str(error))
+        return MeasuredAgain(queued=tuple(queued), refused=tuple(refused))
 
     def indications(self) -> dict[str, str]:
         """The indications that the site's policy knows, with their labels."""
@@ -306,16 +326,32 @@ class Node:
         Raises:
             ConfigError: nobody could measure with them; or, and StorageError, as ``SettingsStore.keep``.
         """
+        kept = self.settings.keep(self.config)
         settings_of(self.config)
-        return self.settings.keep(self.config).method_digest()
+        return kept.method_digest()
 
-    def _again(self, job: Job, choice: Choice | None) -> str:
+    def _digest_in_force(self) -> str:
+        """``_kept_digest``, where no gateway runs here that has other settings.
+
+        Raises:
+            ConfigError: one runs; or, and StorageError, as ``_kept_digest``.
+        """
+        digest = self._kept_digest()
+        in_force = config_in_force(self.config)
+        if in_force is not None and self.settings.digest_of(in_force) != digest:
+            raise ConfigError(
+                "the running node measures with other settings than the files say now, or a file of its own is gone: "
+                "reload it first"
+            )
+        return digest
+
+    def _again(self, job: Job, choice: Choice | None, digest: str) -> str:
         manifest = manifest_again(
             job,
             choice,
             ledger=self.ledger,
             spool=self.spool,
-            digest=self._kept_digest(),
+            digest=digest,
             method_version=METHOD_VERSION,
             now=self.clock(),
         )

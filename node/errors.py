@@ -85,7 +85,7 @@ class SettingsError(IronnodeError):
 
     code = "settings"
     retryable = True
-    hint = "`ironnode retry JOB` has the job measured with the settings of today."
+    hint = "Once the job is parked, `ironnode retry JOB` has it measured with the settings of today."
 
 
 class StorageError(IronnodeError):

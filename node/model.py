@@ -198,6 +198,7 @@ class Job:
     accepted_at: datetime  # frozen: every date and time in the result objects comes from it
     sop_instance_uids: tuple[str, ...]  # the instances to measure, sorted; the spool knows where they lie
     settings_digest: str  # of who made it (``Config.method_digest``)
+    method_version: str
     missing: tuple[str, ...] = ()  # grid cells that never came, in words
     error: str | None = None
     predecessor_job_id: str | None = None

@@ -1,6 +1,8 @@
 """Commands for the people who run a node: what is there, what is stuck, do it again."""
 
 import json
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +12,6 @@ import click
 
 from node.commands.options import config_option
 from node.config import config_schema, load_config
-from node.errors import ConfigError
 from node.model import CommitmentState, DeliveryState, JobState
 from node.ops.disk_watch import disk_words
 
@@ -79,9 +80,11 @@ def status(config_path: Path | None, as_json: bool) -> None:
     click.echo(f"incoming      {found.inbox} instances to index, {found.receiving} acquisitions not whole yet")
     click.echo("jobs          " + ", ".join(f"{count} {state}" for state, count in found.jobs.items()))
     for job in parked[:_LINES]:
-        click.echo(f"parked        {job.job_id[:12]} after {job.attempts} attempts: {job.error}; `ironnode retry`")
+        click.echo(f"parked        {job.job_id[:12]} after {job.attempts} attempts: {job.error}")
     if len(parked) > _LINES:
         click.echo(f"              and {len(parked) - _LINES} more (`ironnode jobs --state parked`)")
+    if parked:
+        click.echo("              `ironnode retry JOB` (or --parked) runs them again, with the settings of today")
     if found.self_test is not None:
         click.echo(f"self-test     {found.self_test.verdict} {_when(found.self_test.at)}: {found.self_test.text}")
     _print_destinations(found)
@@ -150,6 +153,8 @@ def show(job: str, config_path: Path | None, as_json: bool) -> None:
     click.echo(f"study {line.study_instance_uid}, accepted {_when(line.accepted_at)}, attempts {line.attempts}")
     if line.error:
         click.echo(f"last error: {line.error}")
+    if line.state == JobState.PARKED:
+        click.echo("`ironnode retry` runs it again, with the settings of today")
     if details.removal:
         click.echo(details.removal.text)
     if details.route:
@@ -230,14 +235,19 @@ def _commitment(asked: "Commitment") -> str:
 
 
 @click.command()
-@click.argument("job")
+@click.argument("job", required=False)
+@click.option("--parked", is_flag=True, help="Every parked job.")
 @config_option
-def retry(job: str, config_path: Path | None) -> None:
-    """Do what is left of a JOB now: run a parked one again, send a finished one's undelivered objects at once."""
+def retry(job: str | None, parked: bool, config_path: Path | None) -> None:
+    """Do what is left of a JOB now: run a parked one again with the settings of today, have one that waits start at
+    once, send a finished one's undelivered objects."""
     from node.app import open_node
 
+    if (job is None) != parked:
+        raise click.UsageError("name a JOB, or give --parked")
     with open_node(load_config(config_path)) as node:
-        click.echo(node.retry(job))
+        for job_id in [line.job_id for line in node.jobs(JobState.PARKED)] if job is None else [job]:
+            click.echo(node.retry(job_id))
 
 
 @click.command()
@@ -258,28 +268,32 @@ def remeasure(
     """
     from node.app import open_node
     from node.jobs.remeasure import Choice
-    from node.runtime import config_in_force
 
     if (job is None) != outdated:
         raise click.UsageError("name a JOB, or give --outdated")
     if outdated and (region or indication):
         raise click.UsageError("--region and --indication are for one JOB")
-    config = load_config(config_path)
-    in_force = config_in_force(config)
-    if in_force is not None and in_force.method_digest() != config.method_digest():
-        raise ConfigError("the running node measures with other settings than the files say now: reload it first")
-    with open_node(config) as node:
+    refused: Sequence[str] = ()
+    with open_node(load_config(config_path)) as node:
         if job is None:
-            lines = node.measure_outdated()
+            found = node.measure_outdated()
+            lines, refused = found.queued, found.refused
         elif region is None and indication is None:
-            lines = [node.measure_again(job)]
+            lines = (node.measure_again(job),)
         else:
             before = node.standing(node.show(job).job)
             regions = {None: before.region_uid, "automatic": None}
             indications = {None: before.indication, "order": None}
             choice = Choice(region_uid=regions.get(region, region), indication=indications.get(indication, indication))
-            lines = [node.measure_again(job, choice)]
-    click.echo("\n".join(lines) or "every latest result was made by this software and these settings")
+            lines = (node.measure_again(job, choice),)
+    for line in lines:
+        click.echo(line)
+    for line in refused:
+        click.echo(f"not measured again: {line}", err=True)
+    if refused:
+        sys.exit(1)
+    if not lines:
+        click.echo("every latest result was made by this software and these settings")
 
 
 @click.command()

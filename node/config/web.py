@@ -24,6 +24,7 @@ NOTICE_KINDS: tuple[NoticeKind, ...] = (
 )
 _WIDEST_PROXIES = {4: 8, 6: 16}  # by IP version, length of the network's prefix, bits
 _MAPPED_IPV4 = ipaddress.IPv6Network("::ffff:0:0/96")  # RFC 4291 2.5.5.2: how callers by IPv4 look to a socket for both
+_PRIVATE_IPV6 = ipaddress.IPv6Network("fd00::/8")  # RFC 4193 3.1: private as 10.0.0.0/8 is
 _Hash = Annotated[str, Field(pattern=r"^\$argon2id\$.+", repr=False)]
 
 
@@ -112,8 +113,10 @@ def _proxy_fault(text: str) -> str | None:
         network = ipaddress.ip_network(text)
     except ValueError as error:
         return f"no IP address or network: {error}"
-    if network.version == 6 and network.subnet_of(_MAPPED_IPV4):
+    if network.version == 6 and network.overlaps(_MAPPED_IPV4):
         wide = network.prefixlen - _MAPPED_IPV4.prefixlen < _WIDEST_PROXIES[4]
+    elif network.version == 6 and network.subnet_of(_PRIVATE_IPV6):
+        wide = False
     else:
         wide = network.prefixlen < _WIDEST_PROXIES[network.version]
     if not wide:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from node.errors import DiskFullError, StorageError
 
+PRIVATE_TO_GROUP = 0o640
+"""The mode of the node's files."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _START = 2  # SYNC_FILE_RANGE_WRITE of sync_file_range(2)
 _START_AND_WAIT = 7  # all flags of it: wait for what is being written, start the rest, wait for it
@@ -36,9 +38,9 @@ def storage_error(error: OSError, doing: str) -> StorageError:
 class DurableIo:
     """The real disk."""
 
-    def create(self, path: Path) -> int:
+    def create(self, path: Path, mode: int = PRIVATE_TO_GROUP) -> int:
         """A new file, open for writing and reading; it must not exist."""
-        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o640)
+        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode)
 
     def write(self, descriptor: int, data: bytes | bytearray | memoryview) -> None:
         """Append all of ``data``."""

@@ -40,6 +40,7 @@ def job_of(connection: Connection, row: Row[Any]) -> Job:
         accepted_at=row.accepted_at,
         sop_instance_uids=tuple(uids),
         settings_digest=row.settings_digest,
+        method_version=row.method_version,
         missing=tuple(row.missing),
         error=row.error,
         predecessor_job_id=row.predecessor_job_id,

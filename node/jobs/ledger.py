@@ -190,17 +190,20 @@ class Ledger:
         return expired
 
     def requeue(self, job_id: str, now: datetime, settings_digest: str) -> bool:
-        """An operator's retry of a parked or waiting job: it starts with fresh attempts, now, under these settings."""
-        values = {
-            "state": JobState.QUEUED.value,
-            "attempts": 0,
-            "excused": 0,
-            "not_before": None,
-            "last_rung_at": None,
-            "settings_digest": settings_digest,
-        }
+        """An operator's retry of a parked job: it starts with fresh attempts, now, under these settings; ``False`` when
+        it is not parked."""
+        values = {**_AFRESH, "settings_digest": settings_digest}
         with self.database.writing() as connection:
-            moved = any(_move(connection, job_id, state, values) for state in (JobState.PARKED, JobState.QUEUED))
+            moved = _move(connection, job_id, JobState.PARKED, values)
+            if moved:
+                _trail(connection, now, Event.JOB_RUNG_AGAIN, job_id, by="operator", settings_digest=settings_digest)
+        return moved
+
+    def hurry(self, job_id: str, now: datetime) -> bool:
+        """An operator's retry of a job that waits: it starts with fresh attempts, now, under its own settings;
+        ``False`` when it does not wait."""
+        with self.database.writing() as connection:
+            moved = _move(connection, job_id, JobState.QUEUED, _AFRESH)
             if moved:
                 _trail(connection, now, Event.JOB_RUNG_AGAIN, job_id, by="operator")
         return moved
@@ -243,6 +246,7 @@ class Ledger:
 
 
 _NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_until": None}
+_AFRESH = {"state": JobState.QUEUED.value, "attempts": 0, "excused": 0, "not_before": None, "last_rung_at": None}
 
 
 def _done(record: Mapping[str, Any], now: datetime) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def derive_job_id(
     after: str | None = None,
 ) -> str:
     """The job's name (32 hexadecimal digits): same images, settings and method, same job. ``indication`` and ``after``,
-    the job that an operator's choice follows, count where there are any."""
+    the job that an operator's choice or a return to earlier settings follows, count where there are any."""
     chosen = [f"{name}={value}" for name, value in (("indication", indication), ("after", after)) if value is not None]
     text = "\n".join([*sorted(sop_instance_uids), settings_digest, method_version, *chosen])
     return hashlib.sha256(text.encode()).hexdigest()[:32]

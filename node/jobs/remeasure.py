@@ -1,6 +1,6 @@
 """An operator has an acquisition measured again: other software or settings, or another region or indication."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -62,21 +62,21 @@ def manifest_again(
     uids = tuple(sorted(images | maps))
     refuse_gone_images(job, ledger, spool, uids)
     chosen = wanted != standing
-    after = job.job_id if chosen else None
+    outdated = (job.settings_digest, job.method_version) != (digest, method_version)
 
-    def id_of(uids: Iterable[str]) -> str:
+    def id_after(after: str | None) -> str:
         return derive_job_id(uids, digest, method_version, indication=wanted.indication, after=after)
 
-    job_id = id_of(uids)
-    if ledger.find(job_id) is not None:
+    job_id = id_after(job.job_id if chosen else None)
+    if outdated and ledger.find(job_id) is not None:  # measured so before, and with others since
+        job_id = id_after(job.job_id)
+    unchanged = not chosen and not outdated and set(uids) == set(job.sop_instance_uids)
+    if unchanged or ledger.find(job_id) is not None:
         raise InputError(
             f"job {job.job_id}: neither method, settings, region nor indication have changed since a result of it, "
             "and no map of the scanner's own has come"
         )
-    if chosen:
-        cause = Cause.OPERATOR
-    else:
-        cause = Cause.SETTINGS if ledger.find(id_of(job.sop_instance_uids)) is None else Cause.SCANNER_MAP
+    cause = Cause.OPERATOR if chosen else Cause.SETTINGS if outdated else Cause.SCANNER_MAP
     return JobManifest(
         job_id=job_id,
         acquisition_key=job.acquisition_key,

@@ -76,17 +76,14 @@ class Workshop:
             return  # an earlier run was cut off between the outbox and the ledger
         config = self._config_of(job)
         output = self.run(self._input(job), config)
-        if config.method_digest() != job.settings_digest:
+        if self.settings.digest_of(config) != job.settings_digest:
             raise SettingsError(f"settings {job.settings_digest}: a file of them was changed during the run")
         if not self.outbox.put(job.job_id, output):
             emit(Event.RESULT_KEPT, job_id=job.job_id)
 
     def _config_of(self, job: Job) -> Config:
         """The configuration with the settings that the job was made under, which may not be those of today."""
-        try:
-            own = self.config.method_digest()
-        except FileNotFoundError:  # a kept copy is gone; what is told then names it
-            own = None
+        own = self.settings.digest_of(self.config)  # where a kept copy is gone, what is told then names it
         if own == job.settings_digest:
             return self.config
         emit(Event.SETTINGS_DIFFER, logging.WARNING, job_id=job.job_id, of_job=job.settings_digest, of_worker=own)

@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from pydicom import dcmread
 
-from node.app import Node, open_node
+from node.app import MeasuredAgain, Node, open_node
+from node.cli import cli
 from node.config import Config, DestinationConfig, StorageConfig
 from node.errors import ConfigError, InputError, StorageError
 from node.maintenance import rebuild
-from node.model import Cause, DeliveryState, JobState, StoreStatus
+from node.model import Cause, DeliveryState, JobInput, JobState, PipelineOutput, StoreStatus
 from node.runtime import RunFolder, exclusive
 from tests.nodekit.fast_node import make_result
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
@@ -40,6 +42,22 @@ def worked(config: Config, tmp_path: Path) -> Iterator[QuietNode]:
 def node(config: Config, worked: QuietNode) -> Iterator[Node]:
     with open_node(config) as node:
         yield node
+
+
+def broken(job: JobInput) -> PipelineOutput:
+    raise InputError("unreadable")
+
+
+def elsewhere(config: Config) -> Config:
+    """The configuration with other settings."""
+    return config.model_copy(update={"report": config.report.model_copy(update={"institution": "Elsewhere"})})
+
+
+def written(config: Config, folder: Path) -> Path:
+    """The configuration as a file."""
+    file = folder / "config.json"
+    file.write_text(config.model_dump_json())
+    return file
 
 
 def test_the_status_tells_what_is_there_and_what_waits(node, config) -> None:
@@ -103,9 +121,6 @@ def test_retry_serves_a_destination_that_was_added_since(worked, config) -> None
 
 
 def test_retry_queues_a_parked_job_and_leaves_a_running_one_alone(node, worked, tmp_path) -> None:
-    def broken(job):
-        raise InputError("unreadable")
-
     worked.run = broken
     worked.receive(write_study(tmp_path / "third", 3))
     worked.settle()
@@ -117,14 +132,10 @@ def test_retry_queues_a_parked_job_and_leaves_a_running_one_alone(node, worked, 
 
 
 def test_retry_puts_the_settings_of_today_in_the_place_of_a_jobs_and_keeps_them(worked, config, tmp_path) -> None:
-    def broken(job):
-        raise InputError("unreadable")
-
     worked.run = broken
     worked.receive(write_study(tmp_path / "third", 3))
     worked.settle()
-    report = config.report.model_copy(update={"institution": "Elsewhere"})
-    with open_node(config.model_copy(update={"report": report})) as today:
+    with open_node(elsewhere(config)) as today:
         (parked,) = today.jobs(JobState.PARKED)
         scheme = config.grading.model_copy(update={"scheme": "unknown"})
         with open_node(config.model_copy(update={"grading": scheme})) as wrong, pytest.raises(ConfigError):
@@ -168,7 +179,7 @@ def test_an_unusable_storage_root_is_one_clear_error(tmp_path) -> None:
 def test_another_method_version_makes_a_new_revision(worked, node) -> None:
     """The worked node measured with method version 1."""
     (first,) = node.jobs()
-    (line,) = node.measure_outdated()
+    (line,) = node.measure_outdated().queued
     (second,) = (j for j in node.jobs() if j.revision == 2)
     assert second.job_id in line
     job = node.ledger.find(second.job_id)
@@ -181,7 +192,7 @@ def test_another_method_version_makes_a_new_revision(worked, node) -> None:
         node.measure_again(second.job_id)
     worked.settle()  # the assembler makes no third one of the same images
     assert [(j.revision, j.state) for j in worked.jobs()] == [(1, JobState.DONE), (2, JobState.DONE)]
-    assert node.measure_outdated() == []
+    assert node.measure_outdated() == MeasuredAgain(queued=(), refused=())
     with pytest.raises(InputError, match="neither method, settings, region nor indication"):
         node.measure_again(second.job_id)
 
@@ -214,3 +225,74 @@ def test_images_that_are_gone_are_not_measured_again(node) -> None:
         instance.path.unlink()
     with pytest.raises(InputError, match="no longer in the spool"):
         node.measure_again(first.job_id)
+
+
+def test_of_outdated_results_those_whose_images_are_there_are_measured_again(worked, node, config, tmp_path) -> None:
+    worked.receive(write_study(tmp_path / "third", 3))
+    worked.settle()
+    first, second = node.jobs(JobState.DONE)
+    node.spool.find(node.ledger.find(first.job_id).sop_instance_uids[0]).unlink()
+    found = node.measure_outdated()
+    assert [second.job_id in line for line in found.queued] == [True]
+    assert [line.startswith(f"job {first.job_id}: 1 of its images are no longer") for line in found.refused] == [True]
+    answer = CliRunner().invoke(cli, ["remeasure", "--outdated", "--config", str(written(config, tmp_path))])
+    assert answer.exit_code == 1
+    assert f"not measured again: job {first.job_id}" in answer.stderr
+
+
+def test_settings_that_come_back_measure_again(worked, node, config) -> None:
+    with open_node(elsewhere(config)) as other:
+        for number, (one, another) in enumerate([(node, other), (other, node), (node, other)], 2):
+            (line,) = one.measure_outdated().queued
+            assert f"revision {number}" in line
+            worked.settle()
+            latest = worked.jobs()[-1].job_id
+            job = one.ledger.find(latest)
+            assert (job.revision, job.cause) == (number, Cause.SETTINGS)
+            assert job.settings_digest == one.config.method_digest() != another.config.method_digest()
+            with pytest.raises(InputError, match="neither method, settings, region nor indication"):
+                one.measure_again(latest)
+
+
+def test_a_job_that_a_retry_measured_with_other_settings_can_be_measured_with_its_first(
+    worked, node, config, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("node.app.METHOD_VERSION", "1")  # as the worked node's
+    worked.receive(write_study(tmp_path / "third", 3))
+    worked.run = broken
+    worked.settle()
+    (parked,) = node.jobs(JobState.PARKED)
+    with open_node(elsewhere(config)) as other:
+        other.retry(parked.job_id)
+        worked.run = lambda job: make_result(job, other.config.method_digest())
+        worked.settle()
+        with pytest.raises(InputError, match="neither method, settings, region nor indication"):
+            other.measure_again(parked.job_id)
+    assert "revision 2" in node.measure_again(parked.job_id)
+
+
+def test_parked_jobs_are_retried_together(worked, config, tmp_path) -> None:
+    worked.run = broken
+    for number in (3, 4):
+        worked.receive(write_study(tmp_path / str(number), number))
+    worked.settle()
+    answer = CliRunner().invoke(cli, ["retry", "--parked", "--config", str(written(config, tmp_path))])
+    assert (answer.exit_code, answer.stdout.count("is queued again")) == (0, 2)
+    assert [line.state for line in worked.jobs()].count(JobState.QUEUED) == 2
+
+
+def test_a_retry_takes_no_settings_that_a_running_node_does_not_have(worked, node, config, tmp_path) -> None:
+    worked.run = broken
+    worked.receive(write_study(tmp_path / "third", 3))
+    worked.settle()
+    (parked,) = node.jobs(JobState.PARKED)
+    run = RunFolder(config.storage.root / "run")
+    with exclusive(run.folder), open_node(elsewhere(config)) as other:
+        written(config, run.folder)
+        run.announce("node")
+        for ask in (other.measure_outdated, lambda: other.retry(parked.job_id)):
+            with pytest.raises(ConfigError, match="the running node measures with other settings"):
+                ask()
+        assert node.retry(parked.job_id) == f"job {parked.job_id} is queued again"
+        assert other.retry(parked.job_id) == f"job {parked.job_id} is queued again"  # it waits, and keeps its settings
+    assert node.ledger.find(parked.job_id).settings_digest == config.method_digest()

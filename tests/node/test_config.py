@@ -79,6 +79,7 @@ def test_commented_destination_in_the_example_is_valid_and_complete() -> None:
         ("web: {trusted_proxies: [128.0.0.0/7]}\n", "line 1: web.trusted_proxies.0: 128.0.0.0/7 is wider than"),
         ('web: {trusted_proxies: ["2000::/15"]}\n', "line 1: web.trusted_proxies.0: 2000::/15 is wider than"),
         ('web: {trusted_proxies: ["::ffff:0:0/96"]}\n', "line 1: web.trusted_proxies.0: ::ffff:0:0/96 is wider than"),
+        ('web: {trusted_proxies: ["::/16"]}\n', "line 1: web.trusted_proxies.0: ::/16 is wider than"),
         ("web: {trusted_proxies: [proxy]}\n", "line 1: web.trusted_proxies.0: no IP address or network: 'proxy'"),
         ("web: {host: 0.0.0.0}\n", "line 1: web.host: users: somebody must be able to log in"),
         (f"destinations:\n  - {PACS}\n  - {PACS}\n", "line 3: destinations.1.name: pacs: every name may stand once"),
@@ -101,7 +102,7 @@ def test_mistakes_are_named(tmp_path: Path, text: str, expected: str) -> None:
 
 
 def test_whole_private_networks_may_be_those_of_proxies() -> None:
-    networks = ("10.0.0.0/8", "fd00::/16", "::ffff:10.0.0.0/104", "192.0.2.1")
+    networks = ("10.0.0.0/8", "fd00::/8", "::ffff:10.0.0.0/104", "192.0.2.1")
     assert WebConfig(trusted_proxies=networks).trusted_proxies == networks
 
 

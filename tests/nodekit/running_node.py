@@ -163,9 +163,11 @@ def fast_node(folder: Path) -> Iterator[FastNode]:
     """A node that is not started yet, with its PACS; nobody of it is left at the end."""
     with StorePeer(folder / "pacs") as pacs:
         node = FastNode(folder, pacs)
-        yield node
-        if node.process is not None and node.process.poll() is None:
-            left = descendants(node.pid)
-            node.process.kill()
-            node.process.wait()
-            wait_until(lambda: not any(map(is_there, left)), "the children are gone")
+        try:
+            yield node
+        finally:
+            if node.process is not None and node.process.poll() is None:
+                left = descendants(node.pid)
+                node.process.kill()
+                node.process.wait()
+                wait_until(lambda: not any(map(is_there, left)), "the children are gone")

@@ -177,7 +177,7 @@ def test_a_late_image_of_a_removed_acquisition_parks_its_job_with_the_reason(mak
     bench.node.receive(write_study(tmp_path / "again"))
     bench.node.step()
     assert bench.removal().state == RemovalState.RETURNED
-    bench.node.ledger.requeue(late.job_id, bench.node.clock(), bench.node.config.method_digest())
+    assert bench.node.ledger.requeue(late.job_id, bench.node.clock(), bench.node.config.method_digest())
     bench.node.settle()
     assert {job.state for job in bench.node.jobs()} == {JobState.DONE}
 

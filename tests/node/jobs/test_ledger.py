@@ -115,12 +115,29 @@ def test_too_many_silent_workers_park_the_job_until_an_operator_asks(ledger, clo
     assert parked is not None
     assert parked.error.startswith("the worker worker 3 went silent during attempt 3: its process was killed, crashed")
     assert due_ids(ledger, clock.pass_s(1e6)) == []
+    assert not ledger.hurry(job_id, clock())
     assert ledger.requeue(job_id, clock(), "today's")
     assert ledger.find(job_id).settings_digest == "today's"
     again = ledger.claim(job_id, "worker 4", clock(), 30)
     assert again is not None
     assert again.attempts == 1
     assert not ledger.requeue(job_id, clock(), "today's")
+    (asked,) = (line for line in Overview(ledger.database).trail(job_id) if line.name == "job_rung_again")
+    assert asked.fields == {"by": "operator", "settings_digest": "today's"}
+
+
+def test_a_job_that_waits_is_only_hurried_by_an_operator(ledger, clock, make_manifest) -> None:
+    job_id = make_manifest().job_id
+    ledger.add(make_manifest(), clock())
+    ledger.claim(job_id, "worker", clock(), 30)
+    ledger.fail(job_id, "worker", clock(), "odd", clock.now + timedelta(hours=1))
+    assert due_ids(ledger, clock()) == []
+    assert not ledger.requeue(job_id, clock(), "today's")
+    assert ledger.hurry(job_id, clock())
+    assert due_ids(ledger, clock()) == [job_id]
+    waits = ledger.find(job_id)
+    assert waits is not None
+    assert (waits.attempts, waits.settings_digest) == (0, make_manifest().settings_digest)
 
 
 def test_a_revision_waits_for_the_job_it_replaces(ledger, clock, make_manifest) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import node as node_package
 from node.config import Config, load_config
-from node.errors import ConfigError, SettingsError
+from node.errors import ConfigError, SettingsError, StorageError
 from node.jobs.settings import SettingsStore
 from node.process.settings import settings_of
 from node.report.language import catalogue
@@ -107,12 +107,14 @@ def test_damaged_settings_are_refused_with_words_and_made_anew_by_the_next_readi
             update={"storage": Config().storage}
         )
     else:
-        with pytest.raises(SettingsError, match=r"(made under|cut off).*`ironnode retry JOB`"):
+        with pytest.raises(SettingsError, match=r"made under|cut off"):
             store.of(digest, site())
     store.keep(site())
     assert kept_files(tmp_path) == before
     told = [r.fields for r in caplog.records if getattr(r, "event", "") == "settings_damaged"]
-    assert told == ([] if damage == Path.unlink else [{"file": files[which].name}])
+    assert told == (
+        [] if damage == Path.unlink else [{"file": files[which].name}] * 2
+    )  # who reads it, and who mends it
 
 
 @pytest.mark.parametrize("damage", [_cut, _edit])
@@ -130,8 +132,35 @@ def test_another_model_is_not_the_one_that_the_job_was_made_for(site, store, tmp
     (tmp_path / "model" / "model.json").write_text('{"a": 1}')
     with pytest.raises(SettingsError, match=r"the model of segmenter\.model is another"):
         store.of(digest, load_config(tmp_path / "config.yaml"))
-    with pytest.raises(SettingsError, match="another"):
+    with pytest.raises(SettingsError, match=r"made for a model, and segmenter\.model names none now"):
         store.of(digest, Config())
+    (tmp_path / "model" / "model.json").unlink()
+    with pytest.raises(ConfigError, match=r"model\.json cannot be read: No such file"):
+        store.keep(load_config(tmp_path / "config.yaml"))
+
+
+def test_the_folder_and_what_is_in_it_are_the_nodes_alone(site, store, tmp_path) -> None:
+    store.keep(site())
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "kept").iterdir()}
+    assert ((tmp_path / "kept").stat().st_mode & 0o777, modes) == (0o700, {0o600})
+
+
+def test_a_folder_or_disk_that_is_away_is_a_fault_of_the_disk(site, store, tmp_path) -> None:
+    kept = store.keep(site())
+    digest, policy = kept.method_digest(), Path(kept.follow_up.policy_file)
+    policy.unlink()
+    policy.mkdir()  # stands for a disk that cannot be read
+    for ask in (lambda: store.of(digest, site()), lambda: store.digest_of(kept)):
+        with pytest.raises(StorageError, match=rf"{policy.name} cannot be read"):
+            ask()
+    policy.rmdir()
+    assert store.digest_of(kept) is None
+    with pytest.raises(ConfigError, match="cannot be read: No such file or directory; reload or restart the node"):
+        store.keep(kept)
+    (tmp_path / "kept").rename(tmp_path / "away")
+    for ask in (lambda: store.of(digest, site()), lambda: store.digest_of(kept)):
+        with pytest.raises(StorageError, match="kept is not there"):
+            ask()
 
 
 def test_every_name_is_a_digest_of_the_content(site, store, tmp_path) -> None:
