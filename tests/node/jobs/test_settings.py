@@ -134,9 +134,10 @@ def test_another_model_is_not_the_one_that_the_job_was_made_for(site, store, tmp
         store.of(digest, load_config(tmp_path / "config.yaml"))
     with pytest.raises(SettingsError, match=r"made for a model, and segmenter\.model names none now"):
         store.of(digest, Config())
+    read = load_config(tmp_path / "config.yaml")
     (tmp_path / "model" / "model.json").unlink()
     with pytest.raises(ConfigError, match=r"model\.json cannot be read: No such file"):
-        store.keep(load_config(tmp_path / "config.yaml"))
+        store.keep(read)
 
 
 def test_the_folder_and_what_is_in_it_are_the_nodes_alone(site, store, tmp_path) -> None:
