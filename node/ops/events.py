@@ -52,9 +52,7 @@ class Event(StrEnum):
     JOB_PARKED = "job_parked"  # failed too often; an operator must look
     JOB_RUNG_AGAIN = "job_rung_again"  # the reconciler announced a job anew
     SETTINGS_DIFFER = "settings_differ"  # a job's settings are not this worker's; it is measured with the job's own
-    SETTINGS_DAMAGED = (
-        "settings_damaged"  # a kept file of settings was changed or cut off; a start or reload makes it anew
-    )
+    SETTINGS_DAMAGED = "settings_damaged"  # a kept file of settings was changed or cut off; a start or reload mends it
     RESULT_KEPT = "result_kept"  # a repeated run made other bytes; the result set that stood first stays
     HEARTBEAT_MISSED = "heartbeat_missed"  # a worker could not renew its lease; it tries again
     WORKER_DEAF = "worker_deaf"  # a worker took no message although some waited; it is started afresh
