@@ -39,7 +39,7 @@ def test_a_rename_in_two_steps_is_named(tmp_path, monkeypatch) -> None:
 
 
 def test_a_file_that_is_made_twice_is_named(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(DurableIo, "create", lambda _self, path: os.open(path, os.O_CREAT | os.O_RDWR))
+    monkeypatch.setattr(DurableIo, "create", lambda _self, path, _mode=0: os.open(path, os.O_CREAT | os.O_RDWR))
     assert broken_promises(tmp_path) == ["a new file can take the place of one that exists (O_EXCL)"]
 
 
