@@ -21,6 +21,7 @@ from node.intake.durable_io import storage_error
 from node.intake.region_file import keep_region
 from node.intake.set_apart import by_place, set_apart
 from node.intake.spool import Spool
+from node.jobs import remeasure
 from node.jobs.assemble import Assembler
 from node.jobs.commitments import Commitment
 from node.jobs.database import Fence
@@ -30,7 +31,6 @@ from node.jobs.ledger import Ledger
 from node.jobs.manifest import ManifestStore
 from node.jobs.overview import AcquisitionLine, JobLine, Overview, TrailLine
 from node.jobs.priors import PriorStore
-from node.jobs.remeasure import Choice, keep, manifest_again, refuse_gone_images, regions_of, standing_choice
 from node.jobs.removals import Removal
 from node.jobs.self_tests import SelfTests
 from node.jobs.sessions import LogInBook
@@ -89,14 +89,6 @@ class JobDetails:
             return None
         gone = f"; the configuration no longer names {', '.join(self.gone_receivers)}" if self.gone_receivers else ""
         return f"a rule sends its results to {', '.join(named)} only{gone}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeasuredAgain:
-    """What became of the acquisitions that were to be measured again: a sentence about each."""
-
-    queued: tuple[str, ...]
-    refused: tuple[str, ...]
 
 
 class Node:
@@ -241,9 +233,11 @@ class Node:
             raise InputError(f"job {full} is running now")
         if details.record is None:
             if details.job.state == JobState.PARKED:
-                self.ledger.requeue(full, now, self._digest_in_force())
+                moved = self.ledger.requeue(full, now, self._digest_in_force())
             else:
-                self.ledger.hurry(full, now)
+                moved = self.ledger.hurry(full, now)
+            if not moved:
+                raise InputError(f"job {full} is no longer {details.job.state}: look again")
             return f"job {full} is queued again"
         if details.job.self_test:
             return f"job {full} is done; {_TO_NOBODY}"
@@ -253,7 +247,15 @@ class Node:
         pending = self.ledger.deliveries.make_due(full, now)
         return f"job {full} is done; {pending} objects are sent now" if pending else f"job {full} is done and delivered"
 
-    def measure_again(self, job_id: str, choice: Choice | None = None) -> str:
+    def retry_parked(self) -> remeasure.RunAgain:
+        """``retry`` for every parked job.
+
+        Raises:
+            ConfigError, StorageError: as ``_digest_in_force``.
+        """
+        return remeasure.run_each((line.job_id for line in self.jobs(JobState.PARKED)), self.retry)
+
+    def measure_again(self, job_id: str, choice: remeasure.Choice | None = None) -> str:
         """Make a new revision of a job's acquisition with this software and these settings, and another region or
         indication where one is chosen; a sentence about it.
 
@@ -265,33 +267,28 @@ class Node:
             raise InputError(f"{choice.indication}: the policy has no such indication: {', '.join(self.indications())}")
         return self._again(self.show(job_id).job, choice, self._digest_in_force())
 
-    def measure_outdated(self) -> MeasuredAgain:
+    def measure_outdated(self) -> remeasure.RunAgain:
         """``measure_again`` for every acquisition whose latest result other software or settings made.
 
         Raises:
             ConfigError, StorageError: as ``_digest_in_force``.
         """
         digest = self._digest_in_force()
-        queued, refused = [], []
-        for job in self.ledger.revisions.outdated(METHOD_VERSION, digest):
-            try:
-                queued.append(self._again(job, None, digest))
-            except InputError as error:
-                refused.append(str(error))
-        return MeasuredAgain(queued=tuple(queued), refused=tuple(refused))
+        outdated = self.ledger.revisions.outdated(METHOD_VERSION, digest)
+        return remeasure.run_each(outdated, lambda job: self._again(job, None, digest))
 
     def indications(self) -> dict[str, str]:
         """The indications that the site's policy knows, with their labels."""
         policy = load_policy(self.config.follow_up.policy_file, None, None)
         return {found.id: found.label for found in policy.indications}
 
-    def standing(self, job: Job) -> Choice:
+    def standing(self, job: Job) -> remeasure.Choice:
         """The region and the indication that count for a job's acquisition."""
-        return standing_choice(job, self.ledger)
+        return remeasure.standing_choice(job, self.ledger)
 
     def regions(self, job: Job) -> list[str]:
         """The drawn regions, by SOP Instance UID, with which a job's acquisition can be measured again."""
-        return regions_of(job, self.ledger)
+        return remeasure.regions_of(job, self.ledger)
 
     def drawn_regions(self, job: Job) -> list[AcquisitionLine]:
         """What became of every drawn region that came for the study of a job."""
@@ -310,7 +307,7 @@ class Node:
         job = self.show(job_id).job
         if job.self_test:
             raise InputError(f"job {job.job_id} is a self-test, for which nobody draws a region")
-        refuse_gone_images(job, self.ledger, self.spool)
+        remeasure.refuse_gone_images(job, self.ledger, self.spool)
         limit_mib = min(self.config.web.max_upload_mib, self.config.receive.max_instance_mib)
         return keep_region(
             self.spool,
@@ -345,8 +342,8 @@ class Node:
             )
         return digest
 
-    def _again(self, job: Job, choice: Choice | None, digest: str) -> str:
-        manifest = manifest_again(
+    def _again(self, job: Job, choice: remeasure.Choice | None, digest: str) -> str:
+        manifest = remeasure.manifest_again(
             job,
             choice,
             ledger=self.ledger,
@@ -355,7 +352,7 @@ class Node:
             method_version=METHOD_VERSION,
             now=self.clock(),
         )
-        return keep(manifest, self.ledger, self.manifests, self.clock())
+        return remeasure.keep(manifest, self.ledger, self.manifests, self.clock())
 
     def send_again(self, job_id: str) -> str:
         """Send all objects of a finished job once more (the same bytes); a sentence that says what will happen.

@@ -66,7 +66,7 @@ def build_report(
 
 def other_classes(report: tuple[Placement, Dataset], context: BuildContext) -> Iterator[tuple[Placement, Dataset]]:
     """The same report as an instance of each other SOP class, for systems that do not take Comprehensive 3D SR."""
-    content = encode(report[1])  # reading it again is a deep copy in a fifth of the time
+    content = encode(report[1])  # read again for each: a deep copy takes longer than to encode it once
     for order, (name, sop_class_uid) in enumerate(OTHER_REPORT_CLASSES.items(), start=1):
         placement = replace(report[0], role=f"sr.{name}", series_number=report[0].series_number + order)
         ds = decode(content)

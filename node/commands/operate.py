@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from node.ops.disk_watch import disk_words
 
 if TYPE_CHECKING:
     from node.jobs.commitments import Commitment
+    from node.jobs.remeasure import RunAgain
     from node.status import NodeStatus
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -242,12 +242,25 @@ def retry(job: str | None, parked: bool, config_path: Path | None) -> None:
     """Do what is left of a JOB now: run a parked one again with the settings of today, have one that waits start at
     once, send a finished one's undelivered objects."""
     from node.app import open_node
+    from node.jobs.remeasure import RunAgain
 
     if (job is None) != parked:
         raise click.UsageError("name a JOB, or give --parked")
     with open_node(load_config(config_path)) as node:
-        for job_id in [line.job_id for line in node.jobs(JobState.PARKED)] if job is None else [job]:
-            click.echo(node.retry(job_id))
+        found = node.retry_parked() if job is None else RunAgain(queued=(node.retry(job),))
+    _tell(found, "no job is parked")
+
+
+def _tell(found: "RunAgain", nothing: str) -> None:
+    """A line about each job; ends with 1 where one was refused."""
+    for line in found.queued:
+        click.echo(line)
+    for line in found.refused:
+        click.echo(f"not run again: {line}", err=True)
+    if found.refused:
+        sys.exit(1)
+    if not found.queued:
+        click.echo(nothing)
 
 
 @click.command()
@@ -267,33 +280,24 @@ def remeasure(
     names another one of the acquisition.
     """
     from node.app import open_node
-    from node.jobs.remeasure import Choice
+    from node.jobs.remeasure import Choice, RunAgain
 
     if (job is None) != outdated:
         raise click.UsageError("name a JOB, or give --outdated")
     if outdated and (region or indication):
         raise click.UsageError("--region and --indication are for one JOB")
-    refused: Sequence[str] = ()
     with open_node(load_config(config_path)) as node:
         if job is None:
             found = node.measure_outdated()
-            lines, refused = found.queued, found.refused
         elif region is None and indication is None:
-            lines = (node.measure_again(job),)
+            found = RunAgain(queued=(node.measure_again(job),))
         else:
             before = node.standing(node.show(job).job)
             regions = {None: before.region_uid, "automatic": None}
             indications = {None: before.indication, "order": None}
             choice = Choice(region_uid=regions.get(region, region), indication=indications.get(indication, indication))
-            lines = (node.measure_again(job, choice),)
-    for line in lines:
-        click.echo(line)
-    for line in refused:
-        click.echo(f"not measured again: {line}", err=True)
-    if refused:
-        sys.exit(1)
-    if not lines:
-        click.echo("every latest result was made by this software and these settings")
+            found = RunAgain(queued=(node.measure_again(job, choice),))
+    _tell(found, "every latest result was made by this software and these settings")
 
 
 @click.command()

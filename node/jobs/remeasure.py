@@ -1,14 +1,36 @@
 """An operator has an acquisition measured again: other software or settings, or another region or indication."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from node.errors import InputError
 from node.intake.spool import Spool
 from node.jobs.ledger import Ledger
 from node.jobs.manifest import JobManifest, ManifestStore, derive_job_id
 from node.model import Cause, Job, JobState
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunAgain:
+    """What became of jobs that were to run again: a sentence about each."""
+
+    queued: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+
+
+def run_each(jobs: Iterable[T], run: Callable[[T], str]) -> RunAgain:
+    """``run`` every one of ``jobs``; one that refuses with an ``InputError`` keeps no other from it."""
+    queued, refused = [], []
+    for job in jobs:
+        try:
+            queued.append(run(job))
+        except InputError as error:
+            refused.append(str(error))
+    return RunAgain(queued=tuple(queued), refused=tuple(refused))
 
 
 @dataclass(frozen=True, kw_only=True)

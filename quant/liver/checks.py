@@ -29,7 +29,7 @@ _DARK_PER_S = 300.0  # from which tissue may be lung
 # Faint tissue may be lung, whose pooled decay has less signal at echo time zero or is slower than this; with more
 # signal than the third it is none of one R2* (what dephases decays faster at first), and tells nothing.
 _FAINT_SNR, _LUNG_DENSITY, _MOST_DENSITY, _LUNG_R2STAR_PER_S = 4.0, 0.65, 1.4, 1200.0
-_LEAST_POOLED_DENSITY = 0.60  # of dark tissue; 0.61 and more in 209 right regions above 600 /s
+_LEAST_POOLED_DENSITY = 0.60  # of dark tissue; 0.61 and more in 166 right regions above 300 /s
 _CLEAR_SNR = 6.0  # first-echo SNR from which the signal at echo time zero of dark tissue is known well enough
 # A spleen as loaded as the liver is no reason to refuse; thighs, pelvis and bottles have no iron.
 _ALIKE_DARK, _DARK_PAIR_PER_S = 0.75, 80.0

@@ -6,12 +6,12 @@ import numpy as np
 
 from quant.acquisition import BoolArray, FloatArray
 from quant.liver.images import WorkingImages
-from quant.liver.organ import Organ, find_opposite
+from quant.liver.organ import Organ, find_opposite, robust_sd
 from quant.liver.parameters import FinderParameters
 from quant.liver.parenchyma import share_behind
 from quant.liver.plane import median, occupied, square
 from quant.liver.search import Search
-from quant.liver.tissue import Tissue
+from quant.liver.tissue import Tissue, noisy_log_r2star
 from quant.liver.torso import Torso, spleen_bed
 
 
@@ -84,6 +84,7 @@ def measure(
     region, plane = parenchyma.region, images.plane
     r2star = search.r2star_per_s
     first_echo = float(np.median(parenchyma.fine_first_echo[region]))
+    simulated_sd = robust_sd(noisy_log_r2star(images, parenchyma.pooled.decay), 0.0)
     opposite = find_opposite(tissue, search.pieces, torso, images, parameters)
     front, region_front = _foremost(organ.thick, torso), _foremost(region, torso)
     return Measures(
@@ -105,7 +106,7 @@ def measure(
         solidity=organ.best.solidity,
         r2star_sd=parenchyma.log_r2star_sd,
         r2star_sd_expected=_NATURAL_SD + _NOISE_MARGIN * parenchyma.expected_sd,
-        r2star_sd_simulated=float(np.hypot(_NATURAL_SD, parenchyma.pooled.noisy_log_r2star_sd)),
+        r2star_sd_simulated=float(np.hypot(_NATURAL_SD, simulated_sd)),
         bimodality=bimodality(parenchyma.fine_log_r2star[region]),
         structure_share=parenchyma.structure_share,
         r2star_per_s=r2star,

@@ -7,11 +7,12 @@ from scipy import ndimage
 
 from quant.acquisition import BoolArray, FloatArray
 from quant.liver.border import own_tissue
+from quant.liver.dictionary import Match
 from quant.liver.images import Stack, WorkingImages, without_floor
 from quant.liver.organ import Organ, deepest_point, likely_depth, robust_sd
 from quant.liver.parameters import FinderParameters
 from quant.liver.plane import label, occupied
-from quant.liver.tissue import R2STAR_OFFSET_PER_S, Tissue, fit_at, fit_one, log_r2star_sd, noisy_log_r2star
+from quant.liver.tissue import R2STAR_OFFSET_PER_S, Tissue, fit_at, fit_one, log_r2star_sd
 from quant.liver.torso import Torso, kidney_bed
 from quant.liver.types import RegionNotFoundError
 
@@ -32,14 +33,15 @@ _PART_OF_LARGEST, _PART_OF_DEEPEST = 0.2, 0.6  # smaller and shallower parts of 
 
 @dataclass(frozen=True, kw_only=True)
 class PooledDecay:
-    """The decay of a region's medians, hardly touched by noise: ``density`` as in ``Tissue``, and ``r2star_per_s``.
-
-    ``noisy_log_r2star_sd`` is the robust SD of ln(R2* + 30) of pixels with this decay, from simulated noise.
-    """
+    """The decay of a region's medians, hardly touched by noise, and its ``density`` as in ``Tissue``."""
 
     density: float
-    r2star_per_s: float
-    noisy_log_r2star_sd: float
+    decay: Match
+
+    @property
+    def r2star_per_s(self) -> float:
+        """R2* of the decay."""
+        return float(self.decay.r2star_per_s[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +103,7 @@ def find_parenchyma(
 def _pooled(region: BoolArray, tissue: Tissue, images: WorkingImages) -> PooledDecay:
     found = fit_one(images, np.median(images.fine[:, region], axis=1))
     reference = float(np.median(tissue.s0[region] / tissue.density[region]))
-    return PooledDecay(
-        density=float(found.s0[0]) / reference,
-        r2star_per_s=float(found.r2star_per_s[0]),
-        noisy_log_r2star_sd=robust_sd(noisy_log_r2star(images, found), 0.0),
-    )
+    return PooledDecay(density=float(found.s0[0]) / reference, decay=found)
 
 
 def _core(organ: Organ, tissue: Tissue, torso: Torso, images: WorkingImages, parameters: FinderParameters) -> BoolArray:

@@ -7,10 +7,11 @@ import pytest
 from click.testing import CliRunner
 from pydicom import dcmread
 
-from node.app import MeasuredAgain, Node, open_node
+from node.app import JobDetails, Node, open_node
 from node.cli import cli
 from node.config import Config, DestinationConfig, StorageConfig
 from node.errors import ConfigError, InputError, StorageError
+from node.jobs.remeasure import RunAgain
 from node.maintenance import rebuild
 from node.model import Cause, DeliveryState, JobInput, JobState, PipelineOutput, StoreStatus
 from node.runtime import RunFolder, exclusive
@@ -192,7 +193,7 @@ def test_another_method_version_makes_a_new_revision(worked, node) -> None:
         node.measure_again(second.job_id)
     worked.settle()  # the assembler makes no third one of the same images
     assert [(j.revision, j.state) for j in worked.jobs()] == [(1, JobState.DONE), (2, JobState.DONE)]
-    assert node.measure_outdated() == MeasuredAgain(queued=(), refused=())
+    assert node.measure_outdated() == RunAgain(queued=())
     with pytest.raises(InputError, match="neither method, settings, region nor indication"):
         node.measure_again(second.job_id)
 
@@ -237,7 +238,7 @@ def test_of_outdated_results_those_whose_images_are_there_are_measured_again(wor
     assert [line.startswith(f"job {first.job_id}: 1 of its images are no longer") for line in found.refused] == [True]
     answer = CliRunner().invoke(cli, ["remeasure", "--outdated", "--config", str(written(config, tmp_path))])
     assert answer.exit_code == 1
-    assert f"not measured again: job {first.job_id}" in answer.stderr
+    assert f"not run again: job {first.job_id}" in answer.stderr
 
 
 def test_settings_that_come_back_measure_again(worked, node, config) -> None:
@@ -279,6 +280,29 @@ def test_parked_jobs_are_retried_together(worked, config, tmp_path) -> None:
     answer = CliRunner().invoke(cli, ["retry", "--parked", "--config", str(written(config, tmp_path))])
     assert (answer.exit_code, answer.stdout.count("is queued again")) == (0, 2)
     assert [line.state for line in worked.jobs()].count(JobState.QUEUED) == 2
+    answer = CliRunner().invoke(cli, ["retry", "--parked", "--config", str(written(config, tmp_path))])
+    assert (answer.exit_code, answer.stdout) == (0, "no job is parked\n")
+
+
+def test_a_parked_job_that_cannot_be_retried_keeps_no_other_from_it(worked, node, tmp_path, monkeypatch) -> None:
+    worked.run = broken
+    for number in (3, 4):
+        worked.receive(write_study(tmp_path / str(number), number))
+    worked.settle()
+    first, second = (line.job_id for line in node.jobs(JobState.PARKED))
+    show = node.show
+
+    def taken_meanwhile(job_id: str) -> JobDetails:
+        details = show(job_id)
+        if job_id == first:  # another operator is quicker, and a worker too
+            worked.ledger.requeue(job_id, worked.clock(), details.job.settings_digest)
+            worked.ledger.claim(job_id, "worker", worked.clock(), 30)
+        return details
+
+    monkeypatch.setattr(node, "show", taken_meanwhile)
+    found = node.retry_parked()
+    assert found.queued == (f"job {second} is queued again",)
+    assert found.refused == (f"job {first} is no longer parked: look again",)
 
 
 def test_a_retry_takes_no_settings_that_a_running_node_does_not_have(worked, node, config, tmp_path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import node as node_package
+from node.config import Config
 from node.errors import InputError, StorageError
 from node.jobs.overview import Overview
 from node.jobs.work import Workshop
@@ -86,13 +87,19 @@ def test_a_result_that_stood_before_a_retry_keeps_the_settings_that_made_it(quie
     assert quiet_node.ledger.find(job_id).settings_digest == digest
 
 
-def test_a_policy_that_is_changed_during_the_run_makes_no_result(quiet_node, job_id, tmp_path) -> None:
+def _under_a_policy_of_the_site(quiet_node, job_id, tmp_path) -> Config:
+    """The kept settings, with a policy in a file, under which the job waits now."""
     policy = tmp_path / "policy.yaml"
     policy.write_bytes(POLICY.read_bytes())
     follow_up = quiet_node.config.follow_up.model_copy(update={"policy_file": policy})
     config = quiet_node.settings.keep(quiet_node.config.model_copy(update={"follow_up": follow_up}))
     quiet_node.ledger.park(job_id, quiet_node.clock())
     quiet_node.ledger.requeue(job_id, quiet_node.clock(), config.method_digest())
+    return config
+
+
+def test_a_policy_that_is_changed_during_the_run_makes_no_result(quiet_node, job_id, tmp_path) -> None:
+    config = _under_a_policy_of_the_site(quiet_node, job_id, tmp_path)
 
     def run(job, config):
         config.follow_up.policy_file.write_text("bands: []\n")
@@ -104,12 +111,7 @@ def test_a_policy_that_is_changed_during_the_run_makes_no_result(quiet_node, job
 
 
 def test_settings_on_a_disk_that_is_away_are_no_fault_of_the_job(quiet_node, job_id, tmp_path) -> None:
-    policy = tmp_path / "policy.yaml"
-    policy.write_bytes(POLICY.read_bytes())
-    follow_up = quiet_node.config.follow_up.model_copy(update={"policy_file": policy})
-    config = quiet_node.settings.keep(quiet_node.config.model_copy(update={"follow_up": follow_up}))
-    quiet_node.ledger.park(job_id, quiet_node.clock())
-    quiet_node.ledger.requeue(job_id, quiet_node.clock(), config.method_digest())
+    config = _under_a_policy_of_the_site(quiet_node, job_id, tmp_path)
     settings, away = quiet_node.root / "settings", quiet_node.root / "away"
 
     def run(job, config):
