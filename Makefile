@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # More than cores: tests of whole nodes wait much.
 WORKERS ?= 3
 
-.PHONY: help install demo test check warm audit serve bench bench-fit fuzz fuzz-coverage header-defects crash soak several-hosts throughput hostile pixelmed lock peers install-check image-check alerts-check guide-commands release conformance docs clean
+.PHONY: help install demo test test-long check warm audit serve bench bench-fit fuzz fuzz-coverage header-defects crash soak several-hosts throughput hostile pixelmed lock peers install-check image-check alerts-check guide-commands release conformance docs clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -29,6 +29,10 @@ demo: $(STAMP)   ## the whole way on this machine: scanner push, maps and report
 test: $(STAMP)   ## format, lint, types and all tests
 	$(MAKE) --no-print-directory -j 3 peers check warm
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 25
+
+test-long: $(STAMP)  ## further values of what the tests show at others (minutes)
+	$(MAKE) --no-print-directory -j 3 peers warm
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m further
 
 check: $(STAMP)  ## format, lint and strict types
 	$(BIN)/ruff format --check .

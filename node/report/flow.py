@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -50,6 +51,7 @@ def _glyphs(weight: Weight) -> frozenset[int]:
     return frozenset(get_font(findfont(FontProperties(family=FAMILY, weight=weight))).get_charmap())
 
 
+@lru_cache(maxsize=8192)
 def drawable(text: str, weight: Weight = "normal") -> str:
     """``text`` with every character that the font lacks shown as a replacement sign (names in other scripts)."""
     glyphs = _glyphs(weight)
@@ -95,6 +97,15 @@ class Sheet:
             width / self.width_px,
             height / self.height_px,
         )
+
+    def drawn(self) -> frozenset[Artist]:
+        """What has been put on the sheet so far."""
+        return frozenset(self.figure.get_children())
+
+    def take_off_all_but(self, kept: frozenset[Artist]) -> None:
+        """Take off what was put on the sheet since ``kept`` was all that was drawn."""
+        for artist in self.drawn() - kept:
+            artist.remove()
 
     def pixels(self) -> npt.NDArray[np.uint8]:
         """The drawn page, (rows, columns, 3)."""

@@ -59,6 +59,7 @@ _LAYOUTS = (
     (0.48, False, Room.NOT_ENOUGH),
 )
 """Height of the pictures in shares of their width, whether the trend is drawn, and the least that must have room."""
+_NO_IMAGE_PX = 120
 _GAP, _BAR, _AXIS = 20, 62, 44  # between pictures, for the colour bar, for the curve's axis
 
 
@@ -87,45 +88,63 @@ def render_page(result: LiverIronResult, pictures: PagePictures, words: Catalogu
 def draw_page(result: LiverIronResult, pictures: PagePictures, words: Catalogue = ENGLISH) -> Sheet:
     """The page as a figure."""
     content = translated(report_content(result), words)
+    sheet = Sheet(width_px=PAGE_WIDTH_PX, height_px=PAGE_HEIGHT_PX, dpi=PAGE_DPI, words=words)
+    top = _head(sheet, content, result, pictures)
+    _footer(sheet, content)
+    head = sheet.drawn()
     for share, with_trend, least in _LAYOUTS:
-        sheet, room = _laid_out(result, content, pictures, words, share, with_trend=with_trend)
-        if room >= least:
+        sheet.take_off_all_but(head)
+        area = _picture_area(sheet, pictures, top, share)
+        with_trend = with_trend and has_trend(result)
+        if draw_columns(sheet, content, result, area.bottom, with_trend=with_trend) >= least:
             break
+    _pictures(sheet, result, pictures, area)
     return sheet
 
 
-def _laid_out(
-    result: LiverIronResult,
-    content: ReportContent,
-    pictures: PagePictures,
-    words: Catalogue,
-    picture_share: float,
-    *,
-    with_trend: bool,
-) -> tuple[Sheet, Room]:
-    """The page with pictures of that height, and what has room on it."""
-    sheet = Sheet(width_px=PAGE_WIDTH_PX, height_px=PAGE_HEIGHT_PX, dpi=PAGE_DPI, words=words)
+def _head(sheet: Sheet, content: ReportContent, result: LiverIronResult, pictures: PagePictures) -> float:
+    """Everything above the pictures; gives the pixel position below it."""
     draw_banner(sheet, content)
     top = draw_identity(sheet, content, pictures, 46)
     if content.headline.kind == "refused":
-        top = draw_refusal(sheet, content, top)
-    else:
-        top = draw_verdict(sheet, content, result, pictures, top)
-        top = draw_statements(sheet, content, top)
-    top = _pictures(sheet, result, pictures, top, picture_share)
-    room = draw_columns(sheet, content, result, top, with_trend=with_trend and has_trend(result))
-    _footer(sheet, content)
-    return sheet, room
+        return draw_refusal(sheet, content, top)
+    top = draw_verdict(sheet, content, result, pictures, top)
+    return draw_statements(sheet, content, top)
 
 
-def _pictures(sheet: Sheet, result: LiverIronResult, pictures: PagePictures, top: float, share: float) -> float:
-    """Anatomy, map with its bar, and the decay curve where there is one, side by side; or that there is no image."""
-    shown = pictures.shown
-    if shown is None:
-        return _no_image(sheet, top)
+@dataclass(frozen=True, kw_only=True)
+class _Area:
+    """Where the pictures stand: titles at ``top``, below them ``width`` x ``height``, ``bottom`` below all."""
+
+    top: float
+    width: float
+    height: float
+    bottom: float
+
+
+def _picture_area(sheet: Sheet, pictures: PagePictures, top: float, share: float) -> _Area:
+    """Room for anatomy, map with its bar, and the decay curve where there is one, side by side."""
+    if pictures.shown is None:
+        return _Area(top=top, width=WIDTH, height=_NO_IMAGE_PX, bottom=top + _NO_IMAGE_PX + 14)
     with_curve = pictures.decay is not None
     width = (WIDTH - _BAR - 2 * _GAP - (_AXIS + _GAP if with_curve else 0)) / (3 if with_curve else 2)
-    height, body = width * share, top + sheet.line_px(STRONG) + 4
+    height = width * share
+    return _Area(
+        top=top, width=width, height=height, bottom=_below_title(sheet, top) + height + sheet.line_px(LABEL) + 10
+    )
+
+
+def _below_title(sheet: Sheet, top: float) -> float:
+    return top + sheet.line_px(STRONG) + 4
+
+
+def _pictures(sheet: Sheet, result: LiverIronResult, pictures: PagePictures, area: _Area) -> None:
+    """Anatomy, map with its bar, and the decay curve where there is one; or that there is no image."""
+    shown, top, width, height = pictures.shown, area.top, area.width, area.height
+    if shown is None:
+        _no_image(sheet, area)
+        return
+    body = _below_title(sheet, top)
     title = "First echo"
     if shown.region is not None:
         title += "; rejected candidate dashed" if shown.region_rejected else "; region outlined"
@@ -141,13 +160,12 @@ def _pictures(sheet: Sheet, result: LiverIronResult, pictures: PagePictures, top
         _title(sheet, sheet.words("Signal decay, % of TE = 0"), (left, top, PAGE_WIDTH_PX - MARGIN - left))
         ax = sheet.figure.add_axes(sheet.box(left + _AXIS, body, PAGE_WIDTH_PX - MARGIN - left - _AXIS, height - 26))
         draw_decay(ax, pictures.decay, 9, sheet.words)
-    return body + height + sheet.line_px(LABEL) + 10
 
 
 def _map(sheet: Sheet, result: LiverIronResult, shown: ShownSlice, box: tuple[float, float, float, float]) -> None:
     """The map under its title, with its colour bar on the right and what it covers below."""
     left, top, width, height = box
-    body = top + sheet.line_px(STRONG) + 4
+    body = _below_title(sheet, top)
     title = sheet.words(MAP_NAMES[shown.map_quantity])
     _title(sheet, f"{title}, {MAP_UNITS[shown.map_quantity]}", (left, top, width))
     ax = sheet.figure.add_axes(sheet.box(left, body, width, height))
@@ -167,12 +185,10 @@ def _title(sheet: Sheet, text: str, place: tuple[float, float, float]) -> None:
     sheet.put(text, left, top, style)
 
 
-def _no_image(sheet: Sheet, top: float) -> float:
+def _no_image(sheet: Sheet, area: _Area) -> None:
     """An empty picture area that says so, so that nobody looks for a picture elsewhere."""
-    height = 120
-    rectangle(sheet, (MARGIN, top, WIDTH, height), PANEL)
-    sheet.put(sheet.words(NO_IMAGE), MARGIN + INSET, top + (height - sheet.line_px(BODY)) / 2, BODY)
-    return top + height + 14
+    rectangle(sheet, (MARGIN, area.top, area.width, area.height), PANEL)
+    sheet.put(sheet.words(NO_IMAGE), MARGIN + INSET, area.top + (area.height - sheet.line_px(BODY)) / 2, BODY)
 
 
 def _footer(sheet: Sheet, content: ReportContent) -> None:

@@ -11,6 +11,7 @@ from quant.phantom import Phantom, make_abdomen
 from quant.phantom.abdomen import default_echo_times_s
 from quant.region import RegionMeasurement, measure_region
 from quant.voxel_fit import Setup
+from tests.further import further
 from tests.quant.decays import SIGMA, acquisition, block, decay, even_times
 
 NOISE = NoiseModel(sigma=SIGMA, coils=1, source="known")
@@ -52,7 +53,7 @@ def test_fat_at_low_snr_or_few_echoes_is_not_left_out(
     assert region.best_r2star_per_s == pytest.approx(truth, rel=0.04, abs=3 * region.best_sd_per_s)
 
 
-@pytest.mark.parametrize(("snr", "r2star_per_s"), [(25, 950), (20, 908), (50, 1285), (50, 1200)])
+@pytest.mark.parametrize(("snr", "r2star_per_s"), [(20, 908), (50, 1285), *further([(25, 950), (50, 1200)])])
 def test_no_fat_is_invented_near_the_limit(snr: float, r2star_per_s: float) -> None:
     """2 % of fat lower R2* by 2 % where it cannot be told; an invented 15 % would raise it by as many."""
     phantom = abdomen(3.0, 12, snr=snr, pdff_percent=2, r2star_per_s=r2star_per_s)

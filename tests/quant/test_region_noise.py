@@ -86,13 +86,13 @@ def test_error_of_the_median_at_the_ends() -> None:
 def test_standard_errors_hold_in_interpolated_images() -> None:
     """Without the neighbours' shared noise both would be half the scatter."""
     rng = np.random.default_rng(6)
-    clean = np.broadcast_to(decay(TIMES, 300), (150, 64, 64, 6))
+    clean = np.broadcast_to(decay(TIMES, 300), (80, 64, 64, 6))
     signal = np.hypot(clean + SIGMA * zero_filled(rng, clean.shape), SIGMA * zero_filled(rng, clean.shape))
     scan = acquisition(signal.astype(np.float32), TIMES, 3.0)
     noise = NoiseModel(sigma=SIGMA, coils=1.0, source="known")
     fit = fit_r2star(scan.signal, TIMES, field_t=3.0, model="magnitude_first_moment", noise=noise)
     found = []
-    for z in range(150):
+    for z in range(80):
         mask = np.zeros(signal.shape[:3], bool)
         mask[z, 16:48, 16:48] = True
         region = measure_region(scan, fit, mask)

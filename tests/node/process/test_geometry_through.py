@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from node.config import load_config
 from node.model import JobInput, PipelineOutput
 from node.process.pipeline import run
+from tests.further import further
 from tests.node.mr_images import AXIAL, CORONAL, OBLIQUE, SAGITTAL, Scan, classics, enhanced, save_all
 
 Array = npt.NDArray[np.float64]
@@ -70,9 +71,15 @@ def measured(every: list[Dataset], folder: Path) -> PipelineOutput:
 
 
 @pytest.mark.parametrize(
-    "orientation", [AXIAL, CORONAL, SAGITTAL, OBLIQUE], ids=["axial", "coronal", "sagittal", "oblique"]
+    ("form", "orientation"),
+    [
+        ("classic", CORONAL),
+        ("classic", OBLIQUE),
+        ("enhanced", SAGITTAL),
+        ("enhanced", OBLIQUE),
+        *further([("classic", AXIAL), ("classic", SAGITTAL), ("enhanced", AXIAL), ("enhanced", CORONAL)]),
+    ],
 )
-@pytest.mark.parametrize("form", ["classic", "enhanced"])
 def test_map_voxels_lie_where_their_tissue_is(tmp_path: Path, orientation: tuple[float, ...], form: str) -> None:
     scan = Placed(orientation=orientation)
     every = (

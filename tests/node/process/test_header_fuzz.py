@@ -18,9 +18,9 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
 
 
 def test_random_edits_leave_no_finding(cases: list[Case], tmp_path: Path) -> None:
-    counts, findings = run(cases, 48, 20261125, lambda _, case, edit: try_reading(case, edit, tmp_path))
+    counts, findings = run(cases, 32, 20261125, lambda _, case, edit: try_reading(case, edit, tmp_path))
     assert findings == []
-    assert counts["same value"] > 12
+    assert counts["same value"] > 8
     assert counts["not measured"] + counts["refused"] + counts["moved and said"] > 2
 
 

@@ -22,6 +22,7 @@ from node.simulate.writer import write_phantom
 from quant.map_values import R2StarValues, r2star_values
 from quant.phantom import make_abdomen
 from sr_templates.check import ObjectError
+from tests.further import further
 
 STORED_PER_UNIT = {"r2star_per_s": 1, "lic_mg_per_g": 1000, "t2star_ms": 100, "pdff_percent": 10}
 ROLES = {"r2star_per_s": "r2star", "lic_mg_per_g": "lic", "t2star_ms": "t2star", "pdff_percent": "pdff"}
@@ -75,7 +76,7 @@ def test_suppressed_fat_gives_no_fat_fraction(plain_files: list[Path], tmp_path:
 
 @pytest.mark.parametrize(
     ("r2star_per_s", "field_t", "bound"),
-    [(20.0, 3.0, None), (400.0, 1.5, None), (1500.0, 1.5, "at_least"), (1500.0, 3.0, "at_least")],
+    [(400.0, 1.5, None), (1500.0, 3.0, "at_least"), *further([(20.0, 3.0, None), (1500.0, 1.5, "at_least")])],
 )
 def test_the_region_of_every_map_reads_what_the_record_states(
     r2star_per_s: float, field_t: float, bound: str | None, tmp_path: Path

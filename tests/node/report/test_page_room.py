@@ -12,6 +12,7 @@ from node.report.language import catalogue as catalogue_of
 from node.report.page import PAGE_HEIGHT_PX, PAGE_WIDTH_PX, draw_page
 from node.report.page_columns import MORE
 from quant.result import QcLine
+from tests.further import further
 from tests.node.report.page_parts import assert_clinical_text_in_full, page_of, texts_of, words_on
 from tests.node.report.report_cases import CASES
 
@@ -30,8 +31,10 @@ def test_every_text_lies_on_the_page_on_no_other_and_stays_legible(name: str) ->
     assert min(text.get_fontsize() for text in page_of(name).figure.texts) >= 8.0
 
 
-@pytest.mark.parametrize("language", ["en", "de", "fr"])
-@pytest.mark.parametrize("n_more", [0, 1, 20])
+@pytest.mark.parametrize(
+    ("language", "n_more"),
+    [("de", 0), ("fr", 1), ("de", 20), *further([("en", 0), ("fr", 0), ("en", 1), ("de", 1), ("en", 20), ("fr", 20)])],
+)
 def test_what_does_not_fit_is_counted_and_nothing_is_cut(language: str, n_more: int) -> None:
     """However many warnings there are: the follow-up is whole, warnings are whole or counted, failures first."""
     case, catalogue = CASES["crowded"](), catalogue_of(language)

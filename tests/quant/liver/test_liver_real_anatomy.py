@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from quant.liver import find_liver
+from tests.further import further
 from tests.quant.liver.labelled_abdomen import LUNG, VISCERAL_FAT, simulate
 from tests.quant.liver.storage import flagged_fit
 
@@ -13,7 +14,9 @@ SharedData = Callable[[str], Path]
 
 
 @pytest.mark.parametrize("patient", ["ct", "mr"])
-@pytest.mark.parametrize(("r2star", "field_t"), [(25.0, 1.5), (67.0, 3.0), (150.0, 1.5), (400.0, 3.0), (800.0, 1.5)])
+@pytest.mark.parametrize(
+    ("r2star", "field_t"), [(67.0, 3.0), (800.0, 1.5), *further([(25.0, 1.5), (150.0, 1.5), (400.0, 3.0)])]
+)
 def test_the_region_lies_in_the_liver(shared_data: SharedData, patient: str, r2star: float, field_t: float) -> None:
     path = shared_data("abdomen-labels") / f"{patient}.npz"
     case = simulate(path, r2star_per_s=r2star, field_t=field_t, seed=int(r2star), thickness=8)

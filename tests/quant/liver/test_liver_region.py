@@ -26,7 +26,7 @@ def phantom() -> Phantom:
 
 
 def test_regions_lie_in_the_liver_and_measure_it() -> None:
-    cases = list(product((25.0, 67.0, 150.0, 400.0, 800.0), (1.5, 3.0)))
+    cases = [(25.0, 3.0), (67.0, 1.5), (150.0, 3.0), (400.0, 1.5), (800.0, 1.5)]
     reported = 0
     for seed, (r2star, field_t) in enumerate(cases, start=930):
         phantom = _abdomen(r2star, field_t, seed)
