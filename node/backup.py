@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -182,7 +183,7 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> str:
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         info = tarfile.TarInfo(name)
-        info.size, info.mtime = status.st_size, int(status.st_mtime)
+        info.size, info.mtime, info.mode = status.st_size, int(status.st_mtime), stat.S_IMODE(status.st_mode)
         hashed = _Hashed(file, status.st_size)
         tar.addfile(info, hashed)
     return hashed.digest.hexdigest()
@@ -248,7 +249,7 @@ def _unpack(archive: Path, folder: Path, free: int) -> dict[str, Any]:
                 if member.name == _MANIFEST:
                     manifest = _read_manifest(archive, content.read())
                 else:
-                    digests[member.name] = _extract(content, folder / member.name, member.mtime)
+                    digests[member.name] = _extract(content, folder / member.name, member)
     except tarfile.TarError as error:
         raise InputError(f"{archive}: not a whole backup: {error}") from error
     if manifest is None:
@@ -283,8 +284,8 @@ def _read_manifest(archive: Path, data: bytes) -> dict[str, Any]:
     return manifest
 
 
-def _extract(content: IO[bytes], target: Path, written_at_s: float) -> str:
-    """Write a file with the age that it had: arrival and retention go by it."""
+def _extract(content: IO[bytes], target: Path, member: tarfile.TarInfo) -> str:
+    """Write a file with the age that it had, for arrival and retention go by it, and for its group if it was before."""
     digest = hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("xb") as file:
@@ -292,9 +293,9 @@ def _extract(content: IO[bytes], target: Path, written_at_s: float) -> str:
             digest.update(data)
             file.write(data)
         file.flush()
-        os.utime(file.fileno(), (written_at_s, written_at_s))
+        os.utime(file.fileno(), (member.mtime, member.mtime))
         os.fsync(file.fileno())
-    target.chmod(0o640)
+    target.chmod(0o600 | member.mode & 0o640)
     return digest.hexdigest()
 
 

@@ -19,6 +19,7 @@ from node.config import Config, DatabaseConfig, DestinationConfig, StorageConfig
 from node.errors import ConfigError, InputError, IronnodeError, StorageError
 from node.jobs.database import LEDGER_FILE
 from node.jobs.overview import Overview
+from node.jobs.settings import SettingsStore
 from node.model import JobState, StoreStatus
 from node.runtime import exclusive
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
@@ -96,6 +97,15 @@ def test_the_restored_node_goes_on_where_the_copied_one_was(node, archive, elsew
     assert {uid: node.archive.received[uid] for uid in sent} == sent  # nothing that was there went out again
     assert all(len(copies) == 1 for copies in node.archive.received.values())
     second.close()
+
+
+def test_what_only_the_node_could_read_only_it_can_read_again(node, tmp_path, elsewhere) -> None:
+    SettingsStore(node.root / "settings").keep(node.config)
+    back_up(node.config, tmp_path / "backup.tar")
+    restore(elsewhere, tmp_path / "backup.tar")
+    kept = [path for path in (elsewhere.storage.root / "settings").iterdir() if path.is_file()]
+    assert kept
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
 
 
 def test_a_node_that_works_meanwhile_loses_nothing(node, elsewhere, tmp_path) -> None:
