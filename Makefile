@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # More than cores: tests of whole nodes wait much.
 WORKERS ?= 3
+# Processes fill the cores already: threads of the linear algebra would only wait for each other, which takes a tenth of the time.
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: help install demo test test-long check warm audit serve bench bench-fit fuzz fuzz-coverage header-defects crash soak several-hosts throughput hostile pixelmed lock peers install-check image-check alerts-check guide-commands release conformance docs clean
 
@@ -28,11 +30,11 @@ demo: $(STAMP)   ## the whole way on this machine: scanner push, maps and report
 
 test: $(STAMP)   ## format, lint, types and all tests
 	$(MAKE) --no-print-directory -j 3 peers check warm
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 25
+	$(PYTEST) --durations 25
 
 test-long: $(STAMP)  ## further values of what the tests show at others (minutes)
 	$(MAKE) --no-print-directory -j 3 peers warm
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m further
+	$(PYTEST) -m further
 
 check: $(STAMP)  ## format, lint and strict types
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """Shared fixtures: programs from outside (peers), data made by others, free folders."""
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -76,3 +77,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of whole nodes first: they wait more than they compute, so one process of pytest goes through them beside
     the others, and none of them is left to run alone at the end."""
     items.sort(key=lambda item: item.get_closest_marker("whole_node") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay until the end: the collector need not look through them again and again."""
+    gc.freeze()
