@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.fuzz_headers import Case, Change, Edit, Outcome, make_case, names_of, parser_of, run, tell, try_edit
+from bench.fuzz_headers import Case, Change, Outcome, make_case, names_of, parser_of, run, tell, try_edit
+from bench.header_edits import Edit
 from node.config import Config, load_config
 from node.model import JobInput
 from node.process.batch import process_files

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pydicom.tag import Tag
 
-from bench.fuzz_headers import Case, Edit, Place, edited, make_case, moved, numbers_of, run, try_reading
+from bench.fuzz_headers import Case, edited, make_case, moved, numbers_of, run, try_reading
+from bench.header_edits import Edit, Place
 
 CASES = (("generic", "magnitude"), ("ge", "complex"), ("philips-enhanced", "complex"), ("siemens-xa", "complex"))
 
