@@ -14,6 +14,8 @@ from quant.result import Reason
 
 NO_PEER = "?"
 """Stands for the sender of images that came without a calling AE title."""
+_FEW = 500  # ids that one question names; of more, every job is read
+_OBJECT_COUNTS = ("n_deliveries", "n_pending", "n_sent", "n_to_commit")
 _Chosen = Callable[[ColumnElement[Any]], ColumnElement[bool]]  # from a column of job ids: whether a job is wanted
 
 
@@ -43,9 +45,15 @@ class JobFigures:
     finished_at: datetime | None
     last_sent_at: datetime | None
     n_deliveries: int
+    n_pending: int
     n_sent: int
     n_to_commit: int
     n_committed: int
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to do but storage commitment and what somebody asks for."""
+        return self.state == JobState.DONE and self.n_pending == 0
 
     @property
     def deciding_code(self) -> str:
@@ -78,8 +86,8 @@ class Figures:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def peers_by_day(self) -> list[PeerFigures]:
-        """What each sender stored on each UTC day."""
+    def peers_by_day(self, *, since_day: str = "", before_day: str | None = None) -> list[PeerFigures]:
+        """What each sender stored on each UTC day, of ``since_day`` and later, of days before ``before_day``."""
         table = schema.instance.c
         received = type_coerce(table.received_at, String)
         day = func.substr(received, 1, 10)
@@ -91,11 +99,17 @@ class Figures:
                 func.sum(table.size_bytes).label("size_bytes"),
                 func.max(received).label("last_received_at"),
             )
+            .where(received >= since_day, true() if before_day is None else received < before_day)
             .group_by(table.calling_ae_title, day)
             .order_by(day.desc(), table.calling_ae_title)
         )
         with self._database.reading() as connection:
             return [PeerFigures(**{**row._mapping, "peer": row.peer or NO_PEER}) for row in connection.execute(query)]
+
+    def job_ids(self) -> list[str]:
+        """Of every job, the node's own tests too."""
+        with self._database.reading() as connection:
+            return list(connection.scalars(select(schema.job.c.job_id)))
 
     def jobs(self, job_ids: Sequence[str] | None = None, *, committing: Sequence[str] = ()) -> list[JobFigures]:
         """Every job but the node's own tests, which are no patients, or those named, in numbers; the latest first.
@@ -105,6 +119,13 @@ class Figures:
         if job_ids is None:
             return self._jobs(~schema.job.c.self_test, lambda _: true(), committing)
         return self._jobs(true(), lambda job_id: one_of(job_id, job_ids), committing)
+
+    def jobs_of_patients(self, job_ids: Sequence[str]) -> list[JobFigures]:
+        """Those named that are none of the node's own tests, without storage commitment."""
+        wanted = frozenset(job_ids)
+        few = len(wanted) <= _FEW
+        found = self._jobs(~schema.job.c.self_test, lambda job_id: one_of(job_id, job_ids) if few else true(), ())
+        return [job for job in found if job.job_id in wanted]
 
     def jobs_to_watch(self, since: datetime) -> list[JobFigures]:
         """The jobs but the node's own tests that are not done, or were done after ``since``; the latest first."""
@@ -129,8 +150,8 @@ class Figures:
                 images.c.peer,
                 images.c.received_at,
                 objects.c.last_sent_at,
-                *(func.coalesce(c, 0).label(c.name) for c in (objects.c.n_deliveries, objects.c.n_sent)),
-                *(func.coalesce(c, 0).label(c.name) for c in (objects.c.n_to_commit, kept.c.n_committed)),
+                *(func.coalesce(objects.c[name], 0).label(name) for name in _OBJECT_COUNTS),
+                func.coalesce(kept.c.n_committed, 0).label("n_committed"),
             )
             .select_from(schema.job)
             .outerjoin(images, images.c.job_id == job.job_id)
@@ -154,10 +175,7 @@ class Figures:
                     accepted_at=row.accepted_at,
                     finished_at=row.finished_at,
                     last_sent_at=row.last_sent_at,
-                    n_deliveries=row.n_deliveries,
-                    n_sent=row.n_sent,
-                    n_to_commit=row.n_to_commit,
-                    n_committed=row.n_committed,
+                    **{name: row._mapping[name] for name in (*_OBJECT_COUNTS, "n_committed")},
                 )
                 for row in connection.execute(query)
             ]
@@ -178,6 +196,15 @@ class Figures:
                 DeclinedFigures(peer=row.peer or NO_PEER, code=row.code or "?", at=row.changed_at)
                 for row in connection.execute(query)
             ]
+
+    def declined_by_code(self) -> dict[str, int]:
+        """How many groups of images were declined, by code."""
+        table = schema.acquisition.c
+        query = (
+            select(table.code, func.count()).where(table.state == AcquisitionState.DECLINED.value).group_by(table.code)
+        )
+        with self._database.reading() as connection:
+            return {code or "?": int(number) for code, number in connection.execute(query)}
 
     def senders(self, study_instance_uids: Sequence[str]) -> dict[str, str]:
         """The calling AE title that the images of each study came from."""
@@ -215,7 +242,7 @@ def _images(chosen: _Chosen) -> Subquery:
 
 
 def _objects(chosen: _Chosen, committing: Sequence[str]) -> Subquery:
-    """How many objects of each job there are to send, how many were sent and when the last one, and of how many
+    """How many objects of each job there are to send, still to send, and sent, when the last one was, and of how many
     storage commitment is asked."""
     delivery = schema.delivery.c
     to_commit = delivery.destination.in_(committing) & delivery.state.not_in(
@@ -225,6 +252,7 @@ def _objects(chosen: _Chosen, committing: Sequence[str]) -> Subquery:
         delivery.job_id,
         func.max(delivery.sent_at).label("last_sent_at"),
         _number(delivery.state != DeliveryState.SUPERSEDED.value).label("n_deliveries"),
+        _number(delivery.state == DeliveryState.PENDING.value).label("n_pending"),
         _number(delivery.state == DeliveryState.SENT.value).label("n_sent"),
         _number(to_commit).label("n_to_commit"),
     )

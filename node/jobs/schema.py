@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-LEDGER_VERSION = 8
+LEDGER_VERSION = 9
 """Raised with every change of a table; a ledger of another version is refused at start."""
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -32,6 +32,10 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE job ADD COLUMN excused INTEGER NOT NULL DEFAULT 0",  # every attempt counted before 7
     ),
     7: (),  # version 8 has one more table, web_session: everybody logs in again
+    8: (  # what /metrics asks at each scrape
+        "CREATE INDEX instance_arrived ON instance (received_at, calling_ae_title, size_bytes)",
+        "CREATE INDEX event_by_name ON event (name)",
+    ),
 }
 """What leads from a version to the next, beside tables that are new. Version 1 is not here: a job of it has no method
 version, and one must not be invented; `ironnode rebuild` reads it from the files."""
@@ -80,6 +84,7 @@ instance = Table(
     Column("calling_ae_title", String(16), nullable=False),
     Column("size_bytes", Integer, nullable=False),
     Column("header", JSON, nullable=False),  # node.model.InstanceHeader
+    Index("instance_arrived", "received_at", "calling_ae_title", "size_bytes"),
 )
 
 acquisition = Table(  # what became of each group of images
@@ -207,4 +212,5 @@ event = Table(  # every transition, never changed
     Column("job_id", String(32), index=True),
     Column("study_instance_uid", String(64)),
     Column("fields", JSON, nullable=False),
+    Index("event_by_name", "name"),
 )

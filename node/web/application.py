@@ -21,7 +21,7 @@ from node.errors import IronnodeError
 from node.runtime import gateway_name
 from node.web import actions, health, job_pages, pages, trial_pages
 from node.web.guard import Guard, session_of, set_cookie
-from node.web.metrics import exposition
+from node.web.metrics import Metrics
 from node.web.rendering import page
 from node.web.sessions import RateLimit, Sessions
 from node.web.trial import Trials
@@ -54,6 +54,7 @@ def make_application(
     )
     application.state.node = node
     application.state.sessions = sessions
+    application.state.metrics = Metrics()
     application.state.failures = RateLimit(_FAILURES, _FAILURES_WINDOW_S, clock_s)
     application.state.password_checks = asyncio.Semaphore(_PASSWORD_CHECKS)
     application.state.trials = Trials(
@@ -108,7 +109,8 @@ def _status(request: Request) -> Response:
 
 
 def _metrics(request: Request) -> Response:
-    return Response(exposition(pages.node_of(request)), media_type=_METRICS_TYPE)
+    metrics: Metrics = request.app.state.metrics
+    return Response(metrics.exposition(pages.node_of(request)), media_type=_METRICS_TYPE)
 
 
 class _Json(JSONResponse):

@@ -3,9 +3,9 @@
 A total can fall when retention removes old rows; Prometheus takes that for a restart of the counter.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from threading import Lock
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -21,22 +21,30 @@ from node.ops.events import Event
 from node.runtime import gateway_name, gateway_run
 from node.status import NodeStatus
 from node.web.health import BROKER_ANSWERS_WITHIN_S, ledger_answers
+from node.web.totals import JobTotals, Totals
 
-_LATENCY_BUCKETS_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)
-_LIC_BUCKETS_MG_PER_G = (1.0, 1.8, 3.2, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0)
 _MIB = 1 << 20
 
 
-def exposition(node: Node) -> bytes:
-    """The text that Prometheus reads."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_NodeCollector(node))
-    return generate_latest(registry)
+class Metrics:
+    """Metrics of one ledger, for as long as the process lives; any thread may ask."""
+
+    def __init__(self) -> None:
+        self._totals = Totals()
+        self._one_at_a_time = Lock()
+
+    def exposition(self, node: Node) -> bytes:
+        """The text that Prometheus reads."""
+        registry = CollectorRegistry(auto_describe=False)
+        with self._one_at_a_time:
+            registry.register(_NodeCollector(node, self._totals))
+            return generate_latest(registry)
 
 
 class _NodeCollector(Collector):
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, totals: Totals) -> None:
         self._node = node
+        self._totals = totals
 
     def collect(self) -> Iterable[Metric]:
         yield from _roles_and_disk(self._node)
@@ -49,13 +57,13 @@ class _NodeCollector(Collector):
 
     def _of_the_ledger(self) -> Iterator[Metric]:
         status = self._node.status()
-        jobs = self._node.figures.jobs()
+        totals, unsettled = self._totals.jobs(self._node.figures)
         yield from _self_test(status, self._node.config.selftest.every_h)
         yield from _set_apart(status)
         yield from self._peers()
-        yield from self._stages(status, jobs, wall_clock())
-        yield from _latencies(jobs)
-        yield from self._outcomes(jobs)
+        yield from self._stages(status, unsettled, wall_clock())
+        yield _latencies(totals)
+        yield from self._outcomes(totals)
         yield from _destinations(status, wall_clock())
         events = CounterMetricFamily("ironnode_events", "Transitions in the ledger's trail", labels=["event"])
         for name, number in sorted(self._node.figures.events().items()):
@@ -66,11 +74,7 @@ class _NodeCollector(Collector):
         config = self._node.config
         counts = read_counts(config.storage.root, gateway_name(config))
         nobody_yet = dict.fromkeys((*(peer.ae_title for peer in config.receive.allow), UNKNOWN_PEER), 0)
-        stored: Counter[str] = Counter()
-        size: Counter[str] = Counter()
-        for line in self._node.figures.peers_by_day():
-            stored[line.peer] += line.instances
-            size[line.peer] += line.size_bytes
+        stored, size = self._totals.arrivals(self._node.figures, wall_clock())
         yield _by_peer("ironnode_peer_instances", "Instances kept", stored)
         yield _by_peer("ironnode_peer_bytes", "Bytes of the instances kept", size)
         for event, name, text in (
@@ -103,13 +107,10 @@ class _NodeCollector(Collector):
             states.add_metric([state], number)
         yield states
 
-    def _outcomes(self, jobs: list[JobFigures]) -> Iterator[Metric]:
-        outcomes: Counter[tuple[str, str]] = Counter()
-        for job in jobs:
-            if job.outcome is not None:
-                outcomes[job.outcome, "" if job.outcome == "measured" else job.deciding_code] += 1
-        for group in self._node.figures.declined():
-            outcomes["declined", group.code] += 1
+    def _outcomes(self, totals: JobTotals) -> Iterator[Metric]:
+        outcomes = totals.outcomes.copy()
+        for code, number in self._node.figures.declined_by_code().items():
+            outcomes["declined", code] += number
         family = CounterMetricFamily(
             "ironnode_outcomes",
             "Acquisitions by outcome; reason is the first coded reason",
@@ -119,8 +120,7 @@ class _NodeCollector(Collector):
             family.add_metric(list(labels), number)
         yield family
         lic = HistogramMetricFamily("ironnode_lic_mg_per_g", "Median LIC of measured acquisitions, mg/g dry weight")
-        values = [job.lic_mg_per_g for job in jobs if job.lic_mg_per_g is not None]
-        lic.add_metric([], *_histogram(values, _LIC_BUCKETS_MG_PER_G))
+        lic.add_metric([], totals.lic_mg_per_g.buckets, totals.lic_mg_per_g.sum)
         yield lic
 
 
@@ -180,23 +180,15 @@ def _self_test(status: NodeStatus, every_h: float | None) -> Iterator[Metric]:
     yield from (passed, when, deviation, every)
 
 
-def _latencies(jobs: list[JobFigures]) -> Iterator[Metric]:
+def _latencies(totals: JobTotals) -> Metric:
     family = HistogramMetricFamily(
         "ironnode_stage_latency_seconds",
         "assemble: last image to job; process: job to result; deliver: result to the last object at all destinations",
         labels=["stage"],
     )
-    spans: dict[str, list[float]] = {"assemble": [], "process": [], "deliver": []}
-    for job in jobs:
-        if job.last_received_at is not None:
-            spans["assemble"].append((job.accepted_at - job.last_received_at).total_seconds())
-        if job.finished_at is not None:
-            spans["process"].append((job.finished_at - job.accepted_at).total_seconds())
-            if job.delivered and job.last_sent_at is not None:
-                spans["deliver"].append((job.last_sent_at - job.finished_at).total_seconds())
-    for stage, values in spans.items():
-        family.add_metric([stage], *_histogram([max(v, 0.0) for v in values], _LATENCY_BUCKETS_S))
-    yield family
+    for stage, histogram in totals.latency_s.items():
+        family.add_metric([stage], histogram.buckets, histogram.sum)
+    return family
 
 
 def _destinations(status: NodeStatus, now: datetime) -> Iterator[Metric]:
@@ -224,9 +216,3 @@ def _destinations(status: NodeStatus, now: datetime) -> Iterator[Metric]:
     yield objects
     yield untold
     yield age
-
-
-def _histogram(values: list[float], bounds: tuple[float, ...]) -> tuple[list[tuple[str, float]], float]:
-    """Cumulative buckets and the sum, as the client library wants them."""
-    buckets = [(str(bound), float(sum(value <= bound for value in values))) for bound in bounds]
-    return [*buckets, ("+Inf", float(len(values)))], sum(values)

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 from node.jobs import schema
 from node.jobs.figures import Figures
 from node.jobs.ledger import Ledger
 from node.jobs.overview import Overview
 from node.model import AcquisitionState, DeliveryState, JobState
+from node.web.totals import JobTotals, Totals
 
 _OBJECTS = 8  # of each job
 
@@ -127,3 +128,59 @@ def test_groups_of_one_state_and_their_number(ledger, clock, make_manifest) -> N
     assert [line.acquisition_key for line in latest] == ["key 4", "key 3"]
     assert overview.acquisitions(state=AcquisitionState.RECEIVING) == []
     assert overview.acquisition_counts()["declined"] == 5
+
+
+def test_totals_read_what_is_settled_once(ledger, clock, make_manifest) -> None:
+    figures, totals = Figures(ledger.database), Totals()
+
+    def scrape() -> None:
+        assert len(totals.jobs(figures)[1]) == 0
+        assert totals.arrivals(figures, clock())[0] == {"SCANNER": 300}
+
+    _add_done(ledger, make_manifest, clock, range(300))
+    clock.now += timedelta(days=2)
+    assert _steps(ledger, scrape) > 20 * _steps(ledger, scrape)
+
+
+def _told(totals: Totals, figures: Figures, now: datetime) -> tuple[object, ...]:
+    jobs: JobTotals = totals.jobs(figures)[0]
+    histograms = {**jobs.latency_s, "lic": jobs.lic_mg_per_g}
+    return jobs.outcomes, {k: (h.buckets, h.sum) for k, h in histograms.items()}, totals.arrivals(figures, now)
+
+
+def test_totals_that_go_on_are_those_of_a_process_that_begins(ledger, clock, make_manifest) -> None:
+    """Jobs that wait, are sent and come late; the node's own tests count nowhere."""
+    figures, totals = Figures(ledger.database), Totals()
+    job, delivery = schema.job, schema.delivery
+
+    def same() -> tuple[object, ...]:
+        told = _told(totals, figures, clock())
+        assert told == _told(Totals(), figures, clock())
+        return told
+
+    empty = same()
+    _add_done(ledger, make_manifest, clock, range(4))
+    with ledger.database.writing() as connection:
+        first, second, third, _ = connection.scalars(select(job.c.job_id).order_by(job.c.accepted_at))
+        record = {"lic_mg_per_g": {"median": 2.1}, "reasons": []}
+        connection.execute(job.update().where(job.c.job_id == first).values(record=record))
+        connection.execute(delivery.update().where(delivery.c.job_id == first).values(state="pending", sent_at=None))
+        connection.execute(job.update().where(job.c.job_id == second).values(state="running", outcome=None))
+        connection.execute(job.update().where(job.c.job_id == third).values(self_test=True))
+    assert [j.job_id for j in totals.jobs(figures)[1]] == [second, first]
+    before = same()
+    assert before != empty
+    clock.now += timedelta(days=3)
+    with ledger.database.writing() as connection:
+        record = {"lic_mg_per_g": None, "reasons": [{"code": "roi_no_liver", "text": "None found."}]}
+        values = {"state": "done", "outcome": "not_measurable", "finished_at": clock(), "record": record}
+        connection.execute(job.update().where(job.c.job_id == second).values(values))
+        connection.execute(delivery.update().where(delivery.c.job_id == first).values(state="sent", sent_at=clock()))
+    assert same()[:2] != before[:2]
+    assert totals.jobs(figures)[1] == []
+    _add_done(ledger, make_manifest, clock, range(4, 7))
+    outcomes, histograms, (instances, size_bytes) = same()
+    assert outcomes == {("measured", ""): 5, ("not_measurable", "roi_no_liver"): 1}
+    assert histograms["lic"][1] == 2.1
+    assert histograms["deliver"][0][-1] == ("+Inf", 6)
+    assert instances == size_bytes == {"SCANNER": 7}

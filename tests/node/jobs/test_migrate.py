@@ -53,6 +53,11 @@ def columns(file: Path) -> dict[str, set[tuple[object, ...]]]:
         }
 
 
+def indexes(file: Path) -> set[tuple[str, str]]:
+    with closing(sqlite3.connect(file)) as connection:
+        return set(connection.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'index'"))
+
+
 def make_older(root: Path, version: int) -> dict[str, list[dict[str, object]]]:
     """Put the rows of the ledger under ``root`` into the tables of an older version; the rows."""
     file = root / LEDGER_FILE
@@ -103,6 +108,7 @@ def test_each_older_version_is_brought_up_with_a_copy_of_what_it_was(node, versi
 
     Database(tmp_path, None).close()
     assert columns(node.root / LEDGER_FILE) == columns(tmp_path / LEDGER_FILE)  # as a new one has them
+    assert indexes(node.root / LEDGER_FILE) == indexes(tmp_path / LEDGER_FILE)
     after = rows(node.root / LEDGER_FILE)
     new = {"indication": None, "excused": 0} if version < 7 else {}
     new |= {"destinations": None} if version < 5 else {}

@@ -144,6 +144,7 @@ def test_an_older_ledger_is_refused_and_then_migrated(node: QuietNode) -> None:
     database = Database(node.root, url)
     with database.writing() as connection:
         connection.execute(text("DROP TABLE duty"))
+        connection.execute(text("DROP INDEX instance_arrived, event_by_name"))
         connection.execute(
             text(
                 "ALTER TABLE job DROP COLUMN indication, DROP COLUMN excused, "

@@ -18,7 +18,7 @@ from node.jobs.broker import answers_at
 from node.ops.counters import UNKNOWN_PEER, EventCounter, read_counts
 from node.ops.events import Event, emit
 from node.web.health import ready
-from node.web.metrics import exposition
+from node.web.metrics import Metrics
 
 MONITORING = Path(__file__).resolve().parents[3] / "deploy" / "monitoring"
 
@@ -92,7 +92,7 @@ def test_monitoring_names_metrics_that_exist(client, name) -> None:
 def test_a_broker_elsewhere_is_watched(worked, config) -> None:
     """It answers; it takes the connection and says nothing; nobody listens. The private broker is a role: no sample."""
     with open_node(config) as node:
-        assert ("ironnode_broker_up", "") not in samples(exposition(node).decode())
+        assert ("ironnode_broker_up", "") not in samples(Metrics().exposition(node).decode())
 
     def answer(listening: socket.socket) -> None:
         connection, _ = listening.accept()
@@ -104,10 +104,10 @@ def test_a_broker_elsewhere_is_watched(worked, config) -> None:
         url = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
         threading.Thread(target=answer, args=(server,), daemon=True).start()
         with open_node(replaced(config, url)) as node:
-            assert samples(exposition(node).decode())["ironnode_broker_up", ""] == 1
+            assert samples(Metrics().exposition(node).decode())["ironnode_broker_up", ""] == 1
         assert not answers_at(url, 0.05)  # nobody accepts any more
     with open_node(replaced(config, url)) as node:
-        assert samples(exposition(node).decode())["ironnode_broker_up", ""] == 0
+        assert samples(Metrics().exposition(node).decode())["ironnode_broker_up", ""] == 0
 
 
 def test_a_ledger_that_cannot_be_read_is_named_and_hides_nothing_else(client, worked, config) -> None:
