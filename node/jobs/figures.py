@@ -111,14 +111,25 @@ class Figures:
         with self._database.reading() as connection:
             return list(connection.scalars(select(schema.job.c.job_id)))
 
-    def jobs(self, job_ids: Sequence[str] | None = None, *, committing: Sequence[str] = ()) -> list[JobFigures]:
-        """Every job but the node's own tests, which are no patients, or those named, in numbers; the latest first.
+    def jobs(
+        self,
+        job_ids: Sequence[str] | None = None,
+        *,
+        committing: Sequence[str] = (),
+        since: datetime | None = None,
+    ) -> list[JobFigures]:
+        """Every job but the node's own tests, which are no patients, (accepted ``since``), or those named, in numbers;
+        the latest first.
 
         ``committing`` are the destinations that are asked for storage commitment.
         """
-        if job_ids is None:
-            return self._jobs(~schema.job.c.self_test, lambda _: true(), committing)
-        return self._jobs(true(), lambda job_id: one_of(job_id, job_ids), committing)
+        job = schema.job.c
+        if job_ids is not None:
+            return self._jobs(true(), lambda job_id: one_of(job_id, job_ids), committing)
+        if since is None:
+            return self._jobs(~job.self_test, lambda _: true(), committing)
+        recent = select(job.job_id).where(~job.self_test, job.accepted_at >= since)
+        return self._jobs(true(), lambda job_id: job_id.in_(recent), committing)
 
     def jobs_of_patients(self, job_ids: Sequence[str]) -> list[JobFigures]:
         """Those named that are none of the node's own tests, without storage commitment."""
@@ -180,8 +191,8 @@ class Figures:
                 for row in connection.execute(query)
             ]
 
-    def declined(self) -> list[DeclinedFigures]:
-        """Every group of images that was declined."""
+    def declined(self, *, since: datetime | None = None) -> list[DeclinedFigures]:
+        """Every group of images that was declined (``since``)."""
         table = schema.acquisition.c
         peer = (
             select(func.min(schema.instance.c.calling_ae_title))
@@ -189,7 +200,7 @@ class Figures:
             .scalar_subquery()
         )
         query = select(table.code, table.changed_at, peer.label("peer")).where(
-            table.state == AcquisitionState.DECLINED.value
+            table.state == AcquisitionState.DECLINED.value, true() if since is None else table.changed_at >= since
         )
         with self._database.reading() as connection:
             return [

@@ -3,7 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.requests import Request
@@ -23,6 +23,7 @@ from node.web.statistics import as_csv, by_day
 from node.web.wording import MEASURE_NOW, SEND_NOW, trouble_of
 
 _SELF_TESTS_SHOWN = 5
+_STATISTICS_DAYS = 90  # on the page; the file has all
 _SECRET = "(hidden)"  # noqa: S105 - what is shown instead
 
 
@@ -98,15 +99,22 @@ def receivers(request: Request) -> Response:
 
 
 def statistics(request: Request) -> Response:
-    """Delivery statistics as a page or, below ``.csv``, as a file."""
+    """Delivery statistics: those of the last days as a page or, below ``.csv``, all as a file."""
     node = node_of(request)
     committing = [d.name for d in node.config.destinations if d.commitment]
-    found = by_day(node.figures.peers_by_day(), node.figures.jobs(committing=committing), node.figures.declined())
+    as_file = request.url.path.endswith(".csv")
+    today = node.clock().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    since = None if as_file else today - timedelta(days=_STATISTICS_DAYS)
+    found = by_day(
+        node.figures.peers_by_day(since_day="" if since is None else f"{since:%Y-%m-%d}"),
+        node.figures.jobs(committing=committing, since=since),
+        node.figures.declined(since=since),
+    )
     lines = [line for line in found if line.peer != node.config.selftest.ae_title]  # nobody's images
-    if request.url.path.endswith(".csv"):
+    if as_file:
         headers = {"Content-Disposition": 'attachment; filename="ironnode-statistics.csv"'}
         return PlainTextResponse(as_csv(lines), media_type="text/csv", headers=headers)
-    return page(request, "statistics.html", lines=lines, committing=committing)
+    return page(request, "statistics.html", lines=lines, committing=committing, days=_STATISTICS_DAYS)
 
 
 def system(request: Request) -> Response:

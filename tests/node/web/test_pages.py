@@ -5,7 +5,7 @@ import csv
 import io
 import re
 import zipfile
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from pydicom import dcmread
@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from node.app import open_node, wall_clock
 from node.intake.headers import SELF_TEST_PATIENT_ID
+from node.jobs import schema
 from node.jobs.commitments import MOST_REFUSALS
 from node.jobs.removals import ClockNote
 from node.model import Cause, CommitmentReport, JobState, SopReference
@@ -317,6 +318,22 @@ def test_the_statistics_count_what_came_and_what_became_of_it(client, worked) ->
     worked.steps(40, each_s=300)
     (line,) = csv.DictReader(io.StringIO(client.get("/statistics.csv").text))
     assert line["delivered"] == "1"
+
+
+def test_the_statistics_page_goes_back_ninety_days_and_the_file_to_the_beginning(client, worked) -> None:
+    scanner = ">Images received<"
+    for days, shown in ((89, True), (91, False)):
+        then = datetime.now(UTC) - timedelta(days=days)
+        with worked.ledger.database.writing() as connection:
+            connection.execute(schema.instance.update().values(received_at=then))
+            connection.execute(schema.job.update().values(accepted_at=then))
+            connection.execute(schema.acquisition.update().values(changed_at=then))
+        page = client.get("/statistics").text
+        assert (f"{then:%Y-%m-%d}" in page) is (scanner in page) is shown
+        (line,) = csv.DictReader(io.StringIO(client.get("/statistics.csv").text))
+        assert (line["day_utc"], line["instances"], line["complete"], line["declined"]) == (
+            f"{then:%Y-%m-%d}", "12", "1", "1",
+        )  # fmt: skip
 
 
 def test_no_patient_on_lists_and_metrics(client) -> None:
