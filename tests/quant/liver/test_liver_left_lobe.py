@@ -59,6 +59,7 @@ def test_one_slice_is_enough_for_a_lobe_that_stands_alone() -> None:
         ({"slices": 1, "behind_left": 0.0, "leftmost": 0.8}, "roi_wrong_side"),
         ({"slices": 1, "behind_left": 0.0, "first_echo_snr": 6}, "roi_wrong_side"),
         ({"slices": 1, "behind_left": 0.0, "rightmost": 0.43, "leftmost": 0.59}, "roi_wrong_side"),
+        ({"vessel_side": 0.6, "dark_share": 0.2}, "roi_dark_organ"),
         ({"ghosts": 0.4}, "roi_ghosts"),
         ({"density": 0.5}, "roi_low_density"),
         ({"vessel_side": -0.6}, "roi_wrong_side"),
