@@ -32,6 +32,7 @@ _ALONE_LEAST_WIDTH = 0.22
 _ALONE_LEFTMOST, _ALONE_ELSEWHERE, _ALONE_BEHIND, _ALONE_SNR = 0.78, 0.02, 0.10, 8.0
 # Much darker tissue, over the organ's area: beside liver or lung stomach and heart look like a lobe; 0 beside lobes.
 _DARKER_ELSEWHERE = 0.15
+_OTHERWISE = ("dark_share", "second_lung")  # judged by another limit; a lobe's own left end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ def _stands_alone(m: LeftLobeMeasures) -> bool:
 
 
 LEFT_LOBE_CHECKS: tuple[Check[LeftLobeMeasures], ...] = (
-    *(check for check in CHECKS if check.anywhere and check.shown != "dark_share"),
+    *(check for check in CHECKS if check.anywhere and check.shown not in _OTHERWISE),
     Check(
         code="roi_dark_organ",
         shown="dark_share",

@@ -38,6 +38,10 @@ def test_a_good_left_lobe_passes() -> None:
     assert refused_by(LOBE, LEFT_LOBE_CHECKS) == ((), ())
 
 
+def test_its_own_left_end_is_no_second_lung() -> None:
+    assert refused_by(replace(LOBE, r2star_per_s=700, second_lung=0.3), LEFT_LOBE_CHECKS) == ((), ())
+
+
 def test_one_slice_is_enough_for_a_lobe_that_stands_alone() -> None:
     assert refused_by(replace(LOBE, slices=1, behind_left=0.0), LEFT_LOBE_CHECKS) == ((), ())
 
