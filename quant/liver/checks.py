@@ -30,6 +30,9 @@ _DARK_PER_S = 300.0  # from which tissue may be lung
 # signal than the third it is none of one R2* (what dephases decays faster at first), and tells nothing.
 _FAINT_SNR, _LUNG_DENSITY, _MOST_DENSITY, _LUNG_R2STAR_PER_S = 4.0, 0.65, 1.4, 1200.0
 _LEAST_POOLED_DENSITY = 0.60  # of dark tissue; 0.61 and more in 166 right regions above 300 /s
+# Of dark tissue against the body as a whole (``lungs``): lung lies below both of the first two, and no right region; of
+# a second lung right regions show 0.06 at most, lungs 0.3 and more.
+_LEAST_BODY_DENSITY, _LEAST_WATER_DENSITY, _MOST_OF_SECOND_LUNG = 0.70, 0.60, 0.12
 _CLEAR_SNR = 6.0  # first-echo SNR from which the signal at echo time zero of dark tissue is known well enough
 # A spleen as loaded as the liver is no reason to refuse; thighs, pelvis and bottles have no iron.
 _ALIKE_DARK, _DARK_PAIR_PER_S = 0.75, 80.0
@@ -56,6 +59,11 @@ def _most_alike(m: Measures) -> float:
 
 def _denser_than_lung(m: Measures) -> bool:
     return _LUNG_DENSITY < m.pooled_density < _MOST_DENSITY and m.pooled_r2star_per_s > _LUNG_R2STAR_PER_S
+
+
+def _as_thin_as_lung(m: Measures) -> bool:
+    dark = m.r2star_per_s > _DARK_PER_S
+    return dark and m.body_density < _LEAST_BODY_DENSITY and m.water_density < _LEAST_WATER_DENSITY
 
 
 def _least_density(m: Measures) -> float:
@@ -285,6 +293,22 @@ CHECKS: tuple[Check[Measures], ...] = (
         limit=_LEAST_POOLED_DENSITY,
         hit=lambda m: m.r2star_per_s > _DARK_PER_S and m.pooled_density < _LEAST_POOLED_DENSITY,
         text=_MAY_BE_LUNG,
+        anywhere=True,
+    ),
+    Check(
+        code="roi_low_density",
+        shown="body_density",
+        limit=_LEAST_BODY_DENSITY,
+        hit=_as_thin_as_lung,
+        text=_MAY_BE_LUNG,
+        anywhere=True,
+    ),
+    Check(
+        code="roi_low_density",
+        shown="second_lung",
+        limit=_MOST_OF_SECOND_LUNG,
+        hit=lambda m: m.r2star_per_s > _DARK_PER_S and m.second_lung > _MOST_OF_SECOND_LUNG,
+        text="Tissue with as little signal at echo time zero lies at the left: the two may be lungs.",
         anywhere=True,
     ),
     Check(

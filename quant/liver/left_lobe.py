@@ -30,6 +30,9 @@ _LEAST_MIDDLE_OF_SIDE_KNOWN = 0.42  # where the great vessels tell that the imag
 # tip of a lobe, narrower than this, may lie on either side.
 _ALONE_LEAST_WIDTH = 0.22
 _ALONE_LEFTMOST, _ALONE_ELSEWHERE, _ALONE_BEHIND, _ALONE_SNR = 0.78, 0.02, 0.10, 8.0
+# Much darker tissue, over the organ's area: beside liver or lung stomach and heart look like a lobe; 0 beside lobes.
+_DARKER_ELSEWHERE = 0.15
+_OTHERWISE = ("dark_share", "second_lung")  # judged by another limit; a lobe's own left end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,14 @@ def _stands_alone(m: LeftLobeMeasures) -> bool:
 
 
 LEFT_LOBE_CHECKS: tuple[Check[LeftLobeMeasures], ...] = (
-    *(check for check in CHECKS if check.anywhere),
+    *(check for check in CHECKS if check.anywhere and check.shown not in _OTHERWISE),
+    Check(
+        code="roi_dark_organ",
+        shown="dark_share",
+        limit=_DARKER_ELSEWHERE,
+        hit=lambda m: m.dark_share > _DARKER_ELSEWHERE,
+        text="Much darker tissue lies elsewhere in the same slices: the organ found may be stomach or heart.",
+    ),
     Check(
         code="roi_position",
         shown="middle",

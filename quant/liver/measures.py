@@ -6,6 +6,7 @@ import numpy as np
 
 from quant.acquisition import BoolArray, FloatArray
 from quant.liver.images import WorkingImages
+from quant.liver.lungs import lung_signs
 from quant.liver.organ import Organ, find_opposite, robust_sd
 from quant.liver.parameters import FinderParameters
 from quant.liver.parenchyma import share_behind
@@ -49,6 +50,9 @@ class Measures:
     darker_in_front: float  # darker tissue about the middle and the left, in front, over the organ's area
     pooled_r2star_per_s: float  # of the region's decay as a whole, which noise hardly touches
     pooled_density: float
+    body_density: float  # as by ``lungs``, of dark tissue (so the next two)
+    water_density: float
+    second_lung: float
     ghosts: float  # in the air beside the body, over the region's first echo
     rival_score: float  # of the best rival with a comparable radius, over the organ's
     vessel_side: float  # above 0 where the vena cava lies right of the aorta, below where left (``great_vessels``)
@@ -85,6 +89,7 @@ def measure(
     r2star = search.r2star_per_s
     first_echo = float(np.median(parenchyma.fine_first_echo[region]))
     simulated_sd = robust_sd(noisy_log_r2star(images, parenchyma.pooled.decay), 0.0)
+    lung = lung_signs(search, torso, images, parameters)
     opposite = find_opposite(tissue, search.pieces, torso, images, parameters)
     front, region_front = _foremost(organ.thick, torso), _foremost(region, torso)
     return Measures(
@@ -132,6 +137,9 @@ def measure(
         ),
         pooled_r2star_per_s=parenchyma.pooled.r2star_per_s,
         pooled_density=parenchyma.pooled.density,
+        body_density=lung.body_density,
+        water_density=lung.water_density,
+        second_lung=lung.second_lung,
         ghosts=ghost_level / max(first_echo, images.sigma),
         rival_score=max(
             (c.score / organ.best.score for c in organ.rivals if c.radius_mm > _RIVAL_RADIUS * organ.best.radius_mm),

@@ -26,10 +26,12 @@ class Tissue:
     """Features (z, y, x): vessel-suppressed R2* (1/s), fat fraction, ``density`` (S0 over the body's, shading
     corrected), natural logarithms of first echo, R2* + 30 and density; ``log_r2star_sd3`` is three noise SDs of
     ``log_r2star``. ``wall_mm`` is the distance to the inner body wall, ``lean`` solid tissue that is neither fat nor
-    lung nor wall, ``edge`` the gradient in edge units, ``homogeneous`` lean tissue without edges.
+    lung nor wall, ``edge`` the gradient in edge units, ``homogeneous`` lean tissue without edges. ``body_s0`` is the
+    median S0 of the body's tissue that is neither fat nor dark.
     """
 
     s0: Stack
+    body_s0: float
     r2star_per_s: Stack
     fat_fraction: Stack
     density: Stack
@@ -70,6 +72,7 @@ class FittedBody:
     """
 
     s0: Stack
+    body_s0: float
     r2star_per_s: Stack
     fat_fraction: Stack
     density: Stack
@@ -89,7 +92,8 @@ def fit_body(images: WorkingImages, torso: Torso, parameters: FinderParameters) 
     s0, r2star, fat = fit_at(images, torso.mask, images.suppressed[:, torso.mask])
     first = images.first_echo
     wall = distance_to_wall(torso, fat, images.plane, parameters)
-    density = np.asarray(s0 / _body_density(images, torso, s0, r2star, fat), np.float32)
+    body_s0 = _body_s0(images, torso, s0, r2star, fat)
+    density = np.asarray(s0 / _lean_s0(images, torso, s0, body_s0), np.float32)
     smooth_fat = median(fat, square(3))
     lean = (
         torso.mask
@@ -111,6 +115,7 @@ def fit_body(images: WorkingImages, torso: Torso, parameters: FinderParameters) 
 
     return FittedBody(
         s0=s0,
+        body_s0=body_s0,
         r2star_per_s=r2star,
         fat_fraction=smooth_fat,
         density=density,
@@ -174,15 +179,21 @@ def noisy_log_r2star(images: WorkingImages, decay: dictionary.Match) -> npt.NDAr
     return np.asarray(np.log(found.r2star_per_s + R2STAR_OFFSET_PER_S), np.float32)
 
 
-def _body_density(images: WorkingImages, torso: Torso, s0: Stack, r2star: Stack, fat: Stack) -> FloatArray:
+def _is_tissue(images: WorkingImages, torso: Torso) -> BoolArray:
+    return torso.mask & (images.early > torso.tissue_level)
+
+
+def _body_s0(images: WorkingImages, torso: Torso, s0: Stack, r2star: Stack, fat: Stack) -> float:
+    typical = _is_tissue(images, torso) & (fat < 0.5) & (r2star < 400)
+    return float(np.median(s0[typical if typical.sum() > 50 else torso.mask]))
+
+
+def _lean_s0(images: WorkingImages, torso: Torso, s0: Stack, body_s0: float) -> FloatArray:
     """S0 that lean tissue has here: half the body's median, half the surroundings' mean (receive shading)."""
-    tissue = torso.mask & (images.early > torso.tissue_level)
-    typical = tissue & (fat < 0.5) & (r2star < 400)
-    reference = float(np.median(s0[typical if typical.sum() > 50 else torso.mask]))
-    weight = (tissue & (s0 < 4 * reference)).astype(np.float32)
+    weight = (_is_tissue(images, torso) & (s0 < 4 * body_s0)).astype(np.float32)
     smooth = images.plane.smooth
     local = smooth(s0 * weight, _SHADING_SIGMA_MM) / np.maximum(smooth(weight, _SHADING_SIGMA_MM), 0.05)
-    return np.maximum(0.5 * local + 0.5 * reference, 1e-6 * max(reference, images.sigma))
+    return np.maximum(0.5 * local + 0.5 * body_s0, 1e-6 * max(body_s0, images.sigma))
 
 
 def find_homogeneous(body: FittedBody, plane: Plane, parameters: FinderParameters) -> Tissue:
@@ -193,6 +204,7 @@ def find_homogeneous(body: FittedBody, plane: Plane, parameters: FinderParameter
     homogeneous |= keep_sized(body.lean & ~homogeneous, below_pixels=speck_pixels)
     return Tissue(
         s0=body.s0,
+        body_s0=body.body_s0,
         r2star_per_s=body.r2star_per_s,
         fat_fraction=body.fat_fraction,
         density=body.density,

@@ -39,6 +39,9 @@ GOOD = Measures(
     darker_in_front=0.2,
     pooled_r2star_per_s=70,
     pooled_density=1.0,
+    body_density=1.0,
+    water_density=1.0,
+    second_lung=0.0,
     ghosts=0.05,
     rival_score=0.1,
     vessel_side=0.0,
@@ -204,6 +207,15 @@ def test_dark_tissue_whose_pooled_decay_begins_low_may_be_lung() -> None:
     (reason,), _ = refused_by(dark, CHECKS)
     assert reason.code == "roi_low_density"
     assert refused_by(replace(dark, pooled_density=0.65), CHECKS) == ((), ())
+
+
+@pytest.mark.parametrize("changes", [{"body_density": 0.65, "water_density": 0.50}, {"second_lung": 0.2}])
+def test_dark_tissue_that_begins_low_beside_the_whole_body_may_be_lung(changes: dict[str, float]) -> None:
+    dark = replace(GOOD, r2star_per_s=800, first_echo_snr=12)
+    (reason,), _ = refused_by(replace(dark, **changes), CHECKS)
+    assert reason.code == "roi_low_density"
+    assert refused_by(replace(dark, body_density=0.65, water_density=0.65), CHECKS) == ((), ())
+    assert refused_by(replace(GOOD, **changes), CHECKS) == ((), ())
 
 
 def test_the_left_part_of_the_liver_itself_is_no_organ_opposite() -> None:

@@ -38,6 +38,10 @@ def test_a_good_left_lobe_passes() -> None:
     assert refused_by(LOBE, LEFT_LOBE_CHECKS) == ((), ())
 
 
+def test_its_own_left_end_is_no_second_lung() -> None:
+    assert refused_by(replace(LOBE, r2star_per_s=700, second_lung=0.3), LEFT_LOBE_CHECKS) == ((), ())
+
+
 def test_one_slice_is_enough_for_a_lobe_that_stands_alone() -> None:
     assert refused_by(replace(LOBE, slices=1, behind_left=0.0), LEFT_LOBE_CHECKS) == ((), ())
 
@@ -59,6 +63,7 @@ def test_one_slice_is_enough_for_a_lobe_that_stands_alone() -> None:
         ({"slices": 1, "behind_left": 0.0, "leftmost": 0.8}, "roi_wrong_side"),
         ({"slices": 1, "behind_left": 0.0, "first_echo_snr": 6}, "roi_wrong_side"),
         ({"slices": 1, "behind_left": 0.0, "rightmost": 0.43, "leftmost": 0.59}, "roi_wrong_side"),
+        ({"vessel_side": 0.6, "dark_share": 0.2}, "roi_dark_organ"),
         ({"ghosts": 0.4}, "roi_ghosts"),
         ({"density": 0.5}, "roi_low_density"),
         ({"vessel_side": -0.6}, "roi_wrong_side"),
