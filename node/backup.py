@@ -41,6 +41,7 @@ BACKUP_VERSION = 1
 _MANIFEST = "manifest.json"
 _LEFT_OUT = ("run", "broker", "try", RESTORE_FOLDER)
 _RESTS_ON = ("jobs", "settings", "spool")  # in this order behind everything else
+_OWNERS_ONLY = "settings"
 _CHUNK_BYTES = 1 << 20
 _MIB = 1 << 20
 
@@ -285,17 +286,21 @@ def _read_manifest(archive: Path, data: bytes) -> dict[str, Any]:
 
 
 def _extract(content: IO[bytes], target: Path, member: tarfile.TarInfo) -> str:
-    """Write a file with the age that it had, for arrival and retention go by it, and for its group if it was before."""
+    """Write a file with the age that it had, for arrival and retention go by it; ``settings`` for the node alone, other
+    files for its group too if they were before."""
     digest = hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as file:
+    with os.fdopen(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb") as file:
         while data := content.read(_CHUNK_BYTES):
             digest.update(data)
             file.write(data)
         file.flush()
         os.utime(file.fileno(), (member.mtime, member.mtime))
         os.fsync(file.fileno())
-    target.chmod(0o600 | member.mode & 0o640)
+    if PurePosixPath(member.name).parts[0] == _OWNERS_ONLY:
+        target.parent.chmod(0o700)
+    else:
+        target.chmod(0o600 | member.mode & 0o640)
     return digest.hexdigest()
 
 

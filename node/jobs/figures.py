@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, String, Subquery, case, func, or_, select, true, type_coerce
@@ -14,7 +15,7 @@ from quant.result import Reason
 
 NO_PEER = "?"
 """Stands for the sender of images that came without a calling AE title."""
-_FEW = 500  # ids that one question names; of more, every job is read
+_FEW, _MANY = 500, 3000  # ids that one question names; of how many all jobs are read rather
 _OBJECT_COUNTS = ("n_deliveries", "n_pending", "n_sent", "n_to_commit")
 _Chosen = Callable[[ColumnElement[Any]], ColumnElement[bool]]  # from a column of job ids: whether a job is wanted
 
@@ -133,10 +134,12 @@ class Figures:
 
     def jobs_of_patients(self, job_ids: Sequence[str]) -> list[JobFigures]:
         """Those named that are none of the node's own tests, without storage commitment."""
-        wanted = frozenset(job_ids)
-        few = len(wanted) <= _FEW
-        found = self._jobs(~schema.job.c.self_test, lambda job_id: one_of(job_id, job_ids) if few else true(), ())
-        return [job for job in found if job.job_id in wanted]
+        patients = ~schema.job.c.self_test
+        if len(job_ids) > _MANY:
+            wanted = frozenset(job_ids)
+            return [job for job in self._jobs(patients, lambda _: true(), ()) if job.job_id in wanted]
+        pieces = (job_ids[first : first + _FEW] for first in range(0, len(job_ids), _FEW))
+        return [job for few in pieces for job in self._jobs(patients, partial(one_of, values=few), ())]
 
     def jobs_to_watch(self, since: datetime) -> list[JobFigures]:
         """The jobs but the node's own tests that are not done, or were done after ``since``; the latest first."""

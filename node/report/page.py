@@ -90,15 +90,17 @@ def draw_page(result: LiverIronResult, pictures: PagePictures, words: Catalogue 
     content = translated(report_content(result), words)
     sheet = Sheet(width_px=PAGE_WIDTH_PX, height_px=PAGE_HEIGHT_PX, dpi=PAGE_DPI, words=words)
     top = _head(sheet, content, result, pictures)
-    _footer(sheet, content)
     head = sheet.drawn()
     for share, with_trend, least in _LAYOUTS:
-        sheet.take_off_all_but(head)
         area = _picture_area(sheet, pictures, top, share)
         with_trend = with_trend and has_trend(result)
-        if draw_columns(sheet, content, result, area.bottom, with_trend=with_trend) >= least:
+        room = draw_columns(sheet, content, result, area.bottom, with_trend=with_trend)
+        sheet.take_off_all_but(head)
+        if room >= least:
             break
-    _pictures(sheet, result, pictures, area)
+    _pictures(sheet, result, pictures, area)  # in the order in which the PDF is read aloud
+    draw_columns(sheet, content, result, area.bottom, with_trend=with_trend)
+    _footer(sheet, content)
     return sheet
 
 

@@ -5,7 +5,6 @@ A total can fall when retention removes old rows; Prometheus takes that for a re
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from threading import Lock
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -31,14 +30,12 @@ class Metrics:
 
     def __init__(self) -> None:
         self._totals = Totals()
-        self._one_at_a_time = Lock()
 
     def exposition(self, node: Node) -> bytes:
         """The text that Prometheus reads."""
         registry = CollectorRegistry(auto_describe=False)
-        with self._one_at_a_time:
-            registry.register(_NodeCollector(node, self._totals))
-            return generate_latest(registry)
+        registry.register(_NodeCollector(node, self._totals))
+        return generate_latest(registry)
 
 
 class _NodeCollector(Collector):

@@ -2,15 +2,18 @@
 
 What can hardly change any more is read once and kept in memory: a job that is settled (``JobFigures.settled``) with its
 outcome, its LIC and its times, and the images of days before yesterday. A settled job stays counted as it was, as a
-counter of Prometheus must: an object that somebody has sent once more changes no latency. The web process begins anew
-at its start.
+counter of Prometheus must: an object that somebody has sent once more, or at last (``ironnode retry`` of one that the
+destination did not take), changes no latency. Images of earlier days that the assembler enters only now count from the
+next day on. The web process begins anew at its start.
 """
 
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from fractions import Fraction
 from itertools import accumulate
+from threading import Lock
 
 from node.jobs.figures import Figures, JobFigures, PeerFigures
 
@@ -25,12 +28,17 @@ class Histogram:
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
+        self._sum = Fraction()  # exact, so that it never falls: in floats the order of settling would show
 
     def add(self, value: float) -> None:
         """Count a value, in the first band whose bound it does not exceed."""
         self._counts[bisect_left(self._bounds, value)] += 1
-        self.sum += value
+        self._sum += Fraction(value)
+
+    @property
+    def sum(self) -> float:
+        """Of all values."""
+        return float(self._sum)
 
     @property
     def buckets(self) -> list[tuple[str, float]]:
@@ -41,7 +49,7 @@ class Histogram:
     def copy(self) -> "Histogram":
         """Another one that counts on from here."""
         other = Histogram(self._bounds)
-        other._counts, other.sum = list(self._counts), self.sum
+        other._counts, other._sum = list(self._counts), self._sum
         return other
 
 
@@ -81,9 +89,10 @@ class JobTotals:
 
 
 class Totals:
-    """Totals of one ledger; not to be used by two threads at once."""
+    """Totals of one ledger, for any thread."""
 
     def __init__(self) -> None:
+        self._one_at_a_time = Lock()
         self._settled = JobTotals()
         self._done_with: set[str] = set()  # settled jobs, and the node's own tests, which count nowhere
         self._early_until = ""
@@ -91,24 +100,27 @@ class Totals:
 
     def jobs(self, figures: Figures) -> tuple[JobTotals, list[JobFigures]]:
         """Totals of all jobs but the node's own tests, and those of them that are not settled."""
-        new = [job_id for job_id in figures.job_ids() if job_id not in self._done_with]
-        found = figures.jobs_of_patients(new)
-        self._done_with |= set(new) - {job.job_id for job in found}
-        for job in found:
-            if job.settled:
-                self._settled.add(job)
-                self._done_with.add(job.job_id)
-        unsettled = [job for job in found if not job.settled]
-        return self._settled.with_these(unsettled), unsettled
+        with self._one_at_a_time:
+            new = [job_id for job_id in figures.job_ids() if job_id not in self._done_with]
+            found = figures.jobs_of_patients(new)
+            self._done_with |= set(new) - {job.job_id for job in found}
+            for job in found:
+                if job.settled:
+                    self._settled.add(job)
+                    self._done_with.add(job.job_id)
+            unsettled = [job for job in found if not job.settled]
+            return self._settled.with_these(unsettled), unsettled
 
     def arrivals(self, figures: Figures, now: datetime) -> tuple[Counter[str], Counter[str]]:
         """Images and bytes that each calling AE title stored."""
         yesterday = f"{now - timedelta(days=1):%Y-%m-%d}"
-        if yesterday != self._early_until:
-            self._early = _by_peer(figures.peers_by_day(before_day=yesterday))
-            self._early_until = yesterday
+        with self._one_at_a_time:
+            if yesterday != self._early_until:
+                self._early = _by_peer(figures.peers_by_day(before_day=yesterday))
+                self._early_until = yesterday
+            early = self._early
         recent = _by_peer(figures.peers_by_day(since_day=yesterday))
-        return self._early[0] + recent[0], self._early[1] + recent[1]
+        return early[0] + recent[0], early[1] + recent[1]
 
 
 def _by_peer(lines: Iterable[PeerFigures]) -> tuple[Counter[str], Counter[str]]:

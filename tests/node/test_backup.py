@@ -106,6 +106,7 @@ def test_what_only_the_node_could_read_only_it_can_read_again(node, tmp_path, el
     kept = [path for path in (elsewhere.storage.root / "settings").iterdir() if path.is_file()]
     assert kept
     assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+    assert kept[0].parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_node_that_works_meanwhile_loses_nothing(node, elsewhere, tmp_path) -> None:

@@ -182,7 +182,7 @@ SCAN = Scan(n_slices=4, rows=24, columns=20)
 
 BY_ANOTHER_CASE = (
     "empty pixel data", "no pixel data, enhanced", "fewer columns", "cut off, enhanced", "irregular slices",
-    "no field strength", "no full echoes",
+    "no field strength",
 )  # fmt: skip
 """Refusals whose way to the study another case shows too."""
 

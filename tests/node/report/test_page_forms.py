@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from node.report.page import PAGE_HEIGHT_PX, PAGE_WIDTH_PX, RenderedPage, render_page
+from tests.node.printed_text import text_of_pdf
 from tests.node.report.report_cases import measured
 
 
@@ -36,6 +37,15 @@ def test_three_forms_of_one_figure() -> None:
 def test_png_holds_the_same_pixels() -> None:
     page = typical_page()
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(page.png)).convert("RGB")), page.rgb)
+
+
+def test_the_pdf_is_read_from_top_to_bottom() -> None:
+    """Copied or read aloud, it begins with the patient and ends with the footer."""
+    text = " ".join(text_of_pdf(typical_page().pdf).split())
+    parts = ["Patient", "Liver iron concentration", "Olivieri", "First echo", "LIC map", "Calibration",
+             "Follow-up: ", "Quality: ", "ironnode "]  # fmt: skip
+    places = [text.rindex(part) if part == "ironnode " else text.index(part) for part in parts]
+    assert places == sorted(places)
 
 
 _DIGEST = """

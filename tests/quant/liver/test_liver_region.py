@@ -11,6 +11,7 @@ from quant.flags import FitFlag
 from quant.liver import check_region, find_liver
 from quant.liver.finder import beyond_slices
 from quant.phantom import Phantom, make_abdomen
+from tests.further import further
 from tests.quant.liver.storage import flagged_fit, reorder, stored_otherwise
 
 MIN_YIELD = 0.9
@@ -25,8 +26,12 @@ def phantom() -> Phantom:
     return _abdomen(67.73, 1.5, 900)
 
 
-def test_regions_lie_in_the_liver_and_measure_it() -> None:
-    cases = [(25.0, 3.0), (67.0, 1.5), (150.0, 3.0), (400.0, 1.5), (800.0, 1.5)]
+RATES_PER_S = (25.0, 67.0, 150.0, 400.0, 800.0)
+
+
+@pytest.mark.parametrize("fields_t", [(3.0, 1.5, 3.0, 1.5, 1.5), *further([((1.5, 3.0, 1.5, 3.0, 3.0),)])])
+def test_regions_lie_in_the_liver_and_measure_it(fields_t: tuple[float, ...]) -> None:
+    cases = list(zip(RATES_PER_S, fields_t, strict=True))
     reported = 0
     for seed, (r2star, field_t) in enumerate(cases, start=930):
         phantom = _abdomen(r2star, field_t, seed)
