@@ -6,6 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -132,8 +133,9 @@ class Outbox:
         if not self._folder.is_dir():
             return
         for leftover in self._folder.glob(f"{_TEMPORARY}*"):
-            if now_s - leftover.stat().st_mtime > older_than_s:
-                shutil.rmtree(leftover, ignore_errors=True)
+            with suppress(FileNotFoundError):  # it was just finished, and has its name
+                if now_s - leftover.stat().st_mtime > older_than_s:
+                    shutil.rmtree(leftover, ignore_errors=True)
 
 
 def plan_deliveries(record: Mapping[str, Any], destinations: Sequence[Receiver]) -> list[PlannedDelivery]:

@@ -7,6 +7,7 @@ the listener, which knows no ledger. ``asked/<transaction>`` names the archive t
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,9 @@ class CommitmentFiles:
     def sweep(self, older_than_s: float, now_s: float) -> None:
         """Forget transactions that were opened so long ago that no report is to be expected; ``now_s`` since 1970."""
         for path in self.asked_folder.iterdir():
-            if now_s - path.stat().st_mtime > older_than_s:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another gateway has just swept it
+                if now_s - path.stat().st_mtime > older_than_s:
+                    path.unlink()
 
     def _asked(self, transaction_uid: str) -> str | None:
         try:

@@ -94,6 +94,17 @@ def test_every_file_and_folder_is_flushed_before_the_folder_gets_its_name(outbox
     assert done == ["file", "file", "file", "folder", "folder", "named"]
 
 
+def test_a_result_that_is_finished_during_the_sweep_does_not_disturb_it(outbox, tmp_path, monkeypatch) -> None:
+    """A worker gives it its name between our list and our look at it."""
+    outbox.put("job", output())
+    leftover = tmp_path / "outbox" / ".new-job2-abc"
+    leftover.mkdir()
+    listed = [leftover.with_name(".new-job3-def"), leftover]
+    monkeypatch.setattr(type(leftover), "glob", lambda _folder, _pattern: iter(listed))
+    outbox.sweep(3600, leftover.stat().st_mtime + 3601)
+    assert not leftover.exists()
+
+
 def test_leftovers_of_a_killed_worker_are_swept_when_old(outbox, tmp_path) -> None:
     outbox.put("job", output())
     leftover = tmp_path / "outbox" / ".new-job2-abc"
