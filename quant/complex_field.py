@@ -12,10 +12,10 @@ import numba as nb
 import numpy as np
 
 from quant.complex_scan import NONE
-from quant.fit_kernels import compiled_entry
+from quant.fit_block import compiled_entry, inlined
 
 f32 = np.float32
-_inner = nb.njit(fastmath={"contract", "arcp", "nsz"}, error_model="numpy")
+_inner = inlined(fastmath={"contract", "arcp", "nsz"})
 
 
 @_inner

@@ -14,10 +14,10 @@ import math
 import numba as nb
 import numpy as np
 
-from quant.fit_kernels import BLOCK, compiled_entry, decay_of
+from quant.fit_block import BLOCK, compiled_entry, decay_of, inlined
 
 f32 = np.float32
-_inner = nb.njit(fastmath={"contract", "arcp", "nsz", "afn", "nnan"}, error_model="numpy")
+_inner = inlined(fastmath={"contract", "arcp", "nsz", "afn", "nnan"})
 
 # Rows of the result: amplitude |A|, R, its SD, field b, fat fraction and its SD, chi squared, energy, first magnitude.
 AMPLITUDE, RATE, SD_RATE, TURN, FRACTION, SD_FRACTION, CHI2, ENERGY, FIRST = range(9)

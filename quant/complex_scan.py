@@ -12,7 +12,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from quant.fit_kernels import BLOCK, compiled_entry
+from quant.fit_block import BLOCK, compiled_entry, inlined
 
 Array = npt.NDArray[np.float64]
 Candidates = npt.NDArray[np.float32]
@@ -125,7 +125,7 @@ def scan(signal, voxels, real, imaginary, scale, cyclic, offset, cost, stiffness
             stiffness[low + i] = _peaks(power, i, total[i], cyclic, offset[low + i], cost[low + i])
 
 
-@nb.njit(fastmath={"contract", "arcp", "nsz", "afn", "nnan"}, error_model="numpy")
+@inlined(fastmath={"contract", "arcp", "nsz", "afn", "nnan"})
 def _project(yr, yi, tr, ti, h):  # type: ignore[no-untyped-def]
     """Inner products of one block with two unit signals: real and imaginary part of the first, then of the second."""
     h[:] = f32(0)
@@ -139,7 +139,7 @@ def _project(yr, yi, tr, ti, h):  # type: ignore[no-untyped-def]
             h[3, i] += c * v + d * u
 
 
-@nb.njit(error_model="numpy")
+@inlined
 def _peaks(power, i, total, cyclic, offset, cost):  # type: ignore[no-untyped-def]
     """The highest local maxima of column i of ``power``, refined by a parabola; returns the best one's curvature."""
     points = power.shape[0]
