@@ -139,7 +139,7 @@ def _project(yr, yi, tr, ti, h):  # type: ignore[no-untyped-def]
             h[3, i] += c * v + d * u
 
 
-@inlined()
+@inlined(fastmath=False)
 def _peaks(power, i, total, cyclic, offset, cost):  # type: ignore[no-untyped-def]
     """The highest local maxima of column i of ``power``, refined by a parabola; returns the best one's curvature."""
     points = power.shape[0]
