@@ -28,7 +28,7 @@ peers:           ## DCMTK, dicom3tools, Orthanc, Chromium, promtool and PostgreS
 demo: $(STAMP)   ## the whole way on this machine: scanner push, maps and report back
 	$(BIN)/ironnode demo --out demo-out
 
-test: $(STAMP)   ## format, lint, types and all tests
+test: $(STAMP)   ## format, lint, types and tests
 	$(MAKE) --no-print-directory -j 3 peers check warm
 	$(PYTEST) --durations 25
 

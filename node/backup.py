@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -184,7 +183,7 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> str:
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         info = tarfile.TarInfo(name)
-        info.size, info.mtime, info.mode = status.st_size, int(status.st_mtime), stat.S_IMODE(status.st_mode)
+        info.size, info.mtime = status.st_size, int(status.st_mtime)
         hashed = _Hashed(file, status.st_size)
         tar.addfile(info, hashed)
     return hashed.digest.hexdigest()
@@ -250,7 +249,7 @@ def _unpack(archive: Path, folder: Path, free: int) -> dict[str, Any]:
                 if member.name == _MANIFEST:
                     manifest = _read_manifest(archive, content.read())
                 else:
-                    digests[member.name] = _extract(content, folder / member.name, member)
+                    digests[member.name] = _extract(content, folder, member)
     except tarfile.TarError as error:
         raise InputError(f"{archive}: not a whole backup: {error}") from error
     if manifest is None:
@@ -285,10 +284,10 @@ def _read_manifest(archive: Path, data: bytes) -> dict[str, Any]:
     return manifest
 
 
-def _extract(content: IO[bytes], target: Path, member: tarfile.TarInfo) -> str:
-    """Write a file with the age that it had, for arrival and retention go by it; ``settings`` for the node alone, other
-    files for its group too if they were before."""
-    digest = hashlib.sha256()
+def _extract(content: IO[bytes], folder: Path, member: tarfile.TarInfo) -> str:
+    """Write a file with the age that it had, for arrival and retention go by it; ``settings`` for the node alone, the
+    others for its group too."""
+    digest, target = hashlib.sha256(), folder / member.name
     target.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb") as file:
         while data := content.read(_CHUNK_BYTES):
@@ -300,7 +299,7 @@ def _extract(content: IO[bytes], target: Path, member: tarfile.TarInfo) -> str:
     if PurePosixPath(member.name).parts[0] == _OWNERS_ONLY:
         target.parent.chmod(0o700)
     else:
-        target.chmod(0o600 | member.mode & 0o640)
+        target.chmod(0o640)
     return digest.hexdigest()
 
 

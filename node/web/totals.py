@@ -10,6 +10,7 @@ next day on. The web process begins anew at its start.
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import accumulate
@@ -46,12 +47,6 @@ class Histogram:
         names = [*map(str, self._bounds), "+Inf"]
         return [(name, float(number)) for name, number in zip(names, accumulate(self._counts), strict=True)]
 
-    def copy(self) -> "Histogram":
-        """Another one that counts on from here."""
-        other = Histogram(self._bounds)
-        other._counts, other._sum = list(self._counts), self._sum
-        return other
-
 
 class JobTotals:
     """What became of jobs: outcomes by deciding code, LIC, and how long each stage took."""
@@ -76,10 +71,7 @@ class JobTotals:
 
     def with_these(self, jobs: Iterable[JobFigures]) -> "JobTotals":
         """Totals of these jobs too; ``self`` stays as it is."""
-        both = JobTotals()
-        both.outcomes = self.outcomes.copy()
-        both.lic_mg_per_g = self.lic_mg_per_g.copy()
-        both.latency_s = {stage: histogram.copy() for stage, histogram in self.latency_s.items()}
+        both = deepcopy(self)
         for job in jobs:
             both.add(job)
         return both

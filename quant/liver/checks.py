@@ -30,8 +30,8 @@ _DARK_PER_S = 300.0  # from which tissue may be lung
 # signal than the third it is none of one R2* (what dephases decays faster at first), and tells nothing.
 _FAINT_SNR, _LUNG_DENSITY, _MOST_DENSITY, _LUNG_R2STAR_PER_S = 4.0, 0.65, 1.4, 1200.0
 _LEAST_POOLED_DENSITY = 0.60  # of dark tissue; 0.61 and more in 166 right regions above 300 /s
-# Of dark tissue against the body as a whole (``lungs``): lung lies below both of the first two, and no right region; of
-# a second lung right regions show 0.06 at most, lungs 0.3 and more.
+# Of dark tissue against the body as a whole (``lungs``): lung lies below both of the first two, and of right
+# regions one (docs/methods/region.md); of a second lung right regions show 0.06 at most, lungs 0.3 and more.
 _LEAST_BODY_DENSITY, _LEAST_WATER_DENSITY, _MOST_OF_SECOND_LUNG = 0.70, 0.60, 0.12
 _CLEAR_SNR = 6.0  # first-echo SNR from which the signal at echo time zero of dark tissue is known well enough
 # A spleen as loaded as the liver is no reason to refuse; thighs, pelvis and bottles have no iron.
