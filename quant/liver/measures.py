@@ -50,8 +50,9 @@ class Measures:
     darker_in_front: float  # darker tissue about the middle and the left, in front, over the organ's area
     pooled_r2star_per_s: float  # of the region's decay as a whole, which noise hardly touches
     pooled_density: float
-    body_density: float  # as by ``lungs``, of dark tissue (so the next two)
+    body_density: float  # as by ``lungs``, of dark tissue (so the next three)
     water_density: float
+    lung_likelihood: float
     second_lung: float
     ghosts: float  # in the air beside the body, over the region's first echo
     rival_score: float  # of the best rival with a comparable radius, over the organ's
@@ -139,6 +140,7 @@ def measure(
         pooled_density=parenchyma.pooled.density,
         body_density=lung.body_density,
         water_density=lung.water_density,
+        lung_likelihood=lung.lung_likelihood,
         second_lung=lung.second_lung,
         ghosts=ghost_level / max(first_echo, images.sigma),
         rival_score=max(

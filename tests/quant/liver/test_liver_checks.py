@@ -41,6 +41,7 @@ GOOD = Measures(
     pooled_density=1.0,
     body_density=1.0,
     water_density=1.0,
+    lung_likelihood=0.0,
     second_lung=0.0,
     ghosts=0.05,
     rival_score=0.1,
@@ -209,7 +210,9 @@ def test_dark_tissue_whose_pooled_decay_begins_low_may_be_lung() -> None:
     assert refused_by(replace(dark, pooled_density=0.65), CHECKS) == ((), ())
 
 
-@pytest.mark.parametrize("changes", [{"body_density": 0.65, "water_density": 0.50}, {"second_lung": 0.2}])
+@pytest.mark.parametrize(
+    "changes", [{"body_density": 0.65, "water_density": 0.50}, {"lung_likelihood": 0.3}, {"second_lung": 0.2}]
+)
 def test_dark_tissue_that_begins_low_beside_the_whole_body_may_be_lung(changes: dict[str, float]) -> None:
     dark = replace(GOOD, r2star_per_s=800, first_echo_snr=12)
     (reason,), _ = refused_by(replace(dark, **changes), CHECKS)

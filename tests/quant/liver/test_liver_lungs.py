@@ -1,5 +1,8 @@
 """Lung is dark as a loaded liver is, and told by how little signal it begins with."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from quant.liver import find_liver
@@ -29,3 +32,19 @@ def test_a_fatty_dark_liver_beside_as_dark_a_spleen_is_no_pair_of_lungs() -> Non
     assert region.mask is not None
     assert region.checks["water_density"] < 0.60 < 0.90 < region.checks["body_density"]
     assert region.checks["second_lung"] < 0.06
+
+
+def test_dephased_tissue_of_the_density_of_lung_is_no_fatty_liver() -> None:
+    """Alone, in the place of a liver: its decay begins flat, as fat makes it at 3 T, and nothing lies opposite."""
+    phantom = make_abdomen(r2star_per_s=700.0, field_t=3.0, seed=931, n_slices=1, matrix=128, snr=60)
+    abdomen, truth = phantom.acquisition, phantom.truth
+    times_s, signal = abdomen.echo_times_s, abdomen.signal.copy()
+    lung = 0.35 * truth.liver_s0 * np.exp(-700.0 * times_s - (450.0 * times_s) ** 2)
+    noise = truth.sigma * np.random.default_rng(1).standard_normal((2, int(truth.whole_liver.sum()), len(times_s)))
+    signal[truth.whole_liver] = np.hypot(lung + noise[0], noise[1])
+    chest = replace(abdomen, signal=signal)
+    region = find_liver(chest, flagged_fit(chest))
+    assert [line.limit for line in region.qc if line.code == "roi_low_density"] == [0.22]
+    assert region.mask is None
+    assert region.checks["body_density"] > 0.70
+    assert find_liver(abdomen, flagged_fit(abdomen)).mask is not None
