@@ -47,7 +47,7 @@ _NO_SAMPLE, _SAMPLE_KNOWN_PER_S = 0.065, 300.0
 # Most dark livers that can be measured spread up to 1.1 times as much as simulated noise; where the noise varies over
 # the image (intensity-normalised) and R2* reads a quarter low or more, 1.13 to 1.9 times. Beyond the spread of
 # the second R2* reads up to a third low; below the density of the third it may be lung.
-_MOST_OF_SIMULATED, _MOST_BY_NOISE, _AS_DENSE_AS_LIVER = 1.1, 0.55, 0.90
+_WIDEST_SPREAD, _MOST_OF_SIMULATED, _MOST_BY_NOISE, _AS_DENSE_AS_LIVER = 0.20, 1.1, 0.55, 0.90
 _MAY_BE_LUNG = "The organ found has too little signal at echo time zero for liver: it may be lung."
 LEAST_BODY_SHARE = 0.055  # of the torso's cross-section, that a whole liver fills
 _DEPTHS = (0.27, 0.64)  # of the torso's depth, between which the region of a right lobe lies
@@ -86,7 +86,8 @@ def _least_explained(m: Measures) -> float:
 
 
 def _widest_spread(m: Measures) -> float:
-    bound = max(0.20, 2 * m.r2star_sd_expected)
+    dark = m.r2star_per_s > _DARK_PER_S  # below, 188 right regions spread by 0.16 at most, whatever the bound expects
+    bound = max(_WIDEST_SPREAD, 2 * m.r2star_sd_expected) if dark else _WIDEST_SPREAD
     if m.pooled_density < _AS_DENSE_AS_LIVER:
         return bound
     return max(bound, min(_MOST_OF_SIMULATED * m.r2star_sd_simulated, _MOST_BY_NOISE))

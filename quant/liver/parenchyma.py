@@ -11,7 +11,7 @@ from quant.liver.dictionary import Match
 from quant.liver.images import Stack, WorkingImages, without_floor
 from quant.liver.organ import Organ, deepest_point, likely_depth, robust_sd
 from quant.liver.parameters import FinderParameters
-from quant.liver.plane import label, occupied
+from quant.liver.plane import IntArray, Plane, label, occupied
 from quant.liver.tissue import R2STAR_OFFSET_PER_S, Tissue, fit_at, fit_one, log_r2star_sd
 from quant.liver.torso import Torso, kidney_bed
 from quant.liver.types import RegionNotFoundError
@@ -29,6 +29,7 @@ _SIDE_RIGHT, _SIDE_FRONT_BACK = 0.35, (0.25, 0.70)  # of the torso's width and d
 _TREND_SIGMA_MM = 25.0  # shading and R2* trends across the liver are no structure
 _COARSE_OUTLIER = 2.2  # robust SDs for the vessel-suppressed R2*
 _PART_OF_LARGEST, _PART_OF_DEEPEST = 0.2, 0.6  # smaller and shallower parts of a slice are dropped
+_PATCHY, _BESIDE_MM = 0.4, 6.0  # share of structure in and so close around a part that is no parenchyma
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ def find_parenchyma(
     bad = core & _outliers(tissue, log_r2star, first, typical, spread, images, parameters)
     clusters = ndimage.binary_opening(bad, np.ones((1, 2, 2)))  # single pixels are noise, not structure
     structure = (images.plane.dilate(clusters, parameters.structure_margin_mm) | bad) & core
-    region = _solid_parts(core & ~structure, organ, images, parameters)
+    region = _solid_parts(core & ~structure, structure, organ, images, parameters)
     if not region.any():
         raise RegionNotFoundError("roi_too_small", "No parenchyma is left after vessels and structures are taken out.")
     noise = log_r2star_sd(images, s0, r2star, images.fine_sd, ceiling=2.0)
@@ -169,18 +170,29 @@ def _outliers(
     )
 
 
-def _solid_parts(region: BoolArray, organ: Organ, images: WorkingImages, parameters: FinderParameters) -> BoolArray:
+def _solid_parts(
+    region: BoolArray, structure: BoolArray, organ: Organ, images: WorkingImages, parameters: FinderParameters
+) -> BoolArray:
     """Parts of useful size that belong, per slice, to the organ's component with the deepest point."""
     opened = images.plane.open(region, parameters.region_opening_mm)
     parts, count = label(opened)
+    patchy = patchy_parts(parts, count, structure, images.plane)
     organ_parts, _ = label(organ.filled)
     chosen = np.zeros(region.shape, bool)
     inside = likely_depth(organ.depth_mm, organ.prior)
     for z in np.flatnonzero(opened.any((1, 2))):
         at_home = organ_parts[z] == organ_parts[z][deepest_point(inside[z])]
         keep = _kept_parts(parts[z], organ.depth_mm[z], count, images.plane.pixel_mm2, parameters.min_part_mm2)
-        chosen[z] = keep[parts[z]] & at_home
+        chosen[z] = (keep & ~patchy)[parts[z]] & at_home
     return chosen
+
+
+def patchy_parts(parts: IntArray, count: int, structure: BoolArray, plane: Plane) -> BoolArray:
+    """Which part numbers (count + 1,) lie amid structure, as bowel does whose content looks like liver."""
+    number, away_mm = plane.nearest(parts)
+    beside = np.bincount(number[structure & (away_mm < _BESIDE_MM)], minlength=count + 1)
+    size = np.bincount(parts.ravel(), minlength=count + 1)
+    return np.asarray(beside > _PATCHY * (beside + size))
 
 
 def _kept_parts(parts: BoolArray, depth_mm: FloatArray, count: int, pixel_mm2: float, min_mm2: float) -> BoolArray:

@@ -58,6 +58,17 @@ class Plane:
             out[z] = _distance(~mask[z], self)
         return out
 
+    def nearest(self, parts: IntArray) -> tuple[IntArray, npt.NDArray[np.float32]]:
+        """Number of the nearest of ``parts`` (above 0) in the same slice, and how far it is in mm; without one 0 and
+        infinite."""
+        number, away_mm = np.zeros_like(parts), np.full(parts.shape, np.inf, np.float32)
+        for z in np.flatnonzero(parts.any((1, 2))):
+            away_mm[z], (rows, columns) = ndimage.distance_transform_edt(
+                parts[z] == 0, sampling=(self.row_mm, self.column_mm), return_indices=True
+            )
+            number[z] = parts[z][rows, columns]
+        return number, away_mm
+
     def erode(self, mask: BoolArray, radius_mm: float) -> BoolArray:
         """Erosion by a disc; beyond the image is outside."""
         return np.asarray(ndimage.binary_erosion(mask, self.disc(radius_mm)))

@@ -19,8 +19,9 @@ _ALIKE_CLEARLY_RIGHT, _ALIKE_LEAST_RIGHT = 2.0, 1.5
 _FAIRLY_ALIKE, _BACK_HALF, _ALIKE_BEHIND_CLEARLY_RIGHT = 0.30, 0.50, 3.0
 _BEHIND, _BEHIND_CLEARLY_RIGHT = 0.57, 4.0  # a region as far back as a spleen, and what then tells that it is none
 # One liver across the midline (the organ opposite is part of the one found) belongs to the side that holds clearly more
-# of it; a region towards the middle may be the left lobe of a liver at the left, which reaches over.
-_ONE_ORGAN, _ONE_ORGAN_CLEARLY_RIGHT, _MIDDLE_CLEARLY_RIGHT = 0.5, 1.5, 2.0
+# of it; a region towards the middle may be the left lobe of a liver at the left, which reaches over. Both: correct ones
+# have 4.8 and more, left lobes in mirrored images up to 3.4.
+_ONE_ORGAN, _ONE_ORGAN_CLEARLY_RIGHT, _MIDDLE_CLEARLY_RIGHT, _BOTH_CLEARLY_RIGHT = 0.5, 1.5, 2.0, 4.0
 # Of the torso's depth: organs that begin behind it may be a spleen with nothing opposite. With the side known only a
 # right kidney begins as far behind, and lies behind the second.
 _SPLEEN_ALONE_FRONT, _KIDNEY_ALONE_FRONT, _BEFORE_KIDNEY = 0.39, 0.43, 0.55
@@ -63,10 +64,11 @@ def least_right_over_left(m: Measures) -> float:
         needed.append(max(_needed(_ALIKE_CLEARLY_RIGHT, max(forward, 0.0)), _ALIKE_LEAST_RIGHT))
     if m.mirror_likeness > _FAIRLY_ALIKE and m.front_back > _BACK_HALF:
         needed.append(_ALIKE_BEHIND_CLEARLY_RIGHT)
-    if m.opposite_within > _ONE_ORGAN:
+    one_organ, towards_middle = m.opposite_within > _ONE_ORGAN, m.right_left > MIDDLE
+    if one_organ:
         needed.append(_ONE_ORGAN_CLEARLY_RIGHT)
-    if m.right_left > MIDDLE:
-        needed.append(_MIDDLE_CLEARLY_RIGHT)
+    if towards_middle:
+        needed.append(_BOTH_CLEARLY_RIGHT if one_organ else _MIDDLE_CLEARLY_RIGHT)
     return max(needed)
 
 

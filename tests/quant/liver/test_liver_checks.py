@@ -72,6 +72,7 @@ def test_a_good_region_passes() -> None:
         ({"right_over_left": 2.7, "mirror_likeness": 0.35, "front_back": 0.54, "r2star_per_s": 280}, "roi_wrong_side"),
         ({"right_over_left": 1.3, "opposite_within": 0.9, "opposite_front": 0.25}, "roi_wrong_side"),
         ({"right_over_left": 1.8, "right_left": 0.32}, "roi_wrong_side"),
+        ({"right_over_left": 3.5, "right_left": 0.32, "opposite_within": 1.0}, "roi_wrong_side"),
         ({"region_front": 0.36, "front": 0.35, "opposite_front": 0.36, "darker_in_front": 0}, "roi_wrong_side"),
         ({"region_front": 0.36, "front": 0.22, "opposite_front": 0.37}, "roi_wrong_side"),
         ({"region_behind": 0.2, "opposite_front": 0.35}, "roi_wrong_side"),
@@ -171,7 +172,9 @@ def test_noise_of_dark_livers_does_not_make_the_region_no_sample() -> None:
 
 
 def test_wide_r2star_is_no_fault_where_noise_explains_it() -> None:
-    assert refused_by(replace(GOOD, r2star_sd=0.3, r2star_sd_expected=0.2), CHECKS) == ((), ())
+    dark = replace(GOOD, r2star_sd=0.3, r2star_sd_expected=0.2, r2star_per_s=400)
+    assert refused_by(dark, CHECKS) == ((), ())
+    assert refused_by(replace(dark, r2star_per_s=200), CHECKS)[0][0].code == "roi_heterogeneous"
     assert refused_by(replace(GOOD, r2star_sd=0.5, r2star_sd_simulated=0.48), CHECKS) == ((), ())
 
 

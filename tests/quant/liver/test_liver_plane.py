@@ -33,6 +33,17 @@ def test_distance_from_nothing_is_infinite() -> None:
     assert np.isinf(PLANE.distance_from(np.zeros((1, 3, 3), bool))).all()
 
 
+def test_the_nearest_part_is_one_of_the_same_slice() -> None:
+    parts = np.zeros((2, 3, 7), int)
+    parts[0, 0, 0], parts[0, 2, 6] = 4, 5
+    number, away_mm = PLANE.nearest(parts)
+    assert number[0, 0].tolist() == [4, 4, 4, 4, 4, 5, 5]
+    assert away_mm[0, 0, :4].tolist() == [0, 1, 2, 3]
+    assert away_mm[0, 1, 0] == pytest.approx(2)
+    assert not number[1].any()
+    assert np.isinf(away_mm[1]).all()
+
+
 def test_closing_bridges_gaps_and_spares_what_touches_the_border() -> None:
     mask = _stack("##.##", "##.##", "##.##")
     closed = PLANE.close(mask, 2.0)
