@@ -16,7 +16,8 @@ from typing import TypeVar
 from node.config import SyslogConfig
 from node.errors import ConfigError, PeerError
 from node.jobs.durable import write_durably
-from node.ops.audit import AuditEntry, AuditTrail
+from node.ops.audit import DAMAGED, AuditEntry, AuditTrail
+from node.ops.events import Event, emit
 from node.tls import SYSLOG_KEY, caller_context, tls_fault
 
 _PRIORITY = 10 * 8 + 5  # RFC 5424 6.2.1: security messages, notice
@@ -122,7 +123,7 @@ class Forwarder:
         self._state: Path = trail.path.with_name("forwarded.json")
 
     def step(self) -> bool:
-        """Send one batch; whether more is waiting.
+        """Send one batch; whether more is waiting. A line that cannot be read is told in the log and left out.
 
         Raises:
             PeerError: the server did not take it; the next step sends it again.
@@ -132,6 +133,9 @@ class Forwarder:
         frames: list[bytes] = []
         entries = 0
         for entry in self._trail.after(offset):
+            if entry.event == DAMAGED:
+                place = f"{self._trail.path}: the line that ends at byte {entry.end}"
+                emit(Event.AUDIT_FAILED, error=f"{place} is damaged, so the audit server does not get it")
             frames += [syslog_frame(message, entry.time, self._host) for message in self._messages_of(entry)]
             offset, entries = entry.end, entries + 1
             if entries == _BATCH:
@@ -147,5 +151,11 @@ class Forwarder:
             offset = int(json.loads(self._state.read_text())["offset"])
         except (OSError, ValueError, KeyError, TypeError):
             return 0
-        size = self._trail.path.stat().st_size if self._trail.path.exists() else 0
-        return offset if offset <= size else 0  # the trail was made anew: everything goes again
+        return offset if self._ends_a_line(offset) else 0  # the trail was made anew: everything goes again
+
+    def _ends_a_line(self, offset: int) -> bool:
+        if offset <= 0 or not self._trail.path.exists():
+            return False
+        with self._trail.path.open("rb") as file:
+            file.seek(offset - 1)
+            return file.read(1) == b"\n"

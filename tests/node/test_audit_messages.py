@@ -245,6 +245,31 @@ def test_every_message_arrives_once_in_order_after_a_server_was_away(
     assert len(server.got) == 46
 
 
+def test_a_damaged_line_holds_up_no_other_and_is_told(
+    trail: AuditTrail, server: SyslogServer, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        trail.append(Noted("job_accepted", TIME, {"job_id": str(number)}))
+    first, second, third = trail.path.read_bytes().splitlines(keepends=True)
+    trail.path.write_bytes(first + b"\xff" * (len(second) - 1) + b"\n" + third)
+    assert not forwarder(trail, server.port, site.caller(known=True)).step()
+    eventually(lambda: len(server.got) == 2)
+    (told,) = [record.fields["error"] for record in caplog.records if record.msg == "audit_failed"]
+    assert f"byte {len(first + second)} is damaged" in told
+    assert not forwarder(trail, server.port, site.caller(known=True)).step()
+    assert len(server.got) == 2
+
+
+def test_a_trail_that_was_made_anew_is_sent_from_its_start(trail: AuditTrail, server: SyslogServer, site: Site) -> None:
+    trail.append(Noted("job_accepted", TIME, {"job_id": "a"}))
+    forwarder(trail, server.port, site.caller(known=True)).step()
+    for path in (trail.path, trail.path.with_name("head.json")):
+        path.unlink()
+    trail.append(Noted("job_accepted", TIME, {"job_id": "longer than the line before"}))
+    forwarder(trail, server.port, site.caller(known=True)).step()
+    eventually(lambda: len(server.got) == 2)
+
+
 def test_a_server_that_is_not_the_site_s_or_refuses_us_gets_nothing(
     trail: AuditTrail, server: SyslogServer, site: Site, tmp_path: Path
 ) -> None:
