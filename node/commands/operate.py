@@ -190,13 +190,13 @@ def retention(config_path: Path | None, as_json: bool) -> None:
 
     with open_node(load_config(config_path)) as node:
         looked = node.retention(_ask_nobody)
-        outlooks = [(c.job_id, *looked.outlook(c)) for c in looked.due()]
+        outlooks = looked.outlooks()
         strays = {study: len(uids) for study, uids in looked.strays().items()}
         apart = len(looked.set_apart())
         held = node.retention_held_until()
         done = node.status().retention
     if as_json:
-        due = [{"job_id": job_id, "goes": goes, "detail": detail} for job_id, goes, detail in outlooks]
+        due = [{"job_id": job_id, "goes": goes, "detail": detail} for job_id, (goes, detail) in outlooks.items()]
         click.echo(
             _dump({"due": due, "images_of_no_job": strays, "set_apart": apart, "held_until": held, **asdict(done)})
         )
@@ -204,7 +204,7 @@ def retention(config_path: Path | None, as_json: bool) -> None:
     click.echo(f"removed so far: files of {done.removed} jobs, {done.freed_bytes / 2**20:.0f} MiB")
     if held is not None:
         click.echo(_held(held))
-    for job_id, goes, detail in outlooks:
+    for job_id, (goes, detail) in outlooks.items():
         click.echo(f"{job_id[:12]}  {'goes next' if goes else 'kept'}: {detail}")
     for study, number in strays.items():
         click.echo(f"{study}: {number} images that belong to no job go next")
