@@ -152,7 +152,7 @@ def test_a_peer_that_refuses_our_certificate_is_told_so_in_words(
     pair = stranger.issue("caller.example", file="caller")
     tls = CallerTls(ca=site.ca, certificate=pair.certificate, key=pair.key) if shown else site.caller()
     verification = Context(sop_class_uid="1.2.840.10008.1.1", transfer_syntax_uid=EXPLICIT_LITTLE)
-    with pytest.raises(PeerError, match="our certificate|certificate of ours") as refused:
+    with pytest.raises(PeerError, match=r"our certificate|certificate of ours") as refused:
         Requestor(peer_of(listener, tls), [verification], calling_ae_title="MR1", timeout_s=5)
     assert "_ssl.c" not in str(refused.value)
 
