@@ -3,7 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _LINES = 20
+_AUDIT_SENT_WITHIN = timedelta(minutes=1)
 
 
 def _dump(value: Any) -> str:
@@ -63,7 +64,7 @@ def status(config_path: Path | None, as_json: bool) -> None:
 
     Works whether the node runs or not; it reads the same ledger.
     """
-    from node.app import open_node
+    from node.app import open_node, wall_clock
 
     with open_node(load_config(config_path)) as node:
         found, acquisitions, parked = node.status(), node.acquisitions(), node.jobs(JobState.PARKED)
@@ -88,6 +89,7 @@ def status(config_path: Path | None, as_json: bool) -> None:
     if found.self_test is not None:
         click.echo(f"self-test     {found.self_test.verdict} {_when(found.self_test.at)}: {found.self_test.text}")
     _print_destinations(found)
+    _print_audit(found.audit_unsent_since, wall_clock())
     _print_set_apart(found)
     if found.retention.removed or found.retention.unproved:
         gone = found.retention
@@ -212,6 +214,12 @@ def retention(config_path: Path | None, as_json: bool) -> None:
         click.echo(f"{apart} files of quarantine and unreadable go next")
     if not outlooks and not strays and not apart:
         click.echo("nothing else is due")
+
+
+def _print_audit(unsent_since: datetime | None, now: datetime) -> None:
+    if unsent_since is not None and now - unsent_since > _AUDIT_SENT_WITHIN:
+        since = _when(unsent_since)
+        click.echo(f"audit server  has nothing since {since}; the event `audit_server_away` says why")
 
 
 def _print_set_apart(found: "NodeStatus") -> None:

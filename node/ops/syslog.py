@@ -10,6 +10,7 @@ import json
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -120,7 +121,6 @@ class Forwarder:
         self._messages_of = messages_of
         self._send = send
         self._host = host
-        self._state: Path = trail.path.with_name("forwarded.json")
 
     def step(self) -> bool:
         """Send one batch; whether more is waiting. A line that cannot be read is told in the log and left out.
@@ -129,7 +129,7 @@ class Forwarder:
             PeerError: the server did not take it; the next step sends it again.
             StorageError: where it stands cannot be kept; the batch goes again.
         """
-        offset = self._offset()
+        offset = _sent_up_to(self._trail)
         frames: list[bytes] = []
         entries = 0
         for entry in self._trail.after(offset):
@@ -143,19 +143,30 @@ class Forwarder:
         if frames:
             self._send(frames)
         if entries:
-            write_durably(self._state, json.dumps({"offset": offset}).encode())
+            write_durably(_state_of(self._trail), json.dumps({"offset": offset}).encode())
         return entries == _BATCH
 
-    def _offset(self) -> int:
-        try:
-            offset = int(json.loads(self._state.read_text())["offset"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0
-        return offset if self._ends_a_line(offset) else 0  # the trail was made anew: everything goes again
 
-    def _ends_a_line(self, offset: int) -> bool:
-        if offset <= 0 or not self._trail.path.exists():
-            return False
-        with self._trail.path.open("rb") as file:
-            file.seek(offset - 1)
-            return file.read(1) == b"\n"
+def unsent_since(trail: AuditTrail) -> datetime | None:
+    """Since when the server lacks what the trail holds; ``None``: it has all of it, or the trail cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        unsent = trail.after(_sent_up_to(trail))
+        return next((datetime.fromisoformat(entry.time) for entry in unsent if entry.event != DAMAGED), None)
+    return None
+
+
+def _sent_up_to(trail: AuditTrail) -> int:
+    """The offset, bytes; 0 where the trail was made anew since: everything goes again."""
+    try:
+        offset = int(json.loads(_state_of(trail).read_text())["offset"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+    if offset <= 0 or not trail.path.exists():
+        return 0
+    with trail.path.open("rb") as file:
+        file.seek(offset - 1)
+        return offset if file.read(1) == b"\n" else 0
+
+
+def _state_of(trail: AuditTrail) -> Path:
+    return trail.path.with_name("forwarded.json")

@@ -7,21 +7,25 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from click.testing import CliRunner
 
 from node.app import open_node
-from node.config import CallerTls, Config, StorageConfig, SyslogConfig
+from node.cli import cli
+from node.config import CallerTls, Config, StorageConfig, SyslogConfig, load_config
 from node.errors import PeerError
 from node.intake.sender import sender_of
 from node.ops.audit import AuditTrail, Noted
 from node.ops.audit_messages import Subject, audit_messages
-from node.ops.syslog import Forwarder, send_frames, syslog_frame
+from node.ops.syslog import Forwarder, send_frames, syslog_frame, unsent_since
 from node.roles.auditor import subject_of
 from node.tls import listener_context
+from node.web.metrics import Metrics
 from tests.certificates import Site
 from tests.loopback.callers import eventually
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
@@ -233,6 +237,7 @@ def test_every_message_arrives_once_in_order_after_a_server_was_away(
     with pytest.raises(PeerError):
         forwarder(trail, server.port, site.caller(known=True)).step()
     assert server.got == []
+    assert unsent_since(trail) == datetime.fromisoformat(TIME)
     server.hang_up = False
     there = forwarder(trail, server.port, site.caller(known=True))
     steps = 1
@@ -240,6 +245,7 @@ def test_every_message_arrives_once_in_order_after_a_server_was_away(
         steps += 1
     assert steps == 5
     eventually(lambda: len(server.got) == 46)
+    assert unsent_since(trail) is None
     assert b"Application Stop" in server.got[-1]
     assert not forwarder(trail, server.port, site.caller(known=True)).step()  # after a restart: nothing twice
     assert len(server.got) == 46
@@ -268,6 +274,18 @@ def test_a_trail_that_was_made_anew_is_sent_from_its_start(trail: AuditTrail, se
     trail.append(Noted("job_accepted", TIME, {"job_id": "longer than the line before"}))
     forwarder(trail, server.port, site.caller(known=True)).step()
     eventually(lambda: len(server.got) == 2)
+
+
+def test_status_and_metrics_tell_what_the_server_has_not_got(tmp_path: Path) -> None:
+    root, file = tmp_path / "root", tmp_path / "config.yaml"
+    file.write_text(f"storage: {{root: {root}}}\naudit: {{syslog: {{host: audit.example, tls: {{}}}}}}\n")
+    words = ["status", "--config", str(file)]
+    assert "audit server" not in CliRunner().invoke(cli, words).output
+    AuditTrail(root).append(Noted("node_started", TIME, {}))
+    assert "audit server  has nothing since 2026-01-0" in CliRunner().invoke(cli, words).output
+    with open_node(load_config(file)) as node:
+        (age,) = re.findall(rb"^ironnode_audit_unsent_age_seconds (\S+)", Metrics().exposition(node), re.MULTILINE)
+    assert float(age) > 3600
 
 
 def test_a_server_that_is_not_the_site_s_or_refuses_us_gets_nothing(
