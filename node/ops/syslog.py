@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from node.config import SyslogConfig
+from node.connections import connect
 from node.errors import ConfigError, PeerError
 from node.jobs.durable import write_durably
 from node.ops.audit import DAMAGED, AuditEntry, AuditTrail
@@ -43,10 +44,12 @@ def send_frames(settings: SyslogConfig, frames: Sequence[bytes]) -> None:
     Raises:
         PeerError: it did not take them all.
     """
-    place = f"{settings.host}:{settings.port}"
+    server = f"audit.syslog: {settings.host}:{settings.port}"
     try:
         context = caller_context(settings.tls, SYSLOG_KEY)
-        with socket.create_connection((settings.host, settings.port), timeout=settings.timeout_s) as plain:
+        with connect(
+            settings.host, settings.port, timeout_s=settings.timeout_s, tls=None, tls_key="", peer=server
+        ) as plain:
             session = _Session(plain, context, settings.host)
             session.send(b"".join(frames))
             session.end_in_order()
@@ -54,10 +57,10 @@ def send_frames(settings: SyslogConfig, frames: Sequence[bytes]) -> None:
         raise PeerError(str(error)) from error
     except ssl.SSLEOFError as error:
         text = "it closed the connection without ending TLS (RFC 5425 4.4): nobody knows what it has read"
-        raise PeerError(f"audit.syslog: {place}: {text}") from error
+        raise PeerError(f"{server}: {text}") from error
     except (OSError, ValueError) as error:
         text = tls_fault(error) if isinstance(error, OSError) else str(error)
-        raise PeerError(f"audit.syslog: {place}: {text}") from error
+        raise PeerError(f"{server}: {text}") from error
 
 
 class _Session:
