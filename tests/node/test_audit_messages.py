@@ -17,9 +17,10 @@ from click.testing import CliRunner
 
 from node.app import open_node
 from node.cli import cli
-from node.config import CallerTls, Config, StorageConfig, SyslogConfig, load_config
+from node.config import AuditConfig, CallerTls, Config, StorageConfig, SyslogConfig, load_config
 from node.errors import PeerError
 from node.intake.sender import sender_of
+from node.ops import selfcheck
 from node.ops.audit import AuditTrail, Noted
 from node.ops.audit_messages import Subject, audit_messages
 from node.ops.syslog import Forwarder, send_frames, syslog_frame, unsent_since
@@ -297,4 +298,20 @@ def test_a_server_that_is_not_the_site_s_or_refuses_us_gets_nothing(
         forwarder(trail, server.port, other.caller()).step()
     with pytest.raises(PeerError):
         forwarder(trail, server.port, site.caller()).step()  # the server asks for a certificate of ours
+    assert server.got == []
+
+
+def test_check_tries_the_audit_server_and_sends_it_nothing(
+    server: SyslogServer, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selfcheck, "_CHECKS", [check for check in selfcheck._CHECKS if check[0] == "audit"])
+
+    def verdicts(tls: CallerTls | None) -> list[str]:
+        syslog = tls and SyslogConfig(host="127.0.0.1", port=server.port, tls=tls, timeout_s=5)
+        config = Config(storage=StorageConfig(root=tmp_path), audit=AuditConfig(syslog=syslog))
+        return [finding.verdict for finding in selfcheck.run_checks(config)]
+
+    assert verdicts(None) == []
+    assert verdicts(site.caller(known=True)) == ["ok"]
+    assert verdicts(site.caller()) == verdicts(Site(tmp_path / "other", "other").caller()) == ["FAILED"]
     assert server.got == []
