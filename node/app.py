@@ -37,6 +37,8 @@ from node.jobs.sessions import LogInBook
 from node.jobs.settings import SettingsStore
 from node.jobs.studies import region_of_key
 from node.model import AcquisitionState, Job, JobState
+from node.ops.audit import AuditTrail
+from node.ops.syslog import unsent_since
 from node.policy import load_policy
 from node.process.settings import settings_of
 from node.runtime import config_in_force, gateway_run
@@ -177,6 +179,7 @@ class Node:
             self_test=SelfTests(root).latest(),
             config_refused=run.config_refused(),
             retention_held_until=self.retention_held_until(),
+            audit_unsent_since=unsent_since(AuditTrail(root)) if self.config.audit.syslog else None,
         )
 
     def retention_held_until(self) -> datetime | None:

@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from node.app import free_mib, wall_clock
 from node.config import Config
-from node.errors import DiskFullError, InputError, IronnodeError, StorageError
+from node.errors import DiskFullError, InputError, IronnodeError
 from node.intake.durable_io import storage_error
 from node.jobs.database import LEDGER_FILE, RESTORE_FOLDER, copy_sqlite, sqlite_version
 from node.jobs.durable import flush_folder
@@ -85,7 +85,7 @@ def back_up(config: Config, archive: Path) -> BackedUp:
     """Write the storage root of ``config`` into ``archive``, a new file that only its owner may read.
 
     Raises:
-        InputError: the file exists, or lies in the storage root.
+        InputError: the file exists, lies in the storage root or in no folder.
         StorageError: the disk or the database refused; nothing is left behind.
     """
     root = config.storage.root
@@ -96,7 +96,7 @@ def back_up(config: Config, archive: Path) -> BackedUp:
     if not root.is_dir():
         raise InputError(f"{root} (storage.root) is no folder: there is nothing to back up")
     if not archive.parent.is_dir():
-        raise StorageError(f"{archive} cannot be written: {archive.parent} is no folder")
+        raise InputError(f"{archive} cannot be written: {archive.parent} is no folder")
     part = archive.with_name(f".{archive.name}.part")
     try:
         done = _write(config, part)
@@ -199,13 +199,16 @@ def restore(config: Config, archive: Path) -> Restored:
     old for that is left out, made anew from the files, and every result is delivered again.
 
     Raises:
-        InputError: the file is no whole backup, or a newer ironnode made it.
+        InputError: the storage root is not empty; the file is no whole backup, or a newer ironnode made it.
         ConfigError: a node runs on this storage root.
-        StorageError: the storage root is not empty, or the disk refused.
+        StorageError: the disk refused.
     """
     root = config.storage.root
     if root.exists() and (there := {path.name for path in root.iterdir()} - {"run", RESTORE_FOLDER}):
-        raise StorageError(f"{root} (storage.root) holds {min(there)}; a backup is only put into an empty one")
+        raise InputError(
+            f"{root} (storage.root) holds {min(there)}; a backup is only put into an empty one. Stop the node and move "
+            "the folder away, or name another storage.root"
+        )
     with exclusive(root / "run"):
         unfinished = root / RESTORE_FOLDER
         try:
@@ -235,6 +238,8 @@ def restore(config: Config, archive: Path) -> Restored:
 
 
 def _unpack(archive: Path, folder: Path, free: int) -> dict[str, Any]:
+    if not archive.is_file():
+        raise InputError(f"{archive}: there is no such file")
     size = archive.stat().st_size
     if size > free * _MIB:
         raise DiskFullError(f"{archive} needs {size // _MIB} MiB, {free} MiB are free")

@@ -49,6 +49,12 @@ class LedgerVersionError(ConfigError):
     hint = "docs/upgrade.md tells how to go up and how to go back."
 
 
+class RestoreCutOffError(ConfigError):
+    """The storage root holds a restore that was cut off, or still runs."""
+
+    hint = "Empty the folder and run `ironnode restore FILE` again, unless it still runs."
+
+
 class InputError(IronnodeError):
     """A file or data set cannot be read or used; the text names the file and the tag."""
 

@@ -33,7 +33,8 @@ class DestinationStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeStatus:
-    """The node at a glance; ``roles`` says of each process that was started whether it is alive."""
+    """The node at a glance; ``roles`` says of each process that was started whether it is alive; ``audit_unsent_since``
+    since when the server of ``audit.syslog`` lacks messages."""
 
     roles: dict[str, bool]
     inbox: int
@@ -47,6 +48,7 @@ class NodeStatus:
     self_test: SelfTest | None
     config_refused: ConfigRefusal | None
     retention_held_until: datetime | None
+    audit_unsent_since: datetime | None
 
 
 def destination_statuses(config: Config, ledger: Ledger) -> Iterator[DestinationStatus]:

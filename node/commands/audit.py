@@ -1,5 +1,6 @@
 """Commands for the audit trail."""
 
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,9 @@ def verify(context: click.Context, config_path: Path | None, head: str | None) -
     """
     from node.ops.audit import AuditTrail
 
+    head = None if head is None else head.strip().lower()
+    if head is not None and not re.fullmatch("[0-9a-f]{64}", head):
+        raise click.BadParameter("a hash has 64 hexadecimal digits; give the whole one", param_hint="--head")
     root = load_config(config_path).storage.root
     trail = AuditTrail(root)
     found = trail.verify()

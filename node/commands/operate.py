@@ -3,7 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _LINES = 20
+_AUDIT_SENT_WITHIN = timedelta(minutes=1)
 
 
 def _dump(value: Any) -> str:
@@ -63,7 +64,7 @@ def status(config_path: Path | None, as_json: bool) -> None:
 
     Works whether the node runs or not; it reads the same ledger.
     """
-    from node.app import open_node
+    from node.app import open_node, wall_clock
 
     with open_node(load_config(config_path)) as node:
         found, acquisitions, parked = node.status(), node.acquisitions(), node.jobs(JobState.PARKED)
@@ -88,6 +89,7 @@ def status(config_path: Path | None, as_json: bool) -> None:
     if found.self_test is not None:
         click.echo(f"self-test     {found.self_test.verdict} {_when(found.self_test.at)}: {found.self_test.text}")
     _print_destinations(found)
+    _print_audit(found.audit_unsent_since, wall_clock())
     _print_set_apart(found)
     if found.retention.removed or found.retention.unproved:
         gone = found.retention
@@ -190,13 +192,13 @@ def retention(config_path: Path | None, as_json: bool) -> None:
 
     with open_node(load_config(config_path)) as node:
         looked = node.retention(_ask_nobody)
-        outlooks = [(c.job_id, *looked.outlook(c)) for c in looked.due()]
+        outlooks = looked.outlooks()
         strays = {study: len(uids) for study, uids in looked.strays().items()}
         apart = len(looked.set_apart())
         held = node.retention_held_until()
         done = node.status().retention
     if as_json:
-        due = [{"job_id": job_id, "goes": goes, "detail": detail} for job_id, goes, detail in outlooks]
+        due = [{"job_id": job_id, "goes": goes, "detail": detail} for job_id, (goes, detail) in outlooks.items()]
         click.echo(
             _dump({"due": due, "images_of_no_job": strays, "set_apart": apart, "held_until": held, **asdict(done)})
         )
@@ -204,7 +206,7 @@ def retention(config_path: Path | None, as_json: bool) -> None:
     click.echo(f"removed so far: files of {done.removed} jobs, {done.freed_bytes / 2**20:.0f} MiB")
     if held is not None:
         click.echo(_held(held))
-    for job_id, goes, detail in outlooks:
+    for job_id, (goes, detail) in outlooks.items():
         click.echo(f"{job_id[:12]}  {'goes next' if goes else 'kept'}: {detail}")
     for study, number in strays.items():
         click.echo(f"{study}: {number} images that belong to no job go next")
@@ -212,6 +214,12 @@ def retention(config_path: Path | None, as_json: bool) -> None:
         click.echo(f"{apart} files of quarantine and unreadable go next")
     if not outlooks and not strays and not apart:
         click.echo("nothing else is due")
+
+
+def _print_audit(unsent_since: datetime | None, now: datetime) -> None:
+    if unsent_since is not None and now - unsent_since > _AUDIT_SENT_WITHIN:
+        since = _when(unsent_since)
+        click.echo(f"audit server  has nothing since {since}; the event `audit_server_away` says why")
 
 
 def _print_set_apart(found: "NodeStatus") -> None:

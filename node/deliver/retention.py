@@ -73,12 +73,11 @@ class Retention:
             refused_before=self._before(self.config.keep_refused_days),
         )
 
-    def outlook(self, candidate: Candidate) -> tuple[bool, str]:
-        """Whether a due job's files can go as far as is known without asking anybody, and what is known."""
-        try:
-            return True, self._prove(candidate, ask=False)
-        except _UnprovedError as missing:
-            return False, str(missing)
+    def outlooks(self) -> dict[str, tuple[bool, str]]:
+        """Whether the files of each job whose time is over go next, and why, as far as is known without asking anybody;
+        of those that are not due for another look what the last one found."""
+        kept = {removal.job_id: (False, removal.detail) for removal in self.removals.unproved()}
+        return {**kept, **{candidate.job_id: self._outlook(candidate) for candidate in self.due()}}
 
     def strays(self) -> dict[str, list[str]]:
         """Images that belong to no job and whose time is over, by study; not of a study that is just sent again."""
@@ -92,6 +91,12 @@ class Retention:
         """Files in quarantine and unreadable whose time is over."""
         before = self._before(self.config.keep_quarantine_days)
         return [] if before is None else [file for file in set_apart(self.spool) if file.came_at <= before]
+
+    def _outlook(self, candidate: Candidate) -> tuple[bool, str]:
+        try:
+            return True, self._prove(candidate, ask=False)
+        except _UnprovedError as missing:
+            return False, str(missing)
 
     def _before(self, days: float | None) -> datetime | None:
         return None if days is None else self.clock() - timedelta(days=days)

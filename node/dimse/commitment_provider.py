@@ -7,6 +7,7 @@ where ``receive.allow`` gives its port. What a caller leaves unanswered is limit
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
@@ -28,6 +29,7 @@ _REQUEST_COMMITMENT = 1
 _ALL_COMMITTED, _FAILURES_EXIST = 1, 2  # event types (PS3.4 J.3.3.1)
 _NO_SUCH_OBJECT = 0x0112
 _REPORT_TIMEOUT_S = 30.0
+_AGAIN_AFTER_S = (5.0, 30.0)  # a caller that has just left may still be closing, or starting its listener
 _MOST_OPEN = 4  # reports of an association that were not taken; each may be as long as a request, 4 MiB
 _MOST_ON_THE_WAY = 32  # reports that go out on associations of their own at a time, of all callers
 
@@ -90,11 +92,23 @@ class CommitmentProvider:
             if not ports:
                 raise PeerError(f"{caller} ended the association, and receive.allow gives no report_port for it")
             peer = Peer(ae_title=caller, host=address, port=ports[0])
-            _send(peer, decode_from(context, encoded), event_type, self._config.ae_title)
+            _send_in_the_end(peer, decode_from(context, encoded), event_type, self._config.ae_title)
         except PeerError as error:
             emit(Event.REPORT_FAILED, logging.WARNING, calling_ae_title=caller, detail=str(error))
         finally:
             self._ways.release()
+
+
+def _send_in_the_end(peer: Peer, data: Dataset, event_type: int, calling_ae_title: str) -> None:
+    """Send a report; a caller that cannot be told is tried again, so often as ``_AGAIN_AFTER_S`` has waits."""
+    for wait_s in _AGAIN_AFTER_S:
+        try:
+            _send(peer, data, event_type, calling_ae_title)
+        except PeerError:
+            time.sleep(wait_s)
+        else:
+            return
+    _send(peer, data, event_type, calling_ae_title)
 
 
 def _send(peer: Peer, data: Dataset, event_type: int, calling_ae_title: str) -> None:

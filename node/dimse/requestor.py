@@ -322,9 +322,12 @@ class Requestor:
     def _lost(self, error: OSError) -> str:
         if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
             return f"TLS: {tls_fault(error)},"
-        asked = self.peer.tls is not None and self.peer.tls.certificate is None
-        hint = "; it may ask for a certificate of ours:" if asked else ""
-        return f"connection lost ({error.strerror or error}){hint}"
+        eof = isinstance(error, ssl.SSLEOFError)
+        words = "it closed the connection" if eof else f"connection lost ({error.strerror or error})"
+        if self.peer.tls is None or self.accepted:
+            return words
+        asked = self.peer.tls.certificate is None  # TLS 1.3 refuses a certificate after the handshake
+        return f"{words} (it may {'ask for a certificate of ours' if asked else 'not accept our certificate'})"
 
     @contextlib.contextmanager
     def _errors_named(self, when: str) -> Iterator[None]:

@@ -39,6 +39,9 @@ _TOO_MANY_OF_HOST = Rejection(
 
 _WAITING_CONNECTIONS = 128  # in the system's queue, and beyond the association limit before they have said anything
 _WAITING_PER_HOST = 32  # of these
+_SILENT_S = 1.0  # one that has said nothing for so long makes room for another
+_ENDED = "it said nothing, and was ended to make room for another connection"
+_NO_ROOM = "too many connections at once that have said nothing"
 _ACCEPT_POLL_S = 0.1
 
 
@@ -148,7 +151,7 @@ class _AdmissionDesk:
         self._config = config
         self._change = threading.Condition()
         self._coming: Counter[str] = Counter()  # admitted by address, their threads not yet there
-        self._connected: set[StoringAssociation] = set()
+        self._connected: dict[StoringAssociation, float] = {}  # since when, monotonic seconds
         self._open: set[StoringAssociation] = set()
         self._accepted = 0
         self._rejected = 0
@@ -161,20 +164,52 @@ class _AdmissionDesk:
             )
 
     def admit(self, address: str) -> bool:
-        """Whether one more connection from this address may speak at all; ``connect`` or ``dismiss`` must follow."""
+        """Whether one more connection from this address may speak at all; ``connect`` or ``dismiss`` must follow.
+
+        Where there are too many, it replaces one that has been silent for a while.
+        """
         with self._change:
-            of_host = sum(association.address == address for association in self._connected) + self._coming[address]
-            admitted = (
-                len(self._connected) + self._coming.total() < self._config.max_associations + _WAITING_CONNECTIONS
-                and of_host < self._config.max_associations_per_host + _WAITING_PER_HOST
-            )
+            silent = None if self._has_room(address) else self._longest_silent(address)
+            if silent is not None:
+                del self._connected[silent]
+            admitted = self._has_room(address)
             self._coming[address] += admitted
-            return admitted
+        if silent is not None:
+            silent.connection.cut()
+            self._tell_silence(silent.address, _ENDED)
+        if not admitted:
+            self._tell_silence(address, _NO_ROOM)
+        return admitted
+
+    def _has_room(self, address: str) -> bool:
+        everywhere = len(self._connected) + self._coming.total()
+        return everywhere < self._config.max_associations + _WAITING_CONNECTIONS and not self._is_crowded(address)
+
+    def _is_crowded(self, address: str) -> bool:
+        of_host = sum(association.address == address for association in self._connected) + self._coming[address]
+        return of_host >= self._config.max_associations_per_host + _WAITING_PER_HOST
+
+    def _longest_silent(self, address: str) -> StoringAssociation | None:
+        """Of this address, where it has too many, else of the one with most."""
+        before_s = time.monotonic() - _SILENT_S
+        own = self._is_crowded(address)
+        silent = [
+            association
+            for association, since_s in self._connected.items()
+            if association not in self._open and since_s <= before_s and (association.address == address or not own)
+        ]
+        number = Counter(association.address for association in silent)
+        return max(silent, key=lambda each: (number[each.address], -self._connected[each]), default=None)
+
+    def _tell_silence(self, address: str, text: str) -> None:
+        self.repeats.tell(
+            Event.ASSOCIATION_REJECTED, calling_ae_title="", called_ae_title="", address=address, text=text
+        )
 
     def connect(self, association: StoringAssociation) -> None:
         with self._change:
             self._coming[association.address] -= 1
-            self._connected.add(association)
+            self._connected[association] = time.monotonic()
 
     def dismiss(self, address: str) -> None:
         """An admitted connection that came to nothing."""
@@ -227,7 +262,7 @@ class _AdmissionDesk:
 
     def leave(self, association: StoringAssociation, caller: Caller | None) -> None:
         with self._change:
-            self._connected.discard(association)
+            self._connected.pop(association, None)
             was_open = association in self._open
             self._open.discard(association)
             self._change.notify_all()
@@ -248,7 +283,7 @@ class _AdmissionDesk:
         with self._change:
             while self._connected:
                 late = time.monotonic() >= deadline
-                for association in self._connected - aborted:
+                for association in self._connected.keys() - aborted:
                     if late or not association.store.busy:
                         association.end()
                         aborted.add(association)

@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.exc import NoSuchModuleError as UnknownDialectError
 
-from node.errors import ConfigError, LedgerVersionError, StorageError
+from node.errors import ConfigError, LedgerVersionError, RestoreCutOffError, StorageError
 from node.intake.durable_io import storage_error
 from node.jobs import schema
 
@@ -61,7 +61,7 @@ class Database:
             StorageError: the database cannot be opened.
         """
         if (root / RESTORE_FOLDER).exists():
-            raise ConfigError(f"{root} (storage.root): a restore was cut off or still runs; empty it and restore again")
+            raise RestoreCutOffError(f"{root} (storage.root): a restore was cut off, or still runs")
         self._engine = make_engine(root, url)
         self._fence = fence
         self._name = str(root / LEDGER_FILE) if url is None else make_url(url).render_as_string(hide_password=True)

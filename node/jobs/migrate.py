@@ -18,6 +18,8 @@ from node.jobs import schema
 from node.jobs.database import LEDGER_FILE, copy_sqlite, make_engine, version_refusal
 from node.jobs.durable import flush_folder
 
+_COPIES = "ledger-before-"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Migrated:
@@ -69,9 +71,11 @@ def _version(connection: Connection, name: str) -> int:
 
 
 def _copy(root: Path, now: datetime) -> Path:
-    target = root / f"ledger-before-{now:%Y%m%dT%H%M%S%f}.sqlite"
+    target = root / f"{_COPIES}{now:%Y%m%dT%H%M%S%f}.sqlite"
     part = target.with_name(f"{target.name}.part")
     try:
+        for left in root.glob(f"{_COPIES}*.part*"):  # as large as the ledger each, of attempts that were killed
+            left.unlink()
         copy_sqlite(root, part)
         with part.open("r+b") as file:
             os.fsync(file.fileno())

@@ -144,6 +144,10 @@ class RemovalBook:
         """Jobs whose files are to be deleted (still, after a crash)."""
         return self._removals(schema.removal.c.state == RemovalState.MARKED.value)
 
+    def unproved(self) -> list[Removal]:
+        """Jobs whose time is over, and whose files were kept at the last look."""
+        return self._removals(schema.removal.c.state == RemovalState.UNPROVED.value)
+
     def unneeded_instances(self, job_id: str) -> list[str]:
         """Images of a job that no other job has whose files stay."""
         mine, other, removal = schema.job_instance.c, schema.job_instance.alias("other"), schema.removal.c

@@ -41,6 +41,8 @@ AUDITED = frozenset(
         *(Event.WEB_LOGIN, Event.WEB_LOGIN_FAILED, Event.WEB_LOGOUT, Event.WEB_ACTION),
     }
 )
+DAMAGED = "audit_damaged"
+"""Stands for a line that cannot be read, where the trail is read on behind it."""
 _START = "0" * 64  # stands where the first line's predecessor would
 _TAIL_BYTES = 1 << 16
 _MOST_WAITING = 10_000
@@ -111,7 +113,7 @@ class AuditTrail:
 
     def _noted_head(self) -> tuple[int, str] | None:
         try:
-            noted = json.loads(self._head.read_text())
+            noted = _parsed(self._head.read_bytes())
             return int(noted["n"]), str(noted["hash"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -126,10 +128,10 @@ class AuditTrail:
             os.close(descriptor)
 
     def after(self, offset: int) -> Iterator[AuditEntry]:
-        """The whole lines behind an offset in bytes.
+        """The whole lines behind an offset in bytes; one that cannot be read any more comes as ``DAMAGED``.
 
         Raises:
-            OSError, ValueError, KeyError: the trail cannot be read.
+            OSError: the trail cannot be read.
         """
         if not self.path.exists():
             return
@@ -139,10 +141,7 @@ class AuditTrail:
                 if not line.endswith(b"\n"):
                     return
                 offset += len(line)
-                found = json.loads(line)
-                yield AuditEntry(
-                    number=found["n"], time=found["time"], event=found["event"], fields=found["fields"], end=offset
-                )
+                yield _entry(line, offset)
 
     def verify(self) -> Verified:
         """Check every line against the one before it, and the last one against the head.
@@ -167,6 +166,8 @@ class AuditTrail:
         hashes = {0: _START}
         with self.path.open("rb") if self.path.exists() else contextlib.nullcontext(()) as lines:
             for line in lines:
+                if not line.endswith(b"\n"):
+                    break  # a crash inside it: it was never reported as written, and the next line takes its place
                 fault, digest = _fault(line, number + 1, previous)
                 if fault:
                     return Verified(entries=number, head=previous, broken=f"line {number + 1}: {fault}")
@@ -269,6 +270,32 @@ def audit_events(root: Path) -> None:
     logging.getLogger("ironnode").addHandler(AuditHandler(AuditTrail(root)))
 
 
+def _parsed(line: bytes) -> dict[str, Any]:
+    """The object of a line.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    try:
+        found = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(found, dict):
+        raise ValueError("no object")
+    return found
+
+
+def _entry(line: bytes, end: int) -> AuditEntry:
+    try:
+        found = _parsed(line)
+        return AuditEntry(
+            number=int(found["n"]), time=str(found["time"]), event=str(found["event"]), fields=dict(found["fields"]),
+            end=end,
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError):
+        return AuditEntry(number=0, time="", event=DAMAGED, fields={}, end=end)
+
+
 def _last_of(file: IO[bytes]) -> tuple[int, str, int]:
     """Number and hash of the last whole line, and how many bytes of a torn one follow it."""
     size = file.seek(0, os.SEEK_END)
@@ -278,7 +305,7 @@ def _last_of(file: IO[bytes]) -> tuple[int, str, int]:
     if not lines:
         return 0, _START, torn
     try:
-        found = json.loads(lines[-1])
+        found = _parsed(lines[-1])
         return int(found["n"]), str(found["hash"]), torn
     except (ValueError, KeyError, TypeError) as error:
         # The chain goes on, visibly broken: an edit must not stop what comes after from being written down.
@@ -295,11 +322,11 @@ def _line(event: Noted, number: int, previous: str) -> tuple[bytes, int, str]:
 
 def _fault(line: bytes, number: int, previous: str) -> tuple[str | None, str]:
     try:
-        found = json.loads(line)
+        found = _parsed(line)
         digest = str(found.pop("hash"))
         if found["n"] != number or found["previous"] != previous:
             return "it does not follow the one before: lines were taken out, put in or exchanged", ""
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError):
         return "it is no line of the trail", ""
     as_written = _written({**found, "hash": digest}) == line  # not so with blanks, or with a key that stands twice
     return (None, digest) if as_written and _digest(found) == digest else ("its content was changed", "")

@@ -20,6 +20,7 @@ from node.jobs.broker import reach
 from node.jobs.durable import write_durably
 from node.ops.disk_watch import DiskLevel, disk_level, disk_words
 from node.ops.file_system import broken_promises
+from node.ops.syslog import send_frames
 from node.process.settings import settings_of
 from node.runtime import gateway_run
 from node.tls import context_of, expires_at, tls_sections
@@ -260,6 +261,22 @@ def _priors(config: Config) -> Iterator[Finding]:
     yield Finding(part="priors", verdict="ok", text=f"{peer} offers C-FIND and {' and '.join(found)}")
 
 
+def _audit(config: Config) -> Iterator[Finding]:
+    """Whether the audit server comes together with us over TLS, and ends it in order; it gets no message."""
+    syslog = config.audit.syslog
+    if syslog is None:
+        return
+    try:
+        send_frames(syslog, ())
+    except IronnodeError as error:
+        fix = (
+            "Set host, port and tls under audit.syslog, and what the server must know of us. The trail waits meanwhile."
+        )
+        yield Finding(part="audit", verdict="FAILED", text=str(error), fix=fix)
+    else:
+        yield Finding(part="audit", verdict="ok", text=f"{syslog.host}:{syslog.port} takes audit messages")
+
+
 _CHECKS: tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...] = (
     ("disk", _storage),
     ("clock", _clock),
@@ -270,4 +287,5 @@ _CHECKS: tuple[tuple[str, Callable[[Config], Iterator[Finding]]], ...] = (
     ("destination", _destinations),
     ("messages", _messages),
     ("priors", _priors),
+    ("audit", _audit),
 )

@@ -10,13 +10,16 @@ import json
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from node.config import SyslogConfig
+from node.connections import connect
 from node.errors import ConfigError, PeerError
 from node.jobs.durable import write_durably
-from node.ops.audit import AuditEntry, AuditTrail
+from node.ops.audit import DAMAGED, AuditEntry, AuditTrail
+from node.ops.events import Event, emit
 from node.tls import SYSLOG_KEY, caller_context, tls_fault
 
 _PRIORITY = 10 * 8 + 5  # RFC 5424 6.2.1: security messages, notice
@@ -41,10 +44,12 @@ def send_frames(settings: SyslogConfig, frames: Sequence[bytes]) -> None:
     Raises:
         PeerError: it did not take them all.
     """
-    place = f"{settings.host}:{settings.port}"
+    server = f"audit.syslog: {settings.host}:{settings.port}"
     try:
         context = caller_context(settings.tls, SYSLOG_KEY)
-        with socket.create_connection((settings.host, settings.port), timeout=settings.timeout_s) as plain:
+        with connect(
+            settings.host, settings.port, timeout_s=settings.timeout_s, tls=None, tls_key="", peer=server
+        ) as plain:
             session = _Session(plain, context, settings.host)
             session.send(b"".join(frames))
             session.end_in_order()
@@ -52,10 +57,10 @@ def send_frames(settings: SyslogConfig, frames: Sequence[bytes]) -> None:
         raise PeerError(str(error)) from error
     except ssl.SSLEOFError as error:
         text = "it closed the connection without ending TLS (RFC 5425 4.4): nobody knows what it has read"
-        raise PeerError(f"audit.syslog: {place}: {text}") from error
+        raise PeerError(f"{server}: {text}") from error
     except (OSError, ValueError) as error:
         text = tls_fault(error) if isinstance(error, OSError) else str(error)
-        raise PeerError(f"audit.syslog: {place}: {text}") from error
+        raise PeerError(f"{server}: {text}") from error
 
 
 class _Session:
@@ -119,19 +124,21 @@ class Forwarder:
         self._messages_of = messages_of
         self._send = send
         self._host = host
-        self._state: Path = trail.path.with_name("forwarded.json")
 
     def step(self) -> bool:
-        """Send one batch; whether more is waiting.
+        """Send one batch; whether more is waiting. A line that cannot be read is told in the log and left out.
 
         Raises:
             PeerError: the server did not take it; the next step sends it again.
             StorageError: where it stands cannot be kept; the batch goes again.
         """
-        offset = self._offset()
+        offset = _sent_up_to(self._trail)
         frames: list[bytes] = []
         entries = 0
         for entry in self._trail.after(offset):
+            if entry.event == DAMAGED:
+                place = f"{self._trail.path}: the line that ends at byte {entry.end}"
+                emit(Event.AUDIT_FAILED, error=f"{place} is damaged, so the audit server does not get it")
             frames += [syslog_frame(message, entry.time, self._host) for message in self._messages_of(entry)]
             offset, entries = entry.end, entries + 1
             if entries == _BATCH:
@@ -139,13 +146,30 @@ class Forwarder:
         if frames:
             self._send(frames)
         if entries:
-            write_durably(self._state, json.dumps({"offset": offset}).encode())
+            write_durably(_state_of(self._trail), json.dumps({"offset": offset}).encode())
         return entries == _BATCH
 
-    def _offset(self) -> int:
-        try:
-            offset = int(json.loads(self._state.read_text())["offset"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0
-        size = self._trail.path.stat().st_size if self._trail.path.exists() else 0
-        return offset if offset <= size else 0  # the trail was made anew: everything goes again
+
+def unsent_since(trail: AuditTrail) -> datetime | None:
+    """Since when the server lacks what the trail holds; ``None``: it has all of it, or the trail cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        unsent = trail.after(_sent_up_to(trail))
+        return next((datetime.fromisoformat(entry.time) for entry in unsent if entry.event != DAMAGED), None)
+    return None
+
+
+def _sent_up_to(trail: AuditTrail) -> int:
+    """The offset, bytes; 0 where the trail was made anew since: everything goes again."""
+    try:
+        offset = int(json.loads(_state_of(trail).read_text())["offset"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+    if offset <= 0 or not trail.path.exists():
+        return 0
+    with trail.path.open("rb") as file:
+        file.seek(offset - 1)
+        return offset if file.read(1) == b"\n" else 0
+
+
+def _state_of(trail: AuditTrail) -> Path:
+    return trail.path.with_name("forwarded.json")

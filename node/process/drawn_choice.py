@@ -67,7 +67,7 @@ class Candidate:
 
 
 def choose(candidates: Sequence[Candidate], what: str) -> Candidate:
-    """The liver among ``candidates``, which an error calls ``what``.
+    """The liver among ``candidates``, which an error calls ``what``. It quotes no label: those may name the patient.
 
     Raises:
         DeclinedError: none or several could be it.
@@ -77,15 +77,14 @@ def choose(candidates: Sequence[Candidate], what: str) -> Candidate:
         return livers[0]
     if not candidates:
         raise DeclinedError("region_empty", f"The drawn region is empty: it holds no {what}.")
-    names = ", ".join(candidate.label or candidate.meaning or str(candidate.number) for candidate in candidates[:6])
     if len(livers) > 1 or len(candidates) > 1:
         found = f"{len(livers)} are the liver" if livers else "none is coded or named as the liver"
-        text = f"The drawn region cannot be told: of {len(candidates)} {what}s ({names}) {found}."
+        text = f"The drawn region cannot be told: of {len(candidates)} {what}s {found}."
         raise DeclinedError("region_ambiguous", text)
-    if candidates[0].is_target or not candidates[0].is_general:
-        shown = candidates[0].meaning or names
-        if candidates[0].is_target:
-            shown = " ".join(filter(None, (names, candidates[0].interpreted_type)))
-        text = f"The drawn region is not the liver: its one {what} shows {shown}."
+    if candidates[0].is_target:
+        text = f"The drawn region is not the liver: its one {what} was drawn to plan a treatment."
+        raise DeclinedError("region_not_liver", text)
+    if not candidates[0].is_general:
+        text = f"The drawn region is not the liver: its one {what} is coded as something else."
         raise DeclinedError("region_not_liver", text)
     return candidates[0]

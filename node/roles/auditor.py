@@ -31,20 +31,20 @@ def play(stage: Stage) -> None:
         trail = AuditTrail(stage.config.storage.root)
         forwarder = Forwarder(trail, messages_of, partial(send_frames, settings), socket.gethostname())
         stage.ready()
-        away = False
+        away = ""
         while not stage.stop.is_set():
             away = _step(stage, forwarder, away)
 
 
-def _step(stage: Stage, forwarder: Forwarder, away: bool) -> bool:
-    """One batch; whether the server is away now."""
+def _step(stage: Stage, forwarder: Forwarder, away: str) -> str:
+    """One batch; why the server is away now, empty when it is not. Each reason is told once."""
     try:
         more = forwarder.step()
     except PeerError as error:
-        if not away:
+        if str(error) != away:
             emit(Event.AUDIT_SERVER_AWAY, error=str(error))
         stage.stop.wait(_AFTER_TROUBLE_S)
-        return True
+        return str(error)
     except (IronnodeError, OSError, ValueError, KeyError) as error:
         emit(Event.STORAGE_TROUBLE, logging.ERROR, role=stage.role, error=str(error))
         stage.stop.wait(_AFTER_TROUBLE_S)
@@ -53,7 +53,7 @@ def _step(stage: Stage, forwarder: Forwarder, away: bool) -> bool:
         emit(Event.AUDIT_SERVER_BACK)
     if not more:
         stage.stop.wait(_LOOK_EVERY_S)
-    return False
+    return ""
 
 
 def subject_of(node: Node, job_id: str) -> Subject | None:

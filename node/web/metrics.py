@@ -57,6 +57,7 @@ class _NodeCollector(Collector):
         totals, unsettled = self._totals.jobs(self._node.figures)
         yield from _self_test(status, self._node.config.selftest.every_h)
         yield from _set_apart(status)
+        yield self._audit(status)
         yield from self._peers()
         yield from self._stages(status, unsettled, wall_clock())
         yield _latencies(totals)
@@ -66,6 +67,13 @@ class _NodeCollector(Collector):
         for name, number in sorted(self._node.figures.events().items()):
             events.add_metric([name], number)
         yield events
+
+    def _audit(self, status: NodeStatus) -> Metric:
+        age = GaugeMetricFamily("ironnode_audit_unsent_age_seconds", "Age of what the audit server has not got yet")
+        if self._node.config.audit.syslog is not None:
+            since = status.audit_unsent_since
+            age.add_metric([], 0.0 if since is None else max(0.0, (wall_clock() - since).total_seconds()))
+        return age
 
     def _peers(self) -> Iterator[Metric]:
         config = self._node.config

@@ -63,6 +63,12 @@ def size(number: int) -> str:
 _ENVIRONMENT.filters.update(age=age, when=when, words=words, size=size, state=state_words)
 
 
+def _said(request: Request) -> str:
+    """What an action said, which its redirect hands on; a link from elsewhere has us say nothing."""
+    ours = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"  # old browsers do not tell
+    return request.query_params.get("done", "")[:300] if ours else ""
+
+
 def page(request: Request, template: str, status_code: int = 200, **values: Any) -> HTMLResponse:
     """A page of ours."""
     session = session_of(request)
@@ -74,7 +80,7 @@ def page(request: Request, template: str, status_code: int = 200, **values: Any)
         may_operate=session is not None and session.may_operate,
         zone=request.app.state.node.config.report.zone,
         now=wall_clock(),
-        message=request.query_params.get("done", "")[:300],
+        message=_said(request),
         **values,
     )
     return HTMLResponse(text, status_code)

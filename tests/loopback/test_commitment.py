@@ -270,10 +270,15 @@ def test_a_sender_is_told_on_its_association_what_is_kept(reporting, associate) 
     check_report(event_type, report)
 
 
-def test_a_sender_that_left_is_told_on_a_new_association(tmp_path, associate) -> None:
-    reports, heard = [], threading.Event()
+@pytest.mark.parametrize("refused", [0, 2])
+def test_a_sender_that_left_is_told_on_a_new_association(tmp_path, associate, refused, monkeypatch) -> None:
+    """Also when it refuses twice."""
+    monkeypatch.setattr("node.dimse.commitment_provider._AGAIN_AFTER_S", (0.05, 0.05))
+    reports, heard, refusals = [], threading.Event(), iter([0x0110] * refused)
 
     def take(event: evt.Event) -> tuple[int, None]:
+        if (refusal := next(refusals, None)) is not None:
+            return refusal, None
         reports.append((event.event_type, event.event_information))
         heard.set()
         return 0x0000, None
@@ -316,8 +321,11 @@ def unanswering(listener: Listener) -> Iterator[Callable[[], int]]:
     association.abort()
 
 
-def test_reports_that_nobody_takes_are_limited(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
+def test_reports_that_nobody_takes_are_limited(
+    tmp_path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They lie in memory: four of an association, and 32 on the way to callers that have left."""
+    monkeypatch.setattr("node.dimse.commitment_provider._AGAIN_AFTER_S", ())
     with socket.create_server(("127.0.0.1", 0)) as silent:
         allow = (AllowedPeer(ae_title="SCANNER", host="127.0.0.1", report_port=silent.getsockname()[1]),)
         listener = Listener(ReceiveConfig(host="127.0.0.1", port=0, allow=allow), Spool(tmp_path), print)

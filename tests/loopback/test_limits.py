@@ -71,6 +71,34 @@ def test_silent_connections_of_one_host_leave_room_for_another(
             assert store(associate(listener)).status == Status.SUCCESS
 
 
+@pytest.mark.parametrize("addresses", [("127.0.0.1",), ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")])
+def test_connections_that_stay_silent_make_room_whoever_holds_them(
+    addresses: tuple[str, ...], start_listener: StartListener, associate: Associate,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """All that may wait to speak of one host, and of all hosts."""
+    monkeypatch.setattr("node.dimse.scp._SILENT_S", 60.0)
+    listener = start_listener()
+    place = ("127.0.0.1", listener.port)
+    with contextlib.ExitStack() as stack:
+        silent = [
+            stack.enter_context(socket.create_connection(place, source_address=(address, 0)))
+            for address in addresses
+            for _ in range(48)
+        ]
+        full = len(silent) if len(addresses) == 1 else 160
+        eventually(lambda: len(listener._desk._connected) == full)
+        with pytest.raises(PeerError, match="closed the connection"):
+            associate(listener)  # none counts as silent yet
+        monkeypatch.setattr("node.dimse.scp._SILENT_S", 0.0)
+        assert store(associate(listener)).status == Status.SUCCESS
+        eventually(lambda: len(listener._desk._connected) == full)
+        associate(listener)
+    told = [r.fields["text"] for r in caplog.records if getattr(r, "event", "") == "association_rejected"]
+    assert any("ended to make room" in text for text in told)
+    assert any("too many connections" in text for text in told)
+
+
 def test_a_trickle_ends_with_the_association_s_time(
     start_listener: StartListener, spool: Spool, associate: Associate
 ) -> None:

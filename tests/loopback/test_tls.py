@@ -144,6 +144,19 @@ def test_dcmtk_stores_over_tls_and_a_caller_without_certificate_is_refused(
     assert listener.counts.accepted == 1
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_peer_that_refuses_our_certificate_is_told_so_in_words(
+    start_listener: StartListener, site: Site, stranger: Site, shown: bool
+) -> None:
+    listener = start_listener(tls=site.listener(mutual=True))
+    pair = stranger.issue("caller.example", file="caller")
+    tls = CallerTls(ca=site.ca, certificate=pair.certificate, key=pair.key) if shown else site.caller()
+    verification = Context(sop_class_uid="1.2.840.10008.1.1", transfer_syntax_uid=EXPLICIT_LITTLE)
+    with pytest.raises(PeerError, match=r"our certificate|certificate of ours") as refused:
+        Requestor(peer_of(listener, tls), [verification], calling_ae_title="MR1", timeout_s=5)
+    assert "_ssl.c" not in str(refused.value)
+
+
 def test_without_client_ca_an_anonymous_caller_of_the_allow_list_gets_in(
     start_listener: StartListener, site: Site, peer: Callable[[str], Path]
 ) -> None:

@@ -97,6 +97,19 @@ def test_every_edit_is_found(trail: AuditTrail, name: str) -> None:
     assert trail.verify().broken is not None
 
 
+def test_nothing_that_a_line_holds_ends_the_check_or_the_writing(trail: AuditTrail) -> None:
+    deep = b"[" * 20_000 + b"\n"  # deeper than the reader follows
+    lines = lines_of(trail)
+    trail.path.write_bytes(b"".join([*lines[:2], deep, *lines[3:]]))
+    assert trail.verify().broken == "line 3: it is no line of the trail"
+    trail.path.write_bytes(b"".join([*lines[:4], deep]))
+    trail.append(Noted("job_done", TIME, {"job_id": "later"}))
+    assert [entry.fields for entry in trail.after(0)][-1] == {"job_id": "later"}
+    trail.path.with_name("head.json").write_bytes(deep)
+    trail.path.write_bytes(b"".join(lines))
+    assert trail.verify().broken == "audit/head.json is damaged"
+
+
 def test_a_lost_or_foreign_head_is_found(trail: AuditTrail) -> None:
     head = trail.path.with_name("head.json")
     head.write_text(json.dumps({"n": 5, "hash": "f" * 64}))
@@ -116,7 +129,9 @@ def test_the_command_tells_a_trail_that_was_made_anew(trail: AuditTrail, tmp_pat
     assert (good.exit_code, "5 entries" in good.output) == (0, True)
     noted = trail.verify().head
     trail.append(Noted("job_done", TIME, {}))
-    assert CliRunner().invoke(cli, [*words, "--head", noted]).exit_code == 0
+    assert CliRunner().invoke(cli, [*words, "--head", f" {noted.upper()}"]).exit_code == 0
+    half = CliRunner().invoke(cli, [*words, "--head", noted[:12]])
+    assert (half.exit_code, "give the whole one" in half.output) == (2, True)
     for path in (trail.path, trail.path.with_name("head.json")):
         path.unlink()
     trail.append(Noted("job_done", TIME, {"job_id": "forged"}))
@@ -185,6 +200,7 @@ def test_a_trail_that_a_clock_began_that_was_ahead_is_told_from_one_that_was_mad
 def test_a_line_that_a_crash_cut_off_is_replaced_and_told(trail: AuditTrail) -> None:
     with trail.path.open("ab") as file:
         file.write(b'{"n": 6, "time": ')
+    assert trail.verify().broken is None  # it was never reported as written
     trail.append(Noted("job_done", TIME, {}))
     assert trail.verify().broken is None
     assert [(e.number, e.event) for e in trail.after(0)][-2:] == [(6, "audit_torn"), (7, "job_done")]

@@ -7,21 +7,26 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from click.testing import CliRunner
 
 from node.app import open_node
-from node.config import CallerTls, Config, StorageConfig, SyslogConfig
+from node.cli import cli
+from node.config import AuditConfig, CallerTls, Config, StorageConfig, SyslogConfig, load_config
 from node.errors import PeerError
 from node.intake.sender import sender_of
+from node.ops import selfcheck
 from node.ops.audit import AuditTrail, Noted
 from node.ops.audit_messages import Subject, audit_messages
-from node.ops.syslog import Forwarder, send_frames, syslog_frame
+from node.ops.syslog import Forwarder, send_frames, syslog_frame, unsent_since
 from node.roles.auditor import subject_of
 from node.tls import listener_context
+from node.web.metrics import Metrics
 from tests.certificates import Site
 from tests.loopback.callers import eventually
 from tests.nodekit.quiet_node import Archive, Clock, QuietNode
@@ -227,12 +232,13 @@ def test_every_message_arrives_once_in_order_after_a_server_was_away(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     nobody = forwarder(trail, port, site.caller(known=True))
-    with pytest.raises(PeerError, match=r"audit\.syslog: 127\.0\.0\.1"):
+    with pytest.raises(PeerError, match=r"audit\.syslog: 127\.0\.0\.1:\d+: .*nothing listens"):
         nobody.step()
     server.hang_up = True
     with pytest.raises(PeerError):
         forwarder(trail, server.port, site.caller(known=True)).step()
     assert server.got == []
+    assert unsent_since(trail) == datetime.fromisoformat(TIME)
     server.hang_up = False
     there = forwarder(trail, server.port, site.caller(known=True))
     steps = 1
@@ -240,9 +246,47 @@ def test_every_message_arrives_once_in_order_after_a_server_was_away(
         steps += 1
     assert steps == 5
     eventually(lambda: len(server.got) == 46)
+    assert unsent_since(trail) is None
     assert b"Application Stop" in server.got[-1]
     assert not forwarder(trail, server.port, site.caller(known=True)).step()  # after a restart: nothing twice
     assert len(server.got) == 46
+
+
+def test_a_damaged_line_holds_up_no_other_and_is_told(
+    trail: AuditTrail, server: SyslogServer, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        trail.append(Noted("job_accepted", TIME, {"job_id": str(number)}))
+    first, second, third = trail.path.read_bytes().splitlines(keepends=True)
+    trail.path.write_bytes(first + b"\xff" * (len(second) - 1) + b"\n" + third)
+    assert not forwarder(trail, server.port, site.caller(known=True)).step()
+    eventually(lambda: len(server.got) == 2)
+    (told,) = [record.fields["error"] for record in caplog.records if record.msg == "audit_failed"]
+    assert f"byte {len(first + second)} is damaged" in told
+    assert not forwarder(trail, server.port, site.caller(known=True)).step()
+    assert len(server.got) == 2
+
+
+def test_a_trail_that_was_made_anew_is_sent_from_its_start(trail: AuditTrail, server: SyslogServer, site: Site) -> None:
+    trail.append(Noted("job_accepted", TIME, {"job_id": "a"}))
+    forwarder(trail, server.port, site.caller(known=True)).step()
+    for path in (trail.path, trail.path.with_name("head.json")):
+        path.unlink()
+    trail.append(Noted("job_accepted", TIME, {"job_id": "longer than the line before"}))
+    forwarder(trail, server.port, site.caller(known=True)).step()
+    eventually(lambda: len(server.got) == 2)
+
+
+def test_status_and_metrics_tell_what_the_server_has_not_got(tmp_path: Path) -> None:
+    root, file = tmp_path / "root", tmp_path / "config.yaml"
+    file.write_text(f"storage: {{root: {root}}}\naudit: {{syslog: {{host: audit.example, tls: {{}}}}}}\n")
+    words = ["status", "--config", str(file)]
+    assert "audit server" not in CliRunner().invoke(cli, words).output
+    AuditTrail(root).append(Noted("node_started", TIME, {}))
+    assert "audit server  has nothing since 2026-01-0" in CliRunner().invoke(cli, words).output
+    with open_node(load_config(file)) as node:
+        (age,) = re.findall(rb"^ironnode_audit_unsent_age_seconds (\S+)", Metrics().exposition(node), re.MULTILINE)
+    assert float(age) > 3600
 
 
 def test_a_server_that_is_not_the_site_s_or_refuses_us_gets_nothing(
@@ -254,4 +298,20 @@ def test_a_server_that_is_not_the_site_s_or_refuses_us_gets_nothing(
         forwarder(trail, server.port, other.caller()).step()
     with pytest.raises(PeerError):
         forwarder(trail, server.port, site.caller()).step()  # the server asks for a certificate of ours
+    assert server.got == []
+
+
+def test_check_tries_the_audit_server_and_sends_it_nothing(
+    server: SyslogServer, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selfcheck, "_CHECKS", [check for check in selfcheck._CHECKS if check[0] == "audit"])
+
+    def verdicts(tls: CallerTls | None) -> list[str]:
+        syslog = tls and SyslogConfig(host="127.0.0.1", port=server.port, tls=tls, timeout_s=5)
+        config = Config(storage=StorageConfig(root=tmp_path), audit=AuditConfig(syslog=syslog))
+        return [finding.verdict for finding in selfcheck.run_checks(config)]
+
+    assert verdicts(None) == []
+    assert verdicts(site.caller(known=True)) == ["ok"]
+    assert verdicts(site.caller()) == verdicts(Site(tmp_path / "other", "other").caller()) == ["FAILED"]
     assert server.got == []

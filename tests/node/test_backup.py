@@ -17,7 +17,7 @@ from node.app import open_node
 from node.backup import back_up, restore
 from node.config import Config, DatabaseConfig, DestinationConfig, StorageConfig
 from node.errors import ConfigError, InputError, IronnodeError, StorageError
-from node.jobs.database import LEDGER_FILE
+from node.jobs.database import LEDGER_FILE, RESTORE_FOLDER
 from node.jobs.overview import Overview
 from node.jobs.settings import SettingsStore
 from node.model import JobState, StoreStatus
@@ -240,7 +240,7 @@ def take_manifest_out(archive: Path) -> None:
         (add("link", tarfile.SYMTYPE, "/etc"), "a member like 'link'"),
         (add("hard", tarfile.LNKTYPE, "/etc/passwd"), "a member like 'hard'"),
         (lambda archive: archive.write_bytes(b"no tar file" * 100), "not a whole backup"),
-        (lambda archive: archive.unlink(), "cannot be restored"),
+        (lambda archive: archive.unlink(), "there is no such file"),
         (lambda archive: change_manifest(archive, ledger_version=99), "restore it with that or a newer one"),
         (lambda archive: change_manifest(archive, backup_version=99), "restore it with that or a newer one"),
         (lambda archive: change_manifest(archive, sha256=None), "manifest.json is not that of a backup"),
@@ -262,9 +262,21 @@ def test_what_is_no_whole_backup_is_refused_and_nothing_put_in_place(whole, tmp_
 
 def test_a_full_or_used_storage_root_is_left_alone(node, archive) -> None:
     before = contents(node.root)
-    with pytest.raises(StorageError, match="only put into an empty one"):
+    with pytest.raises(InputError, match="only put into an empty one"):
         restore(node.config, archive)
     assert contents(node.root) == before
+
+
+def test_what_is_no_fault_of_the_disk_sends_nobody_to_look_at_it(node, archive, elsewhere) -> None:
+    """The command prints text and hint."""
+    for config, file in ((node.config, archive), (elsewhere, archive.with_name("absent.tar"))):
+        with pytest.raises(IronnodeError) as refused:
+            restore(config, file)
+        assert (refused.value.hint, refused.value.code) == ("", "input")
+    (elsewhere.storage.root / RESTORE_FOLDER).mkdir(parents=True)
+    with pytest.raises(ConfigError) as cut_off, open_node(elsewhere):
+        pass
+    assert "`ironnode restore FILE`" in cut_off.value.hint
 
 
 def test_a_root_on_which_a_node_runs_is_left_alone(archive, elsewhere) -> None:
@@ -282,7 +294,7 @@ def test_a_backup_never_writes_over_anything_nor_into_the_root(node, archive) ->
 
 
 def test_a_backup_that_cannot_be_finished_leaves_nothing_behind(node, tmp_path) -> None:
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(InputError, match="absent is no folder"):
         back_up(node.config, tmp_path / "absent" / "backup.tar")
     folder = tmp_path / "to"
     folder.mkdir()
@@ -334,7 +346,7 @@ def test_no_node_starts_on_a_restore_that_was_cut_off(archive, elsewhere, monkey
             restore(elsewhere, archive)
     with pytest.raises(ConfigError, match="a restore was cut off"), open_node(elsewhere):
         pass
-    with pytest.raises(StorageError, match="only put into an empty one"):
+    with pytest.raises(InputError, match="only put into an empty one"):
         restore(elsewhere, archive)
     shutil.rmtree(elsewhere.storage.root)
     assert restore(elsewhere, archive).ledger

@@ -99,6 +99,7 @@ def test_without_proof_files_stay_and_it_is_said_once_an_hour_is_asked_again(mak
     bench.node.dispatcher.deliver_due(PACS)
     bench.listed = lambda: answer(bench)
     bench.node.clock.pass_s(7 * DAY_S)
+    assert bench.retention.outlooks() == {bench.job_id: (True, "pacs: to be asked by C-FIND")}
     with caplog.at_level("INFO", logger="ironnode"):
         for _ in range(3):
             assert bench.retention.step() == 0
@@ -107,6 +108,7 @@ def test_without_proof_files_stay_and_it_is_said_once_an_hour_is_asked_again(mak
     assert (len(bench.asked), bench.is_whole(), bench.removal().detail) == (2, True, missing)
     assert [r.message for r in caplog.records] == ["files_kept"]
     assert bench.node.ledger.removals.counts().last_detail == missing
+    assert bench.retention.outlooks() == {bench.job_id: (False, missing)}  # also while nobody looks again
     assert bench.node.ledger.deliveries.send_again(bench.job_id, bench.node.clock()) == 3  # nothing is gone yet
     bench.node.dispatcher.deliver_due(PACS)
     bench.listed = lambda: frozenset(bench.node.archive.received)

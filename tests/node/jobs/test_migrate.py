@@ -170,6 +170,16 @@ def test_a_migration_that_fails_changes_nothing(node, monkeypatch) -> None:
     assert rows(node.root / LEDGER_FILE) == before
 
 
+def test_what_a_killed_migration_left_is_removed_by_the_next(node) -> None:
+    make_older(node.root, 7)
+    for left in ("ledger-before-1.sqlite.part", "ledger-before-1.sqlite.part-journal"):
+        (node.root / left).touch()
+    whole = node.root / "ledger-before-0.sqlite"
+    whole.touch()
+    copy = migrate(node.config).copy
+    assert set(node.root.glob("ledger-before-*")) == {whole, copy}
+
+
 def test_no_migration_while_a_node_runs_or_without_a_ledger(node, tmp_path) -> None:
     with exclusive(node.root / "run"), pytest.raises(ConfigError, match="in use by another ironnode"):
         migrate(node.config)

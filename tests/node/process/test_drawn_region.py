@@ -167,6 +167,14 @@ def test_a_single_spleen_is_not_the_liver(tmp_path: Path) -> None:
     assert refused.value.code == "region_not_liver"
 
 
+@pytest.mark.parametrize("kinds", [(codes.SCT.Spleen,), (codes.SCT.Tissue, codes.SCT.Tissue)])
+def test_a_refusal_quotes_no_label_for_it_may_name_the_patient(kinds: tuple[Any, ...], tmp_path: Path) -> None:
+    masks = two(liver_mask(), np.roll(liver_mask(), 5, 2)) if len(kinds) > 1 else liver_mask()
+    with pytest.raises(DeclinedError) as refused:
+        on_our_grid(tmp_path, masks, *(segment(n, "DOE^JANE", kind) for n, kind in enumerate(kinds, 1)))
+    assert "DOE" not in refused.value.text
+
+
 def test_a_single_tissue_is_taken_and_told(tmp_path: Path) -> None:
     found = on_our_grid(tmp_path, liver_mask(), segment(1, "Segment_1", codes.SCT.Tissue))
     assert (found.named, found.label) == (False, "Segment_1")

@@ -153,7 +153,7 @@ def test_the_dashboard_covers_every_family(client) -> None:
                  "ironnode_events", "ironnode_destination_oldest_age_seconds",
                  "ironnode_self_test_passed", "ironnode_self_test_timestamp_seconds",
                  "ironnode_self_test_every_seconds", "ironnode_set_apart_files", "ironnode_set_apart_bytes",
-                 "ironnode_config_refused",
+                 "ironnode_config_refused", "ironnode_audit_unsent_age_seconds",
                  "ironnode_peer_refused_instances", "ironnode_destination_untold_results"}  # fmt: skip
     assert {f for f in families if f not in queries} == not_drawn
 

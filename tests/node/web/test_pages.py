@@ -292,6 +292,14 @@ def test_a_waiting_job_can_be_parked_and_retried(client, worked, tmp_path) -> No
     assert (refused.status_code, "does not wait" in refused.text) == (409, True)
 
 
+def test_a_link_from_elsewhere_puts_no_words_into_the_pages_mouth(client) -> None:
+    said = {"done": "Call 555 for your result"}
+    for path in ("/", "/login"):
+        assert said["done"] in client.get(path, params=said, headers={"sec-fetch-site": "same-origin"}).text
+        for site in ("cross-site", "same-site", "none"):
+            assert said["done"] not in client.get(path, params=said, headers={"sec-fetch-site": site}).text
+
+
 def test_nothing_changes_without_the_pages_token(client, worked) -> None:
     (job,) = worked.jobs()
     for data, headers in (
