@@ -19,8 +19,8 @@ _ALIKE_CLEARLY_RIGHT, _ALIKE_LEAST_RIGHT = 2.0, 1.5
 _FAIRLY_ALIKE, _BACK_HALF, _ALIKE_BEHIND_CLEARLY_RIGHT = 0.30, 0.50, 3.0
 _BEHIND, _BEHIND_CLEARLY_RIGHT = 0.57, 4.0  # a region as far back as a spleen, and what then tells that it is none
 # One liver across the midline (the organ opposite is part of the one found) belongs to the side that holds clearly more
-# of it; a region towards the middle may be the left lobe of a liver at the left, which reaches over. Both: correct ones
-# have 4.8 and more, left lobes in mirrored images up to 3.4.
+# of it; a region towards the middle may be the left lobe of a liver at the left, which reaches over. Bright left lobes
+# in mirrored images have up to 3.4 where both hold.
 _ONE_ORGAN, _ONE_ORGAN_CLEARLY_RIGHT, _MIDDLE_CLEARLY_RIGHT, _BOTH_CLEARLY_RIGHT = 0.5, 1.5, 2.0, 4.0
 # Of the torso's depth: organs that begin behind it may be a spleen with nothing opposite. With the side known only a
 # right kidney begins as far behind, and lies behind the second.
@@ -68,7 +68,8 @@ def least_right_over_left(m: Measures) -> float:
     if one_organ:
         needed.append(_ONE_ORGAN_CLEARLY_RIGHT)
     if towards_middle:
-        needed.append(_BOTH_CLEARLY_RIGHT if one_organ else _MIDDLE_CLEARLY_RIGHT)
+        both = one_organ and m.r2star_per_s < _WIDE_MARGIN_PER_S
+        needed.append(_BOTH_CLEARLY_RIGHT if both else _MIDDLE_CLEARLY_RIGHT)
     return max(needed)
 
 

@@ -167,6 +167,12 @@ def test_the_great_vessels_relieve_what_guards_against_the_wrong_side(changes: d
     assert refused_by(replace(GOOD, **changes), CHECKS) != ((), ())
 
 
+def test_a_dark_organ_across_the_midline_need_be_twice_as_much_at_the_right() -> None:
+    across = replace(GOOD, right_over_left=3.5, right_left=0.32, opposite_within=1.0, r2star_per_s=200)
+    assert refused_by(across, CHECKS) == ((), ())
+    assert refused_by(replace(across, right_over_left=1.8), CHECKS)[0][0].code == "roi_wrong_side"
+
+
 def test_noise_of_dark_livers_does_not_make_the_region_no_sample() -> None:
     assert refused_by(replace(GOOD, region_over_organ=1.15, r2star_per_s=400), CHECKS) == ((), ())
 
