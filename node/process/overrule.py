@@ -21,6 +21,7 @@ from quant.follow_up import no_lic
 from quant.liver import LiverRegion, check_region, not_measured
 from quant.region import measure_region
 from quant.result import AutomaticRegion, LiverIronResult, QcLine, ReaderRegion, Reason
+from quant.threads import thread_limit
 from quant.tissue_noise import fit_with_noise_of
 from quant.wording import format_lic, format_percent, format_rate
 from sr_templates.identity import frame_of_reference_uid
@@ -54,7 +55,9 @@ def overruled(automatic: Measured, region: Path, *, threads: int) -> Measured:
         return _refused(
             automatic, Reason(code="region_not_measurable", text=f"The drawn region cannot be measured: {error}.")
         )
-    qc = (_used_line(drawn), *_name_line(drawn), *check_region(loaded.acquisition, fit, drawn.mask))
+    with thread_limit(threads):
+        warnings = check_region(loaded.acquisition, fit, drawn.mask)
+    qc = (_used_line(drawn), *_name_line(drawn), *warnings)
     found = LiverRegion(mask=kept, organ=drawn.mask, candidate=drawn.mask, excluded=excluded, qc=qc)
     return Measured(loaded=loaded, fit=fit, region=found, measurement=measurement, refusals=(), drawn=drawn)
 

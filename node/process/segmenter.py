@@ -25,6 +25,7 @@ from quant.liver import LiverRegion, find_liver, judge_liver
 from quant.liver.learned import Channel, ModelSpec, SegmentationError, Volume, outline_by_model
 from quant.liver.types import RegionNotFoundError
 from quant.result import QcLine, Reason
+from quant.threads import thread_limit
 
 _TAIL = 300  # characters of a failed command's error output that are told
 _CARD, _MODEL = "model.json", "model.onnx"
@@ -83,6 +84,10 @@ def region_finder(acquisition: MultiEcho, config: SegmenterConfig, threads: int)
     outlines: list[BoolArray] = []
 
     def find(fit: R2StarMap) -> LiverRegion:
+        with thread_limit(threads):
+            return found_in(fit)
+
+    def found_in(fit: R2StarMap) -> LiverRegion:
         if config.kind == "none":
             return find_liver(acquisition, fit)
         try:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from quant.acquisition import FloatArray
 from quant.liver import kernels
+from quant.threads import each_part
 
 GYROMAGNETIC_MHZ_PER_T = 42.577478518  # proton, CODATA 2018 (shielding neglected)
 # Liver fat spectrum relative to water at body temperature: Hamilton et al., NMR Biomed 2011, doi:10.1002/nbm.1622,
@@ -21,6 +22,7 @@ LOG_R2STAR = np.linspace(np.log(3), np.log(3000), 56)
 FAT_FRACTIONS = np.array([0, 0.04, 0.08, 0.13, 0.18, 0.25, 0.32, 0.4, 0.5, 0.65, 0.8, 0.92, 1.0])
 # With R2* above this, fat above this fraction cannot be told from iron in magnitude data: such atoms are left out.
 MAX_R2STAR_WITH_FAT_PER_S, MAX_FAT_AT_HIGH_R2STAR = 220.0, 0.42
+_CHUNK = 128 * kernels.LANES  # signals matched on one thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,13 @@ def match(signals: FloatArray, echo_times_s: FloatArray, field_t: float) -> Matc
     atoms, norms = _atoms(echo_times_s, field_t)
     best, near = np.empty(len(signals), np.int64), np.empty((5, len(signals)), np.float32)
     columns = len(FAT_FRACTIONS)
-    kernels.best_matches(np.ascontiguousarray(signals.T, np.float32), atoms, columns, best, near)
+
+    def fill(part: slice) -> None:
+        beside = np.empty((5, part.stop - part.start), np.float32)
+        kernels.best_matches(np.ascontiguousarray(signals[part].T, np.float32), atoms, columns, best[part], beside)
+        near[:, part] = beside
+
+    each_part(len(signals), _CHUNK, fill)
     at_r, at_f = np.divmod(best, columns)
     top, up, down, back, on = near
     log_r2star = np.interp(at_r + _vertex(up, top, down), np.arange(len(LOG_R2STAR)), LOG_R2STAR)

@@ -1,8 +1,8 @@
 """Compiled loops of the liver finder: block averages, medians, matching and joining.
 
 Each does what its plain numpy or scipy counterpart does, without the copies that those need; the order of every sum is
-fixed, so results do not depend on the machine's number of threads. They run on one thread: a worker may be limited to
-fewer cores than the machine has.
+fixed. Each call runs on one thread; the callers work off parts side by side (``quant.threads``), which are independent,
+so that results do not depend on the number of threads.
 """
 
 from collections.abc import Callable
@@ -21,9 +21,9 @@ def _compiled(*, fast: bool) -> Callable[[Callable[..., Any]], Any]:
     def compile_one(function: Callable[..., Any]) -> Any:
         fastmath = _FAST if fast else False
         try:
-            return nb.njit(fastmath=fastmath, error_model="numpy", cache=True)(function)
+            return nb.njit(fastmath=fastmath, error_model="numpy", nogil=True, cache=True)(function)
         except RuntimeError:
-            return nb.njit(fastmath=fastmath, error_model="numpy")(function)
+            return nb.njit(fastmath=fastmath, error_model="numpy", nogil=True)(function)
 
     return compile_one
 

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from quant.acquisition import BoolArray, FloatArray
 from quant.liver import kernels
+from quant.threads import each_part
 
 IntArray = npt.NDArray[np.integer[Any]]
 
@@ -109,7 +110,8 @@ def median(image: FloatArray, footprint: BoolArray) -> npt.NDArray[np.float32]:
     n_y, n_x = footprint.shape[0] // 2, footprint.shape[1] // 2
     padded = np.pad(np.asarray(image, np.float32), ((0, 0), (n_y, n_y), (n_x, n_x)), mode="symmetric")
     out = np.empty(image.shape, np.float32)
-    kernels.medians_of_neighbours(padded, *np.nonzero(footprint), out)
+    down, right = np.nonzero(footprint)
+    each_part(len(out), 1, lambda slices: kernels.medians_of_neighbours(padded[slices], down, right, out[slices]))
     return out
 
 

@@ -14,6 +14,7 @@ from quant.liver.pieces import Pieces, find_pieces
 from quant.liver.tissue import R2STAR_OFFSET_PER_S, FittedBody, Tissue, find_homogeneous
 from quant.liver.torso import Torso
 from quant.liver.types import RegionNotFoundError
+from quant.threads import each_part
 
 # Looser and tighter edges, and a deeper region: (edge factor, depth in mm).
 _PERTURBATIONS = ((1.35, 7.0), (0.73, 7.0), (1.0, 9.0))
@@ -67,14 +68,17 @@ class Stability:
 def stability(found: Search, again: Callable[[FinderParameters], Search], parameters: FinderParameters) -> Stability:
     """Repeats the search (``again``) with perturbed parameters; a search that finds nothing overlaps by 0."""
     region = found.parenchyma.region
-    change, overlaps = 0.0, []
-    for edge_factor, depth_mm in _PERTURBATIONS:
+    changes, overlaps = [0.0] * len(_PERTURBATIONS), [0.0] * len(_PERTURBATIONS)
+
+    def vary(part: slice) -> None:
+        (edge_factor, depth_mm), at = _PERTURBATIONS[part.start], part.start
         try:
             other = again(parameters.perturbed(edge_factor, depth_mm))
         except RegionNotFoundError:
-            overlaps.append(0.0)
-            continue
-        change = max(change, abs(other.r2star_per_s / found.r2star_per_s - 1))
+            return
+        changes[at] = abs(other.r2star_per_s / found.r2star_per_s - 1)
         both = (other.parenchyma.region & region).sum()
-        overlaps.append(float(2 * both / (other.parenchyma.region.sum() + region.sum())))
-    return Stability(r2star_change=change, overlap=min(overlaps), median_overlap=float(np.median(overlaps)))
+        overlaps[at] = float(2 * both / (other.parenchyma.region.sum() + region.sum()))
+
+    each_part(len(_PERTURBATIONS), 1, vary)
+    return Stability(r2star_change=max(changes), overlap=min(overlaps), median_overlap=float(np.median(overlaps)))
