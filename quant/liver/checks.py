@@ -33,9 +33,8 @@ _LEAST_POOLED_DENSITY = 0.60  # of dark tissue; 0.61 and more in 166 right regio
 # Of dark tissue against the body as a whole (``lungs``): lung lies below both of the first two, and of right
 # regions one (docs/methods/region.md); of a second lung right regions show 0.06 at most, lungs 0.3 and more.
 _LEAST_BODY_DENSITY, _LEAST_WATER_DENSITY, _MOST_OF_SECOND_LUNG = 0.70, 0.60, 0.12
-_MOST_LIKE_LUNG = (
-    0.22  # chi-squared of lung 3 above that of a fatty liver; lungs 2.8 at most, one of 71 right regions below 5
-)
+# Chi-squared of lung 3 above that of fatty liver: lungs show 2.8 at most, one of 71 right regions less than 5.
+_MOST_LIKE_LUNG = 0.22
 _CLEAR_SNR = 6.0  # first-echo SNR from which the signal at echo time zero of dark tissue is known well enough
 # A spleen as loaded as the liver is no reason to refuse; thighs, pelvis and bottles have no iron.
 _ALIKE_DARK, _DARK_PAIR_PER_S = 0.75, 80.0

@@ -1,5 +1,6 @@
 """Searches that are varied slightly must find the region again: all of them, of noisy dark livers two of three."""
 
+import numpy as np
 import pytest
 
 from quant.liver import find_liver
@@ -12,6 +13,7 @@ from quant.liver.tissue import fit_body
 from quant.liver.torso import find_torso
 from quant.liver.types import RegionNotFoundError
 from quant.phantom import make_abdomen
+from quant.threads import thread_limit
 from tests.quant.liver.storage import flagged_fit
 
 
@@ -53,3 +55,16 @@ def test_two_of_three_are_enough_where_the_liver_is_dark(
     region = find_liver(acquisition, flagged_fit(acquisition))
     assert ("roi_unstable" in {reason.code for reason in region.refusals}) == refused
     assert (region.mask is None) == refused
+
+
+def test_threads_change_nothing() -> None:
+    acquisition = make_abdomen(r2star_per_s=200, seed=952, n_slices=3, matrix=128).acquisition
+    fit = flagged_fit(acquisition)
+    with thread_limit(1):
+        alone = find_liver(acquisition, fit)
+    with thread_limit(2):
+        together = find_liver(acquisition, fit)
+    assert alone.mask is not None
+    assert together.mask is not None
+    np.testing.assert_array_equal(alone.mask, together.mask)
+    assert together.checks == alone.checks
