@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from billiard.util import get_logger
+import billiard.util
 from celery import Celery, bootsteps, signals
 from celery.exceptions import SecurityWarning
 from celery.worker import state
@@ -157,6 +157,13 @@ class _Watch(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no ty
             state.should_stop = 0
 
 
+def _logged(message: str, *args: Any, exc_info: bool = False) -> bool:
+    """In place of billiard's own, after which it prints a traceback beside the log because it says not that it logged:
+    of a pool process that could not begin, its worker being killed."""
+    billiard.util.get_logger().error(message, *args, exc_info=exc_info)
+    return True
+
+
 def serve_worker(
     broker_url: str, queue: QueueConfig, make_handler: Callable[[], Handler], on_ready: Callable[[], None]
 ) -> None:
@@ -197,7 +204,10 @@ def serve_worker(
 
     def leave_logging_alone(**_: Any) -> None:
         """Celery sets up logging unless somebody listens to this signal."""
-        get_logger().propagate = True  # a killed pool process is one of our log's lines, not words beside it
+        billiard.util.get_logger().propagate = (
+            True  # a killed pool process is one of our log's lines, not words beside it
+        )
+        billiard.util.error = _logged
 
     # Celery warns of running as root because of pickled messages; only JSON is accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)

@@ -1,5 +1,6 @@
 """The private broker and the doorbell against the real server."""
 
+import json
 import os
 import signal
 import subprocess
@@ -121,3 +122,33 @@ def test_a_worker_that_cannot_tell_that_it_is_ready_ends_and_says_why(broker) ->
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "worker.json cannot be written: No space left on device"
+
+
+WORKER_WHOSE_POOL_CANNOT_BEGIN = """
+import sys
+from celery.concurrency import asynpool
+from node.config import QueueConfig
+from node.jobs.celery_queue import serve_worker
+from node.ops.events import configure_logging
+
+def begin(self, pid):
+    raise BrokenPipeError("as of a pool process whose worker was killed while it was forked")
+
+asynpool.Worker.on_loop_start = begin
+configure_logging()
+serve_worker(sys.argv[1], QueueConfig(concurrency=1), lambda: lambda job_id, owner: None, lambda: None)
+"""
+
+
+def test_a_pool_process_that_cannot_begin_is_a_line_of_the_log(broker) -> None:
+    """Billiard prints a traceback as well, beside the log."""
+    command = [sys.executable, "-c", WORKER_WHOSE_POOL_CANNOT_BEGIN, broker.url]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as worker:
+        assert worker.stderr is not None
+        try:
+            lines = iter(json.loads(line) for line in worker.stderr)
+            told = next(line for line in lines if line.get("text", "").startswith("Process ForkPoolWorker"))
+            next(lines)
+        finally:
+            worker.kill()
+    assert "BrokenPipeError" in told["error"]
