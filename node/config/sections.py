@@ -93,7 +93,7 @@ class QueueConfig(Section):
     retry_base_s: Seconds = Field(10, description="wait after the first failed run; doubles each time")
     concurrency: int = Field(1, ge=1, description="jobs processed at the same time by one worker")
     threads_per_job: int | None = Field(
-        None, ge=1, description="threads of one fit; null = all cores divided by concurrency"
+        None, ge=1, description="threads of one job (fit and search); null = all cores divided by concurrency"
     )
 
     @model_validator(mode="after")

@@ -204,9 +204,8 @@ def serve_worker(
 
     def leave_logging_alone(**_: Any) -> None:
         """Celery sets up logging unless somebody listens to this signal."""
-        billiard.util.get_logger().propagate = (
-            True  # a killed pool process is one of our log's lines, not words beside it
-        )
+        # A killed pool process is one of our log's lines, not words beside it.
+        billiard.util.get_logger().propagate = True
         billiard.util.error = _logged
 
     # Celery warns of running as root because of pickled messages; only JSON is accepted here.

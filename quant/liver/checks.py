@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from quant.liver.lungs import LEAST_OF_LIVER, MOST_OF_LUNG
 from quant.liver.measures import Measures
 from quant.liver.side import (
     MIDDLE,
@@ -30,9 +31,8 @@ _DARK_PER_S = 300.0  # from which tissue may be lung
 # signal than the third it is none of one R2* (what dephases decays faster at first), and tells nothing.
 _FAINT_SNR, _LUNG_DENSITY, _MOST_DENSITY, _LUNG_R2STAR_PER_S = 4.0, 0.65, 1.4, 1200.0
 _LEAST_POOLED_DENSITY = 0.60  # of dark tissue; 0.61 and more in 166 right regions above 300 /s
-# Of dark tissue against the body as a whole (``lungs``): lung lies below both of the first two, and of right
-# regions one (docs/methods/region.md); of a second lung right regions show 0.06 at most, lungs 0.3 and more.
-_LEAST_BODY_DENSITY, _LEAST_WATER_DENSITY, _MOST_OF_SECOND_LUNG = 0.70, 0.60, 0.12
+# Of a second lung (``lungs``) right regions of dark tissue show 0.06 at most, lungs 0.3 and more.
+_MOST_OF_SECOND_LUNG = 0.12
 # Chi-squared of lung 3 above that of fatty liver: lungs show 2.8 at most, one of 71 right regions less than 5.
 _MOST_LIKE_LUNG = 0.22
 _CLEAR_SNR = 6.0  # first-echo SNR from which the signal at echo time zero of dark tissue is known well enough
@@ -64,8 +64,9 @@ def _denser_than_lung(m: Measures) -> bool:
 
 
 def _as_thin_as_lung(m: Measures) -> bool:
+    """Of right regions one is (docs/methods/region.md)."""
     dark = m.r2star_per_s > _DARK_PER_S
-    return dark and m.body_density < _LEAST_BODY_DENSITY and m.water_density < _LEAST_WATER_DENSITY
+    return dark and m.body_density < LEAST_OF_LIVER and m.water_density < MOST_OF_LUNG
 
 
 def _least_density(m: Measures) -> float:
@@ -301,7 +302,7 @@ CHECKS: tuple[Check[Measures], ...] = (
     Check(
         code="roi_low_density",
         shown="body_density",
-        limit=_LEAST_BODY_DENSITY,
+        limit=LEAST_OF_LIVER,
         hit=_as_thin_as_lung,
         text=_MAY_BE_LUNG,
         anywhere=True,

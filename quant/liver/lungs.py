@@ -19,11 +19,12 @@ from quant.liver.parameters import FinderParameters
 from quant.liver.search import Search
 from quant.liver.torso import Torso
 
-# Of the body's S0: what the first two echoes of lung begin with at most.
-_MOST_OF_LUNG = 0.70
+# S0 over the body's: what lung begins with at most, and liver at least, its fat known.
+MOST_OF_LUNG, LEAST_OF_LIVER = 0.60, 0.70
+_MAY_BE_LUNG = 0.70  # what the first two echoes of lung go back to at most
 _MOST_OF_LIVER = 1.5  # what dephases decays faster at first, and seems to begin higher
 # Lung and fatty liver as they may be: S0 over the body's, R2*, rate of the Gaussian decay by dephasing, fat fraction.
-_LUNG_S0, _LIVER_S0 = (0.05, 0.60), (0.70, 3.0)
+_LUNG_S0, _LIVER_S0 = (0.05, MOST_OF_LUNG), (LEAST_OF_LIVER, 3.0)
 _R2STAR_PER_S = np.linspace(0.0, 3000.0, 121)
 _DEPHASING_PER_S = np.concatenate(([0.0], np.geomspace(100.0, 1500.0, 24)))
 _FAT = np.linspace(0.0, 0.42, 11)
@@ -58,7 +59,7 @@ def lung_signs(search: Search, torso: Torso, images: WorkingImages, parameters: 
     region, body_s0 = search.parenchyma.region, search.tissue.body_s0
     water_density = _begins_with(images, region) / body_s0
     body_density = float(search.parenchyma.pooled.decay.s0[0]) / body_s0
-    low, odd = water_density < _MOST_OF_LUNG, body_density > _MOST_OF_LIVER
+    low, odd = water_density < _MAY_BE_LUNG, body_density > _MOST_OF_LIVER
     return LungSigns(
         body_density=body_density,
         water_density=water_density,
@@ -110,7 +111,7 @@ def _second_lung(search: Search, torso: Torso, images: WorkingImages, parameters
     second = np.zeros(region.shape, bool)
     second[slices] = images.plane.open(like[slices], _OPENING_SCALED_MM * torso.scale)
     second &= (torso.right_left > _LEFT) & (torso.front_back > _BEHIND)
-    if not second.any() or _begins_with(images, second) > _MOST_OF_LUNG * search.tissue.body_s0:
+    if not second.any() or _begins_with(images, second) > _MAY_BE_LUNG * search.tissue.body_s0:
         return 0.0
     organ_mm2 = (organ & (torso.right_left < _RIGHT))[slices].sum((1, 2)) * images.plane.pixel_mm2
     least_mm2 = _LEAST_AREA * torso.area_mm2[slices]
